@@ -1,0 +1,59 @@
+import type { Clock, Timer } from '../ports/runtime.ts';
+import { TimerWheel } from './timer-wheel.ts';
+
+const MAX_NATIVE_DELAY = 2 ** 31 - 1;
+
+/**
+ * The real clock: all its timers share one wheel and one native timer, which is unref'd unless a pending timer asked to hold the
+ * process open. `NaN` and negative delays fire at the next ms, delays beyond 2^31 − 1 ms are waited for in full.
+ */
+export function createClock(): Clock {
+  const mono = (): number => performance.now();
+  const wheel = new TimerWheel(mono());
+  let armed: NodeJS.Timeout | undefined;
+  let armedFor = Number.POSITIVE_INFINITY;
+  let holding = false;
+
+  const fire = (): void => {
+    armed = undefined;
+    armedFor = Number.POSITIVE_INFINITY;
+    wheel.advance(mono());
+    arm();
+  };
+  const arm = (): void => {
+    const due = wheel.nextDue();
+    if (due >= armedFor) return;
+    clearTimeout(armed);
+    armedFor = due;
+    armed = setTimeout(fire, Math.min(Math.max(due - mono(), 0), MAX_NATIVE_DELAY));
+    holding = false;
+    armed.unref();
+    hold();
+  };
+  /** Follows the number of timers that hold the process: a cancelled one may leave an armed native timer behind. */
+  const hold = (): void => {
+    const keep = wheel.keeping > 0;
+    if (keep === holding || armed === undefined) return;
+    holding = keep;
+    if (keep) armed.ref();
+    else armed.unref();
+  };
+
+  return {
+    mono,
+    wall: () => Date.now(),
+    after(delayMs, fn, keepAlive = false): Timer {
+      const timer = wheel.add(mono() + (delayMs > 0 ? delayMs : 0), fn, keepAlive);
+      if (timer.due < armedFor) arm();
+      if (!keepAlive) return timer;
+      hold();
+      return {
+        cancel: () => {
+          timer.cancel();
+          hold();
+        },
+      };
+    },
+    soon: (fn) => void setImmediate(fn),
+  };
+}

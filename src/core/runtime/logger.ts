@@ -1,0 +1,52 @@
+import type { Logger as LoggerPort } from '../ports/runtime.ts';
+
+const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof LEVELS)[number];
+
+/** A small logger that writes one line an entry to stderr; anything with the same four methods (pino, console) fits instead. */
+export class Logger implements LoggerPort {
+  readonly #rank: number;
+  readonly #write: (line: string) => void;
+
+  /** @param options level: the least that is written. @default level 'warn' */
+  constructor(options: { readonly level?: LogLevel; readonly write?: (line: string) => void } = {}) {
+    this.#rank = LEVELS.indexOf(options.level ?? 'warn');
+    this.#write = options.write ?? ((line) => void process.stderr.write(`${line}\n`));
+  }
+
+  get isDebug(): boolean {
+    return this.#rank === 0;
+  }
+  debug(message: string, facts?: object): void {
+    this.#log(0, message, facts);
+  }
+  info(message: string, facts?: object): void {
+    this.#log(1, message, facts);
+  }
+  warn(message: string, facts?: object): void {
+    this.#log(2, message, facts);
+  }
+  error(message: string, facts?: object): void {
+    this.#log(3, message, facts);
+  }
+
+  #log(rank: number, message: string, facts?: object): void {
+    if (rank < this.#rank) return;
+    let tail = '';
+    try {
+      tail = facts === undefined ? '' : ` ${JSON.stringify(facts)}`;
+    } catch {
+      tail = ' [facts that are not JSON]';
+    }
+    this.#write(`${new Date().toISOString()} ${LEVELS[rank]} ${message}${tail}`);
+  }
+}
+
+/** Drops everything. */
+export const silentLogger: LoggerPort = {
+  isDebug: false,
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};

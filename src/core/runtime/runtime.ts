@@ -1,0 +1,28 @@
+import type { Clock, Ids, Logger, Random, Runtime } from '../ports/runtime.ts';
+import { createClock } from './clock.ts';
+import { createIds } from './ids.ts';
+import { silentLogger } from './logger.ts';
+import { createRandom } from './random.ts';
+
+let shared: Clock | undefined;
+
+/** The process's real clock: one wheel and one native timer for all managers. */
+export function systemClock(): Clock {
+  shared ??= createClock();
+  return shared;
+}
+
+/** A runtime from the given parts; what is missing is real: system clock, a random seed, UUIDv7 ids, no logging. */
+export function createRuntime(
+  parts: {
+    readonly clock?: Clock | undefined;
+    readonly random?: Random | undefined;
+    readonly ids?: Ids | undefined;
+    readonly logger?: Logger | undefined;
+  } = {},
+): Runtime {
+  const clock = parts.clock ?? systemClock();
+  const random = parts.random ?? createRandom(Math.floor(Math.random() * 2 ** 52));
+  const ids = parts.ids ?? createIds(clock, random.fork('ids'));
+  return { clock, random, ids, logger: parts.logger ?? silentLogger };
+}
