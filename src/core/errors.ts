@@ -1,46 +1,90 @@
 /** Every code; `docs/reference/errors.md` has one line for each, compared by a test. */
 export const ERROR_CODES = [
   // the caller's mistake
+  /** An option is unknown, out of its bounds, or contradicts another. */
   'INVALID_OPTION',
+  /** An argument is of the wrong type or out of its bounds, or data is not JSON-safe or too large. */
   'INVALID_ARGUMENT',
+  /** No agent of this id is registered, or it was removed. */
   'UNKNOWN_AGENT',
+  /** No task of this id exists; an ended one is forgotten after its retention. */
   'UNKNOWN_TASK',
+  /** Nothing of this name is held or known. */
   'UNKNOWN_RESOURCE',
+  /** No conflict of this id exists. */
   'UNKNOWN_CONFLICT',
+  /** No strategy of this name is registered. */
   'UNKNOWN_STRATEGY',
+  /** The conflict was resolved before, by another strategy. */
+  'CONFLICT_RESOLVED',
+  'UNKNOWN_BREAKER',
+  /** The edge would close a cycle of dependencies; the error has its `path`. */
   'DEPENDENCY_CYCLE',
+  /** The idempotency key was used before with another payload. */
   'IDEMPOTENCY_CONFLICT',
+  /** The part was used before it was started. */
   'NOT_STARTED',
+  /** The part was stopped; nothing is accepted any more. */
   'STOPPED',
   // refused for now
+  /** The lock was not granted in time. */
   'LOCK_TIMEOUT',
+  /** This wait closed a cycle and was chosen to be ended; the error has the `cycle`. */
   'DEADLOCK',
+  /** Another holder is already waiting to upgrade the same lock. */
   'UPGRADE_CONFLICT',
+  /** The circuit breaker refuses calls; try again after `retryAfterMs`. */
   'CIRCUIT_OPEN',
+  /** The queue holds as many tasks as it may. */
   'QUEUE_FULL',
+  /** The mailbox of the receiver holds as many messages as it may. */
   'MAILBOX_FULL',
+  /** The process is short of memory and takes nothing new. */
   'MEMORY_PRESSURE',
+  /** A limit of a provider is used up; try again after `retryAfterMs`. */
   'RATE_LIMITED',
+  /** What was waited for did not come in time. */
   'TIMEOUT',
+  /** No strategy can decide the conflict from what is known; it stays open for somebody who can. */
+  'CONFLICT_ESCALATED',
+  /** The strategy broke, or its resolution could not be applied; the conflict stays open, try again. */
+  'CONFLICT_UNRESOLVED',
   // ownership lost
+  /** The lease ran out or was not renewed; somebody else may hold the resource. */
   'LEASE_LOST',
+  /** The lock was taken away by force or by the resolution of a conflict. */
   'LOCK_REVOKED',
+  /** The claim on the task is not current any more: its answer was refused. */
   'STALE_CLAIM',
+  /** A newer fencing token was seen: the write was refused. */
   'STALE_FENCE',
+  /** The session of this process ended, or the operation is older than what the store remembers. */
   'SESSION_EXPIRED',
+  /** The version has changed since it was read. */
   'VERSION_CONFLICT',
   // task and message outcomes
+  /** The attempt took longer than its time limit; its signal was aborted. */
   'TASK_TIMEOUT',
+  /** The task was cancelled, by a call or because of a parent. */
   'TASK_CANCELLED',
+  /** A more urgent task took the slot; the attempt is not counted. */
   'TASK_PREEMPTED',
+  /** The task was skipped because a parent failed. */
   'TASK_SKIPPED',
+  /** The task's last attempt failed; `cause` is the handler's error. */
   'TASK_FAILED',
+  /** The request was not answered in time. */
   'REPLY_TIMEOUT',
+  /** Nobody is there to answer the request. */
   'NO_RESPONDER',
   // infrastructure
+  /** The backend cannot be reached; nothing was sent. */
   'BACKEND_UNAVAILABLE',
+  /** Something was sent and its answer is lost; repeating it with the same operation is safe. */
   'OUTCOME_UNKNOWN',
+  /** The schema of the backend is older or newer than this build can write. */
   'SCHEMA_MISMATCH',
+  /** The backend or the configuration cannot do this. */
   'NOT_SUPPORTED',
 ] as const;
 
@@ -57,8 +101,8 @@ export interface ErrorOptions {
 /** The base of all errors of this library. Match on `code`, which also works across two copies of the package. */
 export class CoordinationError extends Error {
   readonly code: ErrorCode;
-  readonly retryAfterMs?: number;
-  readonly hint?: string;
+  declare readonly retryAfterMs?: number;
+  declare readonly hint?: string;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);

@@ -6,8 +6,9 @@ import type {
   EventSink,
   PayloadOf,
 } from './events.ts';
+import { isPromise } from './awaitable.ts';
+import { checkFunction, checkInteger, checkMs, invalid } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
-import { handled, isPromise } from './awaitable.ts';
 import type { Clock, Logger, Timer } from './ports/runtime.ts';
 import { Ring } from './ring.ts';
 import { Logger as LineLogger } from './runtime/logger.ts';
@@ -17,12 +18,23 @@ type Name = EventName | CustomEventName;
 export type Listener<N> = (payload: PayloadOf<N>) => void | Promise<void>;
 type AnyListener = (payload: unknown) => unknown;
 
+/** One registration; `given` is what the user passed and may name in `off`. */
+interface Entry {
+  readonly call: AnyListener;
+  readonly given: unknown;
+  detach(): void;
+}
+
 interface Channel {
   count: number;
   lastAt: number | undefined;
   /** Replaced, never changed: a listener that adds or removes listeners doesn't disturb the emission under way. */
-  listeners: readonly AnyListener[];
+  listeners: readonly Entry[];
+  /** Whether anybody would see an event: a listener, a tap or the debug log. */
+  seen: boolean;
 }
+
+const UNAVAILABLE: Disposable = { [Symbol.dispose]: () => undefined };
 
 export interface EventBusOptions {
   /** Logs every event at level debug. @default false */
@@ -35,7 +47,7 @@ export interface EventStats {
   /** Occurrences, also of those nobody listened to. */
   readonly count: number;
   readonly listeners: number;
-  /** ms since 1970 of the last one that somebody saw. */
+  /** ms since 1970 of the last one that a tap, a stream or the debug log saw: a clock is not read for listeners alone. */
   readonly lastAt?: number;
 }
 
@@ -49,10 +61,15 @@ export interface EventStream extends AsyncIterable<CoordinationEvent> {
  * disturbs neither the emitter nor the next listener (G5); no return value is used.
  */
 export class EventBus implements EventSink {
-  readonly #channels = new Map<string, Channel>();
+  /** An object without prototype: looked up in half the time of a Map, and `__proto__` is a name like any other. */
+  readonly #channels = Object.create(null) as Record<string, Channel | undefined>;
   readonly #debug: Logger | undefined;
   readonly #clock: Clock;
-  #taps: readonly ((event: CoordinationEvent) => void)[] = [];
+  #taps: readonly AnyListener[] = [];
+  readonly #log: AnyListener = (event) => {
+    const { name, payload } = event as CoordinationEvent;
+    this.#debug?.debug(name, payload);
+  };
 
   /** `true` or `{ debug: true }` logs every event, to stderr unless a logger is given. */
   constructor(options: boolean | EventBusOptions = {}) {
@@ -65,16 +82,15 @@ export class EventBus implements EventSink {
   emit<N extends EventName>(name: N, payload: CoordinationEvents[N]): void;
   emit(name: CustomEventName, payload: unknown): void;
   emit(name: Name, payload: unknown): void {
-    const channel = this.#channel(name);
+    const channel = this.#channels[name] ?? this.#open(name);
     channel.count += 1;
-    const { listeners } = channel;
-    if (listeners.length === 0 && this.#taps.length === 0 && this.#debug === undefined) return;
-    this.#deliver(name, channel, payload);
+    if (channel.seen) this.#deliver(name, channel, payload);
   }
 
+  /** False when nobody would see the event; then it is counted here, so that the emitter can skip it altogether. */
   wants(name: Name): boolean {
-    const channel = this.#channel(name);
-    if (channel.listeners.length > 0 || this.#taps.length > 0 || this.#debug !== undefined) return true;
+    const channel = this.#channels[name] ?? this.#open(name);
+    if (channel.seen) return true;
     channel.count += 1;
     return false;
   }
@@ -85,23 +101,24 @@ export class EventBus implements EventSink {
     listener: Listener<N>,
     options: { readonly signal?: AbortSignal } = {},
   ): Disposable {
-    return this.#listen(name, listener as AnyListener, options.signal);
+    return this.#listen(name, listener, listener as AnyListener, options.signal);
   }
 
+  /** Listens to the next event only, also when that is emitted again from inside its own emission. */
   once<N extends Name>(name: N, listener: Listener<N>): Disposable {
-    const subscription = this.#listen(name, ((payload: PayloadOf<N>) => {
+    let called = false;
+    const subscription = this.#listen(name, listener, (payload) => {
+      if (called) return undefined;
+      called = true;
       subscription[Symbol.dispose]();
-      return listener(payload);
-    }) as AnyListener);
+      return listener(payload as PayloadOf<N>);
+    });
     return subscription;
   }
 
-  /** Removes the listener once; unknown ones are ignored. */
+  /** Removes one registration of the listener; unknown ones are ignored. One under way is still called. */
   off<N extends Name>(name: N, listener: Listener<N>): void {
-    const channel = this.#channels.get(name);
-    if (channel === undefined) return;
-    const index = channel.listeners.indexOf(listener as AnyListener);
-    if (index >= 0) channel.listeners = channel.listeners.toSpliced(index, 1);
+    this.#channels[name]?.listeners.find((entry) => entry.given === listener)?.detach();
   }
 
   /** Listens to the payloads for which `filter` holds. A filter that throws counts as a failed listener. */
@@ -110,8 +127,10 @@ export class EventBus implements EventSink {
     filter: (payload: CoordinationEvents[N]) => boolean,
     listener: (payload: CoordinationEvents[N]) => void | Promise<void>,
   ): Disposable {
-    return this.#listen(name, ((payload: CoordinationEvents[N]) =>
-      filter(payload) ? listener(payload) : undefined) as AnyListener);
+    checkFunction(filter, `the filter of ${name}`);
+    return this.#listen(name, listener, (payload) =>
+      filter(payload as CoordinationEvents[N]) ? listener(payload as CoordinationEvents[N]) : undefined,
+    );
   }
 
   /**
@@ -130,6 +149,7 @@ export class EventBus implements EventSink {
   ): Promise<CoordinationEvents[N]> {
     const { timeoutMs, signal, where } =
       typeof timeoutOrOptions === 'number' ? { timeoutMs: timeoutOrOptions } : timeoutOrOptions;
+    if (timeoutMs !== undefined) checkMs(timeoutMs, 'timeoutMs');
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
       let timer: Timer | undefined;
@@ -142,11 +162,12 @@ export class EventBus implements EventSink {
         end();
         reject(signal?.reason as Error);
       };
-      const subscription = this.#listen(name, ((payload: CoordinationEvents[N]) => {
-        if (where !== undefined && !where(payload)) return;
+      const listener = (payload: unknown): void => {
+        if (where !== undefined && !where(payload as CoordinationEvents[N])) return;
         end();
-        resolve(payload);
-      }) as AnyListener);
+        resolve(payload as CoordinationEvents[N]);
+      };
+      const subscription = this.#listen(name, listener, listener);
       signal?.addEventListener('abort', onAbort, { once: true });
       if (timeoutMs === undefined) return;
       timer = this.#clock.after(
@@ -160,14 +181,12 @@ export class EventBus implements EventSink {
     });
   }
 
-  /** Sees everything of the closed table, synchronously, in emission order. */
+  /** Sees everything, `custom:` events too, synchronously, in emission order. */
   tap(listener: (event: CoordinationEvent) => void): Disposable {
-    this.#taps = [...this.#taps, listener];
-    return {
-      [Symbol.dispose]: () => {
-        this.#taps = this.#taps.filter((tap) => tap !== listener);
-      },
-    };
+    checkFunction(listener, 'the listener of tap');
+    const tap: AnyListener = (event) => listener(event as CoordinationEvent);
+    this.#setTaps([...this.#taps, tap]);
+    return { [Symbol.dispose]: () => this.#setTaps(this.#taps.filter((other) => other !== tap)) };
   }
 
   /**
@@ -176,9 +195,15 @@ export class EventBus implements EventSink {
    */
   stream(options: { readonly capacity?: number; readonly signal?: AbortSignal } = {}): EventStream {
     const { capacity = 1_024, signal } = options;
+    checkInteger(capacity, 'capacity', 1);
     const buffer = new Ring<CoordinationEvent>();
     let dropped = 0;
-    let wake: (() => void) | undefined;
+    let woken: (() => void)[] = [];
+    const wake = (): void => {
+      const readers = woken;
+      woken = [];
+      for (const reader of readers) reader();
+    };
     let ended = signal?.aborted ?? false;
     const tap = this.tap((event) => {
       if (buffer.length >= capacity) {
@@ -186,22 +211,19 @@ export class EventBus implements EventSink {
         dropped += 1;
       }
       buffer.push(event);
-      wake?.();
+      if (woken.length > 0) wake();
     });
     const end = (): void => {
       ended = true;
       tap[Symbol.dispose]();
       signal?.removeEventListener('abort', end);
-      wake?.();
+      wake();
     };
     if (ended) tap[Symbol.dispose]();
     signal?.addEventListener('abort', end, { once: true });
     const next = async (): Promise<IteratorResult<CoordinationEvent>> => {
       while (buffer.length === 0 && !ended) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        wake = undefined;
+        await new Promise<void>((resolve) => woken.push(resolve));
       }
       const value = buffer.shift();
       return value === undefined ? { done: true, value: undefined } : { done: false, value };
@@ -221,7 +243,8 @@ export class EventBus implements EventSink {
   /** Statistics by event name, for names that occurred or have listeners. */
   getEventStats(): Readonly<Record<string, EventStats>> {
     const stats: Record<string, EventStats> = Object.create(null) as Record<string, EventStats>;
-    for (const [name, { count, lastAt, listeners }] of this.#channels) {
+    for (const [name, channel] of Object.entries(this.#channels)) {
+      const { count, lastAt, listeners } = channel as Channel;
       if (count === 0 && listeners.length === 0) continue;
       stats[name] = { count, listeners: listeners.length, ...(lastAt === undefined ? {} : { lastAt }) };
     }
@@ -229,7 +252,7 @@ export class EventBus implements EventSink {
   }
 
   resetStats(): void {
-    for (const channel of this.#channels.values()) {
+    for (const channel of this.#opened()) {
       channel.count = 0;
       channel.lastAt = undefined;
     }
@@ -237,30 +260,30 @@ export class EventBus implements EventSink {
 
   /** Removes the listeners of one event, or all listeners and taps. */
   removeAllListeners(name?: Name): void {
-    if (name !== undefined) this.#channel(name).listeners = [];
-    else {
-      for (const channel of this.#channels.values()) channel.listeners = [];
-      this.#taps = [];
-    }
+    const channels = name === undefined ? this.#opened() : [this.#channels[name]];
+    for (const channel of channels) for (const entry of channel?.listeners ?? []) entry.detach();
+    if (name === undefined) this.#setTaps([]);
   }
 
   #deliver(name: Name, channel: Channel, payload: unknown): void {
     const { listeners } = channel;
-    for (let i = 0; i < listeners.length; i++) this.#call(name, listeners[i] as AnyListener, payload);
-    if (this.#taps.length > 0) {
-      const at = this.#clock.wall();
-      channel.lastAt = at;
-      const event = { name, at, payload } as CoordinationEvent;
-      for (const tap of this.#taps) this.#call(name, tap as AnyListener, event);
-    }
-    this.#debug?.debug(name, payload as object);
+    for (let i = 0; i < listeners.length; i++) this.#call(name, (listeners[i] as Entry).call, payload);
+    if (this.#taps.length > 0 || this.#debug !== undefined) this.#show(name, channel, payload);
+  }
+
+  #show(name: Name, channel: Channel, payload: unknown): void {
+    const at = this.#clock.wall();
+    channel.lastAt = at;
+    const event = { name, at, payload };
+    for (const tap of this.#taps) this.#call(name, tap, event);
+    if (this.#debug !== undefined) this.#call(name, this.#log, event);
   }
 
   #call(name: Name, listener: AnyListener, payload: unknown): void {
     try {
       const answer = listener(payload);
       if (answer !== undefined && isPromise(answer)) {
-        handled(answer.catch((error: unknown) => this.#report(name, error)));
+        answer.then(undefined, (error: unknown) => this.#report(name, error));
       }
     } catch (error) {
       this.#report(name, error);
@@ -275,30 +298,40 @@ export class EventBus implements EventSink {
     });
   }
 
-  #listen(name: Name, listener: AnyListener, signal?: AbortSignal): Disposable {
-    if (typeof listener !== 'function') {
-      throw new CoordinationError(
-        'INVALID_ARGUMENT',
-        `Expected the listener of ${name} to be a function, got ${describe(listener)}`,
-      );
-    }
-    const off = (): void => {
-      signal?.removeEventListener('abort', off);
-      this.off(name as EventName, listener as Listener<EventName>);
+  #listen(name: Name, given: unknown, call: AnyListener, signal?: AbortSignal): Disposable {
+    if (typeof name !== 'string') throw invalid(`Expected the event to be a name, got ${describe(name)}`);
+    checkFunction(given, `the listener of ${name}`);
+    if (signal?.aborted === true) return UNAVAILABLE;
+    const channel = this.#channels[name] ?? this.#open(name);
+    const detach = (): void => {
+      signal?.removeEventListener('abort', detach);
+      channel.listeners = channel.listeners.filter((other) => other !== entry);
+      channel.seen = this.#isSeen(channel);
     };
-    if (signal?.aborted === true) return { [Symbol.dispose]: () => undefined };
-    const channel = this.#channel(name);
-    channel.listeners = [...channel.listeners, listener];
-    signal?.addEventListener('abort', off, { once: true });
-    return { [Symbol.dispose]: off };
+    const entry: Entry = { call, given, detach };
+    channel.listeners = [...channel.listeners, entry];
+    channel.seen = true;
+    signal?.addEventListener('abort', detach, { once: true });
+    return { [Symbol.dispose]: detach };
   }
 
-  #channel(name: string): Channel {
-    let channel = this.#channels.get(name);
-    if (channel === undefined) {
-      channel = { count: 0, lastAt: undefined, listeners: [] };
-      this.#channels.set(name, channel);
-    }
+  #open(name: string): Channel {
+    const channel: Channel = { count: 0, lastAt: undefined, listeners: [], seen: false };
+    channel.seen = this.#isSeen(channel);
+    this.#channels[name] = channel;
     return channel;
+  }
+
+  #opened(): readonly Channel[] {
+    return Object.values(this.#channels) as Channel[];
+  }
+
+  #isSeen(channel: Channel): boolean {
+    return channel.listeners.length > 0 || this.#taps.length > 0 || this.#debug !== undefined;
+  }
+
+  #setTaps(taps: readonly AnyListener[]): void {
+    this.#taps = taps;
+    for (const channel of this.#opened()) channel.seen = this.#isSeen(channel);
   }
 }

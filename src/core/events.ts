@@ -96,7 +96,9 @@ export interface CoordinationEvents {
   'task:abandoned': { readonly taskId: string; readonly agentId: string; readonly graceMs: number };
   /** A late answer to a claim that is somebody else's now was refused. */
   'claim:refused': { readonly taskId: string; readonly token: number; readonly current: number };
+  /** Claims from the queue stopped. */
   'queue:paused': { readonly queue: string };
+  /** Claims from the queue go on. */
   'queue:resumed': { readonly queue: string };
   /** A lock was granted, at once or after a wait. † */
   'resource:acquired': {
@@ -140,12 +142,14 @@ export interface CoordinationEvents {
     readonly delivery: number;
     readonly latencyMs: number;
   };
+  /** Messages were dropped: overflow, expiry, or nobody there. */
   'message:dropped': {
     readonly from: string;
     readonly to: string;
     readonly count: number;
     readonly reason: string;
   };
+  /** A message went to the dead letters. */
   'message:buried': { readonly messageId: string; readonly to: string; readonly reason: string };
   /** The balancer asks for a move. † */
   'workstealing:request': {
@@ -160,13 +164,14 @@ export interface CoordinationEvents {
     readonly targetAgent: string;
     readonly taskIds: readonly string[];
   };
-  /** † */
+  /** A circuit breaker changed its state. † */
   'circuitbreaker:state-change': {
     readonly name: string;
     readonly from: CircuitState;
     readonly to: CircuitState;
     readonly reason: string;
   };
+  /** A conflict was reported. */
   'conflict:reported': {
     readonly conflictId: string;
     readonly kind: string;
@@ -175,9 +180,13 @@ export interface CoordinationEvents {
   };
   /** † The only nested payload, plain data all the same. */
   'conflict:resolved': { readonly conflict: ConflictRecord; readonly resolution: Resolution };
+  /** No strategy could decide; somebody else must. */
   'conflict:escalated': { readonly conflictId: string; readonly reason: string };
+  /** The backend cannot be reached. */
   'backend:lost': { readonly backend: string; readonly message: string };
+  /** The backend answers again. */
   'backend:recovered': { readonly backend: string; readonly outageMs: number };
+  /** This process's session ran out; its claims and locks may be somebody else's now. */
   'session:expired': { readonly session: number; readonly heldClaims: number; readonly heldLocks: number };
   /** A listener threw or rejected. Not reported for listeners of this event itself. */
   'listener:failed': { readonly event: string; readonly message: string };

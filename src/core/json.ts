@@ -2,7 +2,7 @@ import { CoordinationError, describe } from './errors.ts';
 
 /** Bounds of user data; exceeded → INVALID_ARGUMENT. */
 export interface JsonLimits {
-  /** Upper bound of the JSON text, bytes; counted as UTF-8, escapes included roughly. */
+  /** Bound of the JSON text in bytes of UTF-8: below a half always passes, above three times never. */
   readonly maxBytes: number;
   readonly maxDepth: number;
 }
@@ -13,7 +13,7 @@ export const RESULT_LIMITS: JsonLimits = { maxBytes: 1024 * 1024, maxDepth: 64 }
 /**
  * Checks that a value is JSON-safe, means the same in memory and after a round trip through JSON text, and is within the limits.
  * Plain objects and arrays of strings, finite numbers, booleans, `null`; an absent or `undefined` property is the same.
- * @returns its size in bytes, an estimate that is never below half nor above the true size of the JSON text by more than the escapes.
+ * @returns an estimate of the size of its JSON text in bytes, more exact the nearer it comes to the limit.
  * @throws INVALID_ARGUMENT naming the place and what is there.
  */
 export function checkJson(value: unknown, what: string, limits: JsonLimits): number {
@@ -44,11 +44,11 @@ class Walk {
   visit(value: unknown, path: string, depth: number): void {
     switch (typeof value) {
       case 'string':
-        this.#add(value.length + 2, value);
+        this.#text(value, 0);
         return;
       case 'number':
         if (!Number.isFinite(value)) this.#refuse(path, value, 'JSON has no such number');
-        this.#add(8);
+        this.#add(this.#isNear(8) ? String(value).length : 8);
         return;
       case 'boolean':
         this.#add(5);
@@ -91,16 +91,24 @@ class Walk {
       if (child === undefined) continue;
       if (key === 'toJSON' && typeof child === 'function')
         this.#refuse(`${path}.toJSON`, child, 'send plain data');
-      this.#add(key.length + 4, key);
+      this.#text(key, 2);
       this.visit(child, `${path}.${key}`, depth + 1);
     }
   }
 
-  #add(bytes: number, text?: string): void {
+  /** Sizes are estimates until a third of the limit is reached, then exact: that is dear, and matters only there. */
+  #isNear(bytes: number): boolean {
+    return (this.bytes + bytes) * 3 > this.#limits.maxBytes;
+  }
+
+  #text(text: string, around: number): void {
+    const { length } = text;
+    const exact = this.#isNear(length) && length <= this.#limits.maxBytes;
+    this.#add(around + (exact ? Buffer.byteLength(JSON.stringify(text)) : length + 2));
+  }
+
+  #add(bytes: number): void {
     this.bytes += bytes;
-    if (this.bytes * 3 > this.#limits.maxBytes && text !== undefined) {
-      this.bytes += Buffer.byteLength(text) - text.length; // exact once it matters
-    }
     if (this.bytes > this.#limits.maxBytes) {
       throw new CoordinationError(
         'INVALID_ARGUMENT',

@@ -2,6 +2,7 @@ import { isPromise } from './awaitable.ts';
 import { CoordinationError, isCoordinationError } from './errors.ts';
 import type { Runtime } from './ports/runtime.ts';
 import type { Awaitable, Operation, SessionNumber } from './ports/words.ts';
+import { Ring } from './ring.ts';
 
 /** Carries out mutating calls of one session: numbers them, bounds how many are under way, repeats those whose outcome is unknown. */
 export interface Operations {
@@ -29,7 +30,7 @@ export function createOperations(
   let sequence = 0;
   /** Sequences sent and not answered; n is sent only once n − maxInFlight is answered. */
   const open = new Set<number>();
-  const waiting: (() => void)[] = [];
+  const waiting = new Ring<() => void>();
 
   const close = (n: number): void => {
     open.delete(n);
@@ -44,6 +45,7 @@ export function createOperations(
       runtime.clock.after(ms, resolve, true);
     });
 
+  /** Answers `first`, or asks again with the same operation until something final comes. */
   async function settle<T>(
     op: Operation,
     first: Promise<T>,
@@ -51,12 +53,15 @@ export function createOperations(
   ): Promise<T> {
     const started = runtime.clock.mono();
     let attempt: Awaitable<T> = first;
+    let sent = false;
     try {
       for (let tries = 0; ; tries++) {
         try {
           return await attempt;
         } catch (error) {
-          if (!isRepeatable(error) || runtime.clock.mono() - started > giveUpMs) throw error;
+          if (!isRepeatable(error)) throw error;
+          sent ||= isCoordinationError(error, 'OUTCOME_UNKNOWN');
+          if (runtime.clock.mono() - started > giveUpMs) throw sent ? unknownOutcome(error) : error;
           await pause(Math.min(1_000, 10 * 2 ** Math.min(tries, 7)) * (0.5 + runtime.random.next() / 2));
           attempt = attemptAgain(op, send);
         }
@@ -66,9 +71,17 @@ export function createOperations(
     }
   }
 
-  async function queued<T>(send: (op: Operation) => Awaitable<T>): Promise<T> {
-    await new Promise<void>((resolve) => waiting.push(resolve));
-    return issue(send);
+  /** Issues in the very call that made room: a later turn would find the room taken by all who waited. */
+  function queued<T>(send: (op: Operation) => Awaitable<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      waiting.push(() => {
+        try {
+          resolve(issue(send));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
   }
 
   function issue<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T> {
@@ -93,6 +106,18 @@ export function createOperations(
 
 function isRepeatable(error: unknown): boolean {
   return isCoordinationError(error, 'OUTCOME_UNKNOWN') || isCoordinationError(error, 'BACKEND_UNAVAILABLE');
+}
+
+/** An attempt that was sent makes the outcome unknown, whatever became of the later ones. */
+function unknownOutcome(error: unknown): unknown {
+  if (isCoordinationError(error, 'OUTCOME_UNKNOWN')) return error;
+  return new CoordinationError(
+    'OUTCOME_UNKNOWN',
+    'The answer was lost, and the backend went away meanwhile',
+    {
+      cause: error,
+    },
+  );
 }
 
 function attemptAgain<T>(op: Operation, send: (op: Operation) => Awaitable<T>): Awaitable<T> {

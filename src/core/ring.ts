@@ -27,7 +27,7 @@ export class Ring<T> {
     this.#items[this.#head] = undefined;
     this.#head = (this.#head + 1) & (this.#items.length - 1);
     this.#length -= 1;
-    if (this.#length === 0 && this.#items.length > 1_024) this.#items = new Array<T | undefined>(16);
+    if (this.#length === 0 && this.#items.length > 1_024) this.clear();
     return item;
   }
 
@@ -38,7 +38,9 @@ export class Ring<T> {
 
   /** Item `index` from the head. */
   at(index: number): T | undefined {
-    return index < this.#length ? this.#items[(this.#head + index) & (this.#items.length - 1)] : undefined;
+    return index >= 0 && index < this.#length
+      ? this.#items[(this.#head + index) & (this.#items.length - 1)]
+      : undefined;
   }
 
   clear(): void {

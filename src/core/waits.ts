@@ -1,5 +1,8 @@
 import type { DeadlockError } from './deadlock-error.ts';
-import type { CycleEdge } from './ports/locks.ts';
+import type { Requirement } from './ports/locks.ts';
+import type { Awaitable } from './ports/words.ts';
+
+export type { Requirement } from './ports/locks.ts';
 
 /**
  * The one wait-for graph over every wait the library knows. Whoever knows waits of a kind (locks, slots, awaited children, replies,
@@ -7,26 +10,40 @@ import type { CycleEdge } from './ports/locks.ts';
  * Nodes are units of execution: the id of a lock owner (a task run or an explicit scope). The id of a task run is its task id.
  */
 
-/** Something a node needs before it can go on. All requirements of a node must be met. */
-export interface Requirement {
-  readonly by: CycleEdge['by'];
-  /** Resource, queue, task or address, for people. */
-  readonly what: string;
-  /** Who stands in the way, and how much each would free by finishing. */
-  readonly blockers: readonly { readonly node: string; readonly frees: number }[];
-  /** Met when the blockers that finish have freed this much: the count of blockers for "all of them", 1 for "any of them". */
-  readonly needs: number;
+/** What the choice of a victim and the words of the error are made of. */
+export interface NodeFacts {
+  readonly agent?: string | undefined;
+  readonly priority: number;
+  /** When it began, on one axis for all sources of a process: µs since 1970. Larger is younger. */
+  readonly since: number;
+  /** How often it was a victim before; the graph adds what it counted itself. */
+  readonly defeats?: number;
+  /** Locks held. */
+  readonly locks?: number;
 }
 
 export interface WaitSource {
   /** What `node` waits for as this source knows it; empty when it doesn't wait. */
   requirements(node: string): readonly Requirement[];
   /** Ends the wait of a victim with this error. False when it no longer waits. */
-  abort(node: string, error: DeadlockError): boolean;
+  abort(node: string, error: DeadlockError): Awaitable<boolean>;
   /** False: a wait of this source is never chosen as victim (a child's slot wait: its task hasn't run). @default true */
-  readonly abortable?: boolean;
+  readonly abortable?: boolean | undefined;
   /** Every node that waits here now, for the sweep after a capacity shrank. */
   waiting(): Iterable<string>;
+  /** Cheaper than asking for requirements. @default requirements(node).length > 0 */
+  isWaiting?(node: string): boolean;
+  /** False: nobody waits here for `node`, so its own wait closes no cycle through this source. @default whether anybody waits here */
+  blocks?(node: string): boolean;
+  /** What this source knows of a node. @default nothing */
+  facts?(node: string): NodeFacts | undefined;
+  /** Lets `node` go before `stuck` nodes that merely queue in front of it; see `LiveLocks.pass`. */
+  pass?(node: string, stuck: { has(node: string): boolean }): boolean;
+  /**
+   * A source whose facts are in a store across a network: fetches a consistent picture of what is around `node`, a source in turn. Its
+   * waits are looked at on a timer instead of inside `entered`.
+   */
+  picture?(around: string | undefined): Awaitable<WaitSource>;
 }
 
 /** What a part gets to join the graph: add its source, and report each new wait that may close a cycle. */
@@ -34,6 +51,10 @@ export interface WaitGraph {
   addSource(source: WaitSource): Disposable;
   /** `node` has begun to wait: finds and breaks a deadlock through it, before this returns. */
   entered(node: string): void;
+  /** `node`'s wait ended, well or not. Optional: without it `deadlock:resolved` comes with the next change that is reported. */
+  left?(node: string): void;
+  /** `node` holds and wants nothing any more. Optional: what ends its row of defeats. */
+  finished?(node: string): void;
   /** A capacity shrank (an agent left, a pause): looks at every waiting node. */
   sweep(): void;
 }

@@ -69,6 +69,17 @@ export type Choice =
   | { readonly agent: string; readonly reason: string; readonly alternatives?: readonly string[] }
   | undefined;
 
+/** A choice with its reason, in words for people. */
+export interface Explanation {
+  readonly agent: string;
+  readonly reason: string;
+  /** Who else was considered, best first; at most {@link MAX_ALTERNATIVES}. */
+  readonly alternatives: readonly string[];
+}
+
+/** Most alternatives that an explanation names. */
+export const MAX_ALTERNATIVES = 5;
+
 /** What became of a task that a strategy placed. */
 export interface Outcome {
   readonly taskId: string;
@@ -91,6 +102,8 @@ export interface SchedulingStrategy<State = unknown> {
   select(task: PlacedTask, candidates: readonly Candidate[], context: StrategyContext): Choice;
   /** Instead of `select`, for strategies that needn't look at every agent: asked when present. */
   selectFrom?(task: PlacedTask, pool: CandidatePool, context: StrategyContext): Choice;
+  /** What it would choose now, in words; changes nothing of its own. Apart from the choice itself, so that the hot path builds no strings. */
+  explain?(task: PlacedTask, pool: CandidatePool, context: StrategyContext): Explanation | undefined;
   /** Hears how each attempt ended. */
   observe?(outcome: Outcome): void;
   /** JSON-safe state, kept over restarts by whoever wants to. */

@@ -8,9 +8,18 @@ import type { Operation, SessionNumber } from '../../core/ports/words.ts';
 export class OperationLog {
   readonly #size: number;
   readonly #rings = new Map<SessionNumber, { newest: number; sequences: number[]; answers: unknown[] }>();
+  #stopped = false;
 
   constructor(maxInFlight: number) {
     this.#size = 2 * maxInFlight;
+  }
+
+  /** Whether the backend is stopped: then every operation is refused. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+  set stopped(value: boolean) {
+    this.#stopped = value;
   }
 
   open(session: SessionNumber): void {
@@ -33,9 +42,10 @@ export class OperationLog {
   /**
    * Executes `apply` once for this operation and remembers its answer.
    * @param evenExpired a settle may come from a dead session: it is then carried out without a record, its token decides.
-   * @throws SESSION_EXPIRED
+   * @throws SESSION_EXPIRED, STOPPED
    */
   once<T>(op: Operation, apply: () => T, evenExpired = false): T {
+    if (this.#stopped) throw stopped();
     const ring = this.#rings.get(op.session);
     if (ring === undefined) {
       if (evenExpired) return apply();
@@ -51,6 +61,11 @@ export class OperationLog {
     ring.answers[slot] = answer;
     return answer;
   }
+}
+
+/** The refusal of a backend that is stopped. */
+export function stopped(): CoordinationError {
+  return new CoordinationError('STOPPED', 'The memory backend is stopped');
 }
 
 function expired(message: string): CoordinationError {

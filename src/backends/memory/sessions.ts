@@ -8,7 +8,7 @@ import type {
   Stamped,
 } from '../../core/ports/words.ts';
 import type { MemoryClock } from './memory-clock.ts';
-import type { OperationLog } from './operation-log.ts';
+import { type OperationLog, stopped } from './operation-log.ts';
 
 interface Session {
   readonly session: SessionNumber;
@@ -36,6 +36,8 @@ export class MemorySessions implements Sessions {
   readonly #followers: SessionFollower[] = [];
   readonly #sessions = new Map<SessionNumber, Session>();
   #last = 0;
+  /** µs; nothing ends or is forgotten before: asked by every call of every store. */
+  #nextDue = Number.POSITIVE_INFINITY;
 
   constructor(clock: MemoryClock, log: OperationLog) {
     this.#clock = clock;
@@ -53,6 +55,7 @@ export class MemorySessions implements Sessions {
     readonly writer: number;
     readonly report: SessionReport;
   }): Stamped & { readonly session: SessionNumber; readonly expiresAt: BackendTime } {
+    if (this.#log.stopped) throw stopped();
     const at = this.expireDue();
     for (const known of this.#sessions.values()) {
       if (known.boot === request.boot && !known.closed)
@@ -61,6 +64,7 @@ export class MemorySessions implements Sessions {
     const session = ++this.#last as SessionNumber;
     const expiresAt = (at + request.leaseMs * 1_000) as BackendTime;
     this.#sessions.set(session, { ...request, session, expiresAt, closed: false });
+    this.#nextDue = Math.min(this.#nextDue, expiresAt);
     this.#log.open(session);
     return { at, session, expiresAt };
   }
@@ -73,6 +77,7 @@ export class MemorySessions implements Sessions {
       | { readonly status: 'alive'; readonly expiresAt: BackendTime; readonly orders: readonly Order[] }
       | { readonly status: 'expired' }
     ) {
+    if (this.#log.stopped) throw stopped();
     const at = this.expireDue();
     const known = this.#sessions.get(session);
     if (known === undefined || known.closed) return { at, status: 'expired' };
@@ -121,9 +126,12 @@ export class MemorySessions implements Sessions {
   /** Ends sessions whose lease has run out, forgets those ended a day ago. Returns the time it used. */
   expireDue(): BackendTime {
     const at = this.#clock.now();
-    for (const known of this.#sessions.values()) {
+    if (at < this.#nextDue) return at;
+    this.#nextDue = Number.POSITIVE_INFINITY;
+    for (const known of [...this.#sessions.values()]) {
       if (!known.closed && known.expiresAt <= at) this.#end(known, 'expire', at);
       else if (known.closed && known.expiresAt + DAY_US < at) this.#sessions.delete(known.session);
+      this.#nextDue = Math.min(this.#nextDue, known.closed ? known.expiresAt + DAY_US : known.expiresAt);
     }
     return at;
   }
@@ -131,6 +139,7 @@ export class MemorySessions implements Sessions {
   #end(known: Session, how: 'close' | 'expire', at: BackendTime): void {
     known.closed = true;
     known.expiresAt = Math.min(known.expiresAt, at) as BackendTime;
+    this.#nextDue = Math.min(this.#nextDue, known.expiresAt + DAY_US);
     this.#log.close(known.session);
     for (const follower of this.#followers) follower.sessionEnded(known.session, how);
   }

@@ -62,6 +62,8 @@ export interface Backend {
   readonly state?: StateStore;
   /** Connects, checks server and schema, starts listening. Rejects within `connectTimeoutMs`, never hangs. Idempotent. */
   start(runtime: Runtime): Awaitable<BackendReport>;
+  /** Whether it answers: quick, without side effects. Never rejects. */
+  check(): Awaitable<{ readonly healthy: boolean; readonly detail?: string }>;
   /** Closes what it opened (never a client that the user passed in). Pending calls reject with `STOPPED`. Idempotent. */
   stop(): Awaitable<void>;
   /** Calls `listener` for hints about `interest` (exact names, or `*` for all of a kind) until disposed. One connection per process, whatever the number of listeners. */

@@ -1,8 +1,10 @@
 import type { Awaitable, BackendTime, Encoded, Operation, Stamped } from './words.ts';
 
 export interface Entry {
+  /** Named `part/name`. A `state` hint names the part: the key up to and with its first `/`, or the whole key. */
   readonly key: string;
-  readonly value: Encoded | undefined; // undefined = deleted (tombstone, 10 min)
+  /** `undefined` = deleted: a tombstone, kept for 10 min, seen by {@link StateStore.changes} only. */
+  readonly value: Encoded | undefined;
   /** Position in the commit order of the whole store; strictly increasing. */
   readonly revision: number;
   readonly changedAt: BackendTime;
@@ -10,23 +12,29 @@ export interface Entry {
 
 export interface Swap {
   readonly key: string;
-  readonly expected: number; // revision; 0 = must not exist
+  /** The revision that must be current; 0 = must not exist. */
+  readonly expected: number;
+  /** `undefined` deletes. */
   readonly value: Encoded | undefined;
-  readonly expiresInMs?: number; // or `session`: gone with its session
+  /** Deleted after this time. */
+  readonly expiresInMs?: number;
+  /** Deleted with the session that wrote it. */
   readonly session?: true;
 }
 
 /** Small shared facts (≤ 64 KiB a value): breakers, proposals, limits, topology snapshots, schedules. Linearizable. 3 methods. */
 export interface StateStore {
+  /** Current entries; `undefined` for keys that don't exist. */
   get(keys: readonly string[]): Awaitable<Stamped & { readonly entries: readonly (Entry | undefined)[] }>;
-  /** All swaps or none. `false` comes with the current entries, so a retry needs no read. */
+  /** All swaps or none; keys are distinct. Answers with the entries as they are now, so a retry after `false` needs no read. */
   compareAndSet(
     op: Operation,
     swaps: readonly Swap[],
   ): Awaitable<Stamped & { readonly swapped: boolean; readonly entries: readonly (Entry | undefined)[] }>;
   /**
-   * Everything under `prefix` with a revision above `after` (0 = all), oldest first: list, resume and watch in one; a `state` hint says when to ask. Revisions follow
-   * commit order (a sequence doesn't), so nothing is skipped. `reset` = `after` is older than the tombstones: drop what you have.
+   * The latest change of each key under `prefix` with a revision above `after` (0 = all), oldest first, tombstones included: list,
+   * resume and watch in one; a `state` hint says when to ask. Revisions follow commit order (a sequence doesn't), so nothing is skipped.
+   * Go on with `revision`. `reset`: deletions after `after` are forgotten already; drop what you have, this answer begins at 0.
    */
   changes(
     prefix: string,

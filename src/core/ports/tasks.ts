@@ -67,6 +67,8 @@ export interface TaskBody {
   readonly agent?: string;
   /** Task tree (cancellation, budgets); not a dependency. */
   readonly parent?: string;
+  /** What core needs to run it (time limit, retry policy, locks …); JSON-safe, opaque to the store. */
+  readonly settings?: Encoded;
 }
 
 /** A task to store. A store may keep the object: core never changes it afterwards. */
@@ -139,6 +141,8 @@ export interface Claim extends ClaimRef {
 /** Room for tasks that need no particular agent: those whose capabilities are all in `capabilities`. */
 export interface Offer {
   readonly capabilities: readonly string[];
+  /** Task types it takes. Absent: all. */
+  readonly types?: readonly string[];
   readonly slots: number;
 }
 
@@ -221,6 +225,8 @@ export interface TaskRecord
   readonly result?: Encoded;
   /** Last error; `get` only. */
   readonly error?: Encoded;
+  /** As in {@link Claim.local}, while the task has not ended. */
+  readonly local?: object;
 }
 
 /** One row of the audit trail; append-only, written in the transition's own transaction. */
@@ -362,7 +368,8 @@ export interface TaskStore {
    * Cancels. Not running → `cancelled` now. Running → a request that reaches its session as an order; `revoke` bumps the token and ends
    * it now (the handler's late answer is `stale`). `tree` takes sub-tasks (`parent`) along, dependents follow their edge's policy; both
    * by frontier beyond 1,000. A terminal task answers its state. `affected` counts tasks ended or requested by this item so far.
-   * Sub-tasks that run get a request too: their ids are in `requested`.
+   * Sub-tasks that run get a request too. Here `ended` and `requested` hold the items' own tasks as well, so that each comes with its
+   * `local` object. A claim that was not started ends now: its session's `start` and `settle` fail.
    */
   cancel(
     op: Operation,

@@ -7,7 +7,7 @@ const HEX = Array.from({ length: 65_536 }, (_, i) => i.toString(16).padStart(4, 
  * are drawn once a ms. Strictly increasing within a process, also when the wall clock goes back.
  */
 export function createIds(clock: Clock, random: Random): Ids {
-  let lastMs = 0;
+  let lastMs = -1;
   let counter = 0;
   let head = '';
   let tail = '';

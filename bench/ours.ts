@@ -1,0 +1,2 @@
+/** The library as its users get it. */
+export * from '../src/index.ts';

@@ -1,0 +1,50 @@
+import { promise as fastq } from 'fastq';
+import PQueue from 'p-queue';
+import { startMesh, turn, usEach, worker } from '../harness/mesh.ts';
+import { defineQuestion, type Scale } from '../harness/question.ts';
+
+const noop = async (): Promise<void> => undefined;
+
+async function oneByOne(scale: Scale, one: () => Promise<unknown>): Promise<Record<string, number>> {
+  const run = async (n: number): Promise<void> => {
+    for (let i = 0; i < n; i++) await one();
+  };
+  await run(scale.of(20_000));
+  const n = scale.of(100_000);
+  return { 'per task': await usEach(n, () => run(n)) };
+}
+
+export const submitOne = defineQuestion({
+  name: 'submit-one',
+  asks: 'how long from submitting one task to its result?',
+  metrics: [{ name: 'per task', unit: 'µs' }],
+  contestants: {
+    agentmesh: {
+      async run(scale) {
+        const mesh = await startMesh();
+        mesh.registerAgent(worker('a', 100));
+        return oneByOne(scale, async () => (await mesh.submitTask({ type: 'noop' })).result());
+      },
+    },
+    'p-queue 10': {
+      run(scale) {
+        const queue = new PQueue({ concurrency: 100 });
+        return oneByOne(scale, () => queue.add(noop));
+      },
+    },
+    fastq: {
+      run(scale) {
+        const queue = fastq(noop, 100);
+        return oneByOne(scale, () => queue.push(undefined));
+      },
+    },
+    'a turn of the loop each': { run: (scale) => oneByOne(scale, () => turn().then(turn).then(noop)) },
+  },
+  control: {
+    contestant: 'a turn of the loop each',
+    metric: 'per task',
+    by: 1.1,
+    why: 'hands over through setImmediate',
+  },
+  goals: [{ text: '≤ 2 µs', metric: 'per task', value: 2 }],
+});

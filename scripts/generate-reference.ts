@@ -1,0 +1,159 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import ts from 'typescript';
+import { OPTIONS, type OptionSpec, type OptionTable } from '../src/core/options.ts';
+
+/** Writes `docs/reference/*.md` from the comments and tables of the source. `test/architecture.test.ts` compares them. */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const GENERATED = 'Generated from the source by `npm run docs:reference`; a test compares it.';
+
+function parse(path: string): ts.SourceFile {
+  return ts.createSourceFile(path, readFileSync(`${root}${path}`, 'utf8'), ts.ScriptTarget.Latest, true);
+}
+
+/** The doc comment of a node as one line, or `undefined`. */
+function commentOf(node: ts.Node, source: ts.SourceFile): string | undefined {
+  const text = source.text;
+  const ranges = ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [];
+  const doc = ranges.findLast((range) => text.startsWith('/**', range.pos));
+  if (doc === undefined) return undefined;
+  const body = text.slice(doc.pos + 3, doc.end - 2);
+  return body
+    .replaceAll(/\s*\n\s*\*\s?/g, ' ')
+    .replaceAll(/\s+/g, ' ')
+    .trim();
+}
+
+/** The line comment (`// group`) before a node, if there is one. */
+function groupOf(node: ts.Node, source: ts.SourceFile): string | undefined {
+  const ranges = ts.getLeadingCommentRanges(source.text, node.getFullStart()) ?? [];
+  const line = ranges.findLast((range) => source.text.startsWith('//', range.pos));
+  return line === undefined ? undefined : source.text.slice(line.pos + 2, line.end).trim();
+}
+
+function find<N extends ts.Node>(source: ts.SourceFile, test: (node: ts.Node) => node is N): N {
+  let found: N | undefined;
+  const visit = (node: ts.Node): void => {
+    if (found !== undefined) return;
+    if (test(node)) found = node;
+    else ts.forEachChild(node, visit);
+  };
+  visit(source);
+  if (found === undefined) throw new Error(`${source.fileName}: the table is not there`);
+  return found;
+}
+
+/** One table for each group of codes. Throws for a code without a comment. */
+export function renderErrors(): string {
+  const source = parse('src/core/errors.ts');
+  const declaration = find(
+    source,
+    (node): node is ts.VariableDeclaration =>
+      ts.isVariableDeclaration(node) && node.name.getText(source) === 'ERROR_CODES',
+  );
+  const list = find(source, (node): node is ts.ArrayLiteralExpression => {
+    return ts.isArrayLiteralExpression(node) && node.pos >= declaration.pos;
+  });
+  const lines = [
+    '# Errors',
+    '',
+    `${GENERATED} Every error of the library is a \`CoordinationError\` with one of these codes; match on \`code\`, or with \`isCoordinationError(error, code)\`. An aborted call rejects with \`signal.reason\` instead.`,
+  ];
+  for (const element of list.elements) {
+    const group = groupOf(element, source);
+    if (group !== undefined)
+      lines.push('', `## ${sentence(group)}`, '', '| code | meaning |', '| --- | --- |');
+    const doc = commentOf(element, source);
+    if (doc === undefined) throw new Error(`${element.getText(source)} has no comment`);
+    lines.push(`| \`${(element as ts.StringLiteral).text}\` | ${cell(doc)} |`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** One section for each subject. Throws for an event without a comment. */
+export function renderEvents(): string {
+  const source = parse('src/core/events.ts');
+  const table = find(
+    source,
+    (node): node is ts.InterfaceDeclaration =>
+      ts.isInterfaceDeclaration(node) && node.name.text === 'CoordinationEvents',
+  );
+  const lines = [
+    '# Events',
+    '',
+    `${GENERATED} The table is closed; \`custom:…\` names are free for your own events. Payloads are JSON-safe. † marks names and payloads that keep the documented form of the predecessor.`,
+  ];
+  let subject = '';
+  for (const member of table.members) {
+    if (!ts.isPropertySignature(member) || member.type === undefined) continue;
+    const name = (member.name as ts.StringLiteral).text;
+    const [first = ''] = name.split(':', 1);
+    if (first !== subject) {
+      subject = first;
+      lines.push('', `## ${subject}`, '', '| event | when | payload |', '| --- | --- | --- |');
+    }
+    const doc = commentOf(member, source);
+    if (doc === undefined) throw new Error(`${name} has no comment`);
+    lines.push(`| \`${name}\` | ${cell(doc)} | ${payloadOf(member.type, source)} |`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function payloadOf(type: ts.TypeNode, source: ts.SourceFile): string {
+  if (!ts.isTypeLiteralNode(type)) return `\`${cell(type.getText(source))}\``;
+  const fields = type.members.filter(ts.isPropertySignature).map((field) => {
+    const of = field.type?.getText(source) ?? 'unknown';
+    const note = of === 'string' ? '' : `: ${of.replace(/^readonly /, '')}`;
+    return `\`${cell(`${field.name.getText(source)}${field.questionToken ? '?' : ''}${note}`)}\``;
+  });
+  return fields.join(', ');
+}
+
+/** One section for each part. */
+export function renderOptions(): string {
+  const lines = [
+    '# Options',
+    '',
+    `${GENERATED} \`manager\` rows stand at the top of the manager's options, the others in an object under the name of their part; the class of a part takes its rows directly. Durations are milliseconds. An unknown key is refused with the nearest known one.`,
+  ];
+  for (const [part, table] of Object.entries(OPTIONS) as [string, OptionTable][]) {
+    lines.push('', `## ${part}`, '', '| option | kind | default | |', '| --- | --- | --- | --- |');
+    for (const [name, spec] of Object.entries(table)) {
+      lines.push(`| \`${name}\` | ${cell(kindOf(spec))} | ${defaultOf(spec)} | ${cell(spec.doc)} |`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function kindOf(spec: OptionSpec): string {
+  if (spec.kind === 'choice') return spec.of.map((word) => `\`${word}\``).join(', ');
+  if (spec.kind === 'flag') return '`true`, `false`';
+  if (spec.kind === 'other') return '';
+  const { min, max } = spec;
+  if (max !== undefined) return `${spec.kind}, ${min ?? 0} … ${max}`;
+  return min === undefined ? spec.kind : `${spec.kind}, ≥ ${min}`;
+}
+
+function defaultOf(spec: OptionSpec): string {
+  if (spec.default === undefined) return '';
+  return typeof spec.default === 'number' ? spec.default.toLocaleString('en-US') : `\`${spec.default}\``;
+}
+
+function cell(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').replaceAll('|', '\\|').trim();
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+export const REFERENCE: Readonly<Record<string, () => string>> = {
+  'docs/reference/errors.md': renderErrors,
+  'docs/reference/events.md': renderEvents,
+  'docs/reference/options.md': renderOptions,
+};
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  for (const [path, render] of Object.entries(REFERENCE)) writeFileSync(`${root}${path}`, render());
+}

@@ -1,0 +1,534 @@
+import { CONFLICTS, COVERS, EXCLUSIVE, UNITS } from '../../core/lock-modes.ts';
+import type { LockItem, LockListener, LockRequest, Owner, QuickGrant } from '../../core/ports/locks.ts';
+import type { Timer } from '../../core/ports/runtime.ts';
+import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
+
+/** The lock table: resources, the tickets (requests) that hold or want them, and a ticket's place at each of its resources. */
+
+const EXCLUSIVE_BIT = 1 << EXCLUSIVE;
+
+export type TicketState = 'waiting' | 'held' | 'ended';
+
+/** Who holds and wants what: one for each owner id in use. */
+export class Holder {
+  owner: Owner;
+  /** Held tickets, linked by their `nextHeld`. */
+  first: Ticket | undefined;
+  held = 0;
+  readonly waits = new Set<Ticket>();
+
+  constructor(owner: Owner) {
+    this.owner = owner;
+  }
+
+  get idle(): boolean {
+    return this.held === 0 && this.waits.size === 0;
+  }
+
+  add(ticket: Ticket): void {
+    ticket.nextHeld = this.first;
+    if (this.first !== undefined) this.first.previousHeld = ticket;
+    this.first = ticket;
+    this.held += 1;
+  }
+
+  remove(ticket: Ticket): void {
+    if (ticket.previousHeld === undefined) this.first = ticket.nextHeld;
+    else ticket.previousHeld.nextHeld = ticket.nextHeld;
+    if (ticket.nextHeld !== undefined) ticket.nextHeld.previousHeld = ticket.previousHeld;
+    ticket.previousHeld = undefined;
+    ticket.nextHeld = undefined;
+    this.held -= 1;
+  }
+
+  /** This owner's held place at a resource, one with units or of a mode in `modes`. */
+  placeAt(entry: LockEntry, modes = -1): Place | undefined {
+    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextHeld) {
+      if (ticket.place.entry === entry && (modes & (1 << ticket.place.mode)) !== 0) return ticket.place;
+      if (ticket.more === undefined) continue;
+      for (const place of ticket.more) {
+        if (place.entry === entry && (modes & (1 << place.mode)) !== 0) return place;
+      }
+    }
+    return undefined;
+  }
+
+  /** How often this owner holds a resource in one mode. */
+  countAt(entry: LockEntry, mode: number): number {
+    let count = 0;
+    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextHeld) {
+      for (const place of ticket.places()) if (place.entry === entry && place.mode === mode) count += 1;
+    }
+    return count;
+  }
+
+  unitsAt(entry: LockEntry): number {
+    let units = 0;
+    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextHeld) {
+      for (const place of ticket.places()) if (place.entry === entry) units += place.units;
+    }
+    return units;
+  }
+}
+
+/** What only a waiting ticket needs. Its key is (rank, own, arrival), the same in all of its queues: no two tickets can block each other by order. */
+export interface Waiting {
+  readonly request: LockRequest;
+  /** µs since the store began, unique. */
+  readonly arrival: number;
+  /** `arrival − priority × ageStep`. */
+  readonly own: number;
+  /** `own`, or just behind a waiter that mustn't be passed any more. */
+  rank: number;
+  readonly since: BackendTime;
+  overtaken: number;
+  /** Arrival of the last one that passed it, so that meeting in two queues counts once. */
+  overtaker: number;
+  /** Places that aren't open. */
+  blocked: number;
+  /** The grant that is converted. */
+  readonly upgrade: Ticket | undefined;
+}
+
+export interface LeaseState {
+  leaseMs: number;
+  expiresAt: number;
+  timer: Timer | undefined;
+  revoked: string | undefined;
+}
+
+/** What tickets of one store share: their index by id, filled at the first reading of a quick ticket's id. */
+export class TicketIndex {
+  readonly byId = new Map<string, Ticket>();
+  #next = 0;
+
+  name(ticket: Ticket): string {
+    this.#next += 1;
+    const id = `quick-${this.#next}`;
+    this.byId.set(id, ticket);
+    return id;
+  }
+}
+
+/** A request: waiting, then held, then ended. */
+export class Ticket implements QuickGrant {
+  state: TicketState = 'held';
+  readonly owner: Owner;
+  holder: Holder | undefined;
+  readonly session: SessionNumber;
+  listener: LockListener | undefined;
+  /** Its first place; a ticket has at least one. */
+  place!: Place;
+  more: Place[] | undefined;
+  token = 0 as Token;
+  grantedAt = 0 as BackendTime;
+  wait: Waiting | undefined;
+  lease: LeaseState | undefined;
+  previousHeld: Ticket | undefined;
+  nextHeld: Ticket | undefined;
+  readonly #index: TicketIndex;
+  #id: string | undefined;
+
+  constructor(
+    index: TicketIndex,
+    owner: Owner,
+    holder: Holder | undefined,
+    session: SessionNumber,
+    id: string | undefined,
+  ) {
+    this.#index = index;
+    this.owner = owner;
+    this.holder = holder;
+    this.session = session;
+    this.listener = undefined;
+    this.#id = id;
+  }
+
+  get id(): string {
+    this.#id ??= this.#index.name(this);
+    return this.#id;
+  }
+
+  places(): readonly Place[] {
+    return this.more === undefined ? [this.place] : [this.place, ...this.more];
+  }
+
+  forget(): void {
+    if (this.#id !== undefined) this.#index.byId.delete(this.#id);
+  }
+
+  /** See `WaitRef`: moves whenever something in front of it does, at any of its resources. */
+  get version(): number {
+    return this.places().reduce((sum, place) => sum + place.entry.epoch, 0);
+  }
+}
+
+/** One ticket at one resource: in its queue, or among its holders. */
+export class Place {
+  readonly ticket: Ticket;
+  readonly entry: LockEntry;
+  mode: number;
+  readonly units: number;
+  token = 0 as Token;
+  /** In the queue: nothing at this resource is in its way. */
+  open = false;
+  queued = false;
+  /** Its owner holds this resource too: its own holds are not in its way. */
+  special = false;
+  /** The held place that an upgrade converts. */
+  readonly target: Place | undefined;
+  previous: Place | undefined;
+  next: Place | undefined;
+
+  constructor(ticket: Ticket, entry: LockEntry, mode: number, units: number, target: Place | undefined) {
+    this.ticket = ticket;
+    this.entry = entry;
+    this.mode = mode;
+    this.units = units;
+    this.target = target;
+    this.previous = undefined;
+    this.next = undefined;
+  }
+
+  get wait(): Waiting {
+    return this.ticket.wait as Waiting;
+  }
+
+  get item(): LockItem {
+    const { resource, of } = this.entry;
+    return this.mode === UNITS
+      ? { resource, mode: { units: this.units, of } }
+      : { resource, mode: WORDS[this.mode] as LockItem['mode'] };
+  }
+}
+
+const WORDS = ['intent-shared', 'intent-exclusive', 'shared', 'update', 'exclusive'] as const;
+
+/** Whether `a` stands in front of `b`, in any queue. */
+export function isBefore(a: Waiting, b: Waiting): boolean {
+  if (a.rank !== b.rank) return a.rank < b.rank;
+  if (a.own !== b.own) return a.own < b.own;
+  return a.arrival < b.arrival;
+}
+
+/** The nearest rank behind another; exact as far as a double reaches. */
+export function justBehind(rank: number): number {
+  return rank + Math.max(0.001, Math.abs(rank) * 4.5e-16);
+}
+
+export function justBefore(rank: number): number {
+  return rank - Math.max(0.001, Math.abs(rank) * 4.5e-16);
+}
+
+/** Whether two places at one resource can't be held together. Units are in one another's way by order, so they count as conflicting. */
+export function clash(a: Place, b: Place): boolean {
+  if (a.mode === UNITS) return true;
+  return ((CONFLICTS[a.mode] as number) & (1 << b.mode)) !== 0;
+}
+
+/**
+ * A resource. A waiting place is open when neither a holder nor a waiter in front of it stands in its way; a ticket is granted when all its
+ * places are. So conflicting requests are granted in the order of the queue, and nobody is passed after having queued but by a smaller key.
+ */
+export class LockEntry {
+  readonly resource: string;
+  /** Capacity of a semaphore; 0: a lock with modes. */
+  of = 0;
+  used = 0;
+  /** Grows whenever a holder or a waiter in front of another comes or goes. */
+  epoch = 0;
+  heldMask = 0;
+  readonly #held = [0, 0, 0, 0, 0];
+  holders: Place | undefined;
+  holderCount = 0;
+  /** Holders with a lease of their own. */
+  leased = 0;
+  head: Place | undefined;
+  tail: Place | undefined;
+  waiting = 0;
+  closed = 0;
+  special = 0;
+  waitMask = 0;
+  waitUnits = 0;
+  #waits: number[] | undefined;
+  /** The last waiter of each mode that mustn't be passed any more. */
+  #barriers: (Place | undefined)[] | undefined;
+
+  constructor(resource: string) {
+    this.resource = resource;
+  }
+
+  get idle(): boolean {
+    return this.holders === undefined && this.head === undefined;
+  }
+
+  // ── holders
+
+  hold(place: Place): void {
+    place.previous = undefined;
+    place.next = this.holders;
+    if (this.holders !== undefined) this.holders.previous = place;
+    this.holders = place;
+    this.holderCount += 1;
+    this.epoch += 1;
+    if (place.ticket.lease !== undefined) this.leased += 1;
+    if (place.mode === UNITS) this.used += place.units;
+    else this.#count(place.mode, 1);
+  }
+
+  /** Takes a holder out. True: somebody in the queue may go on. */
+  free(place: Place): boolean {
+    if (place.previous === undefined) this.holders = place.next;
+    else place.previous.next = place.next;
+    if (place.next !== undefined) place.next.previous = place.previous;
+    this.holderCount -= 1;
+    this.epoch += 1;
+    if (place.ticket.lease !== undefined) this.leased -= 1;
+    if (place.mode === UNITS) {
+      this.used -= place.units;
+      return this.closed > 0;
+    }
+    return this.#count(place.mode, -1) ? this.closed > 0 || this.special > 0 : this.special > 0;
+  }
+
+  /** Changes the mode of a holder: an upgrade, a downgrade. */
+  convert(place: Place, mode: number): void {
+    this.epoch += 1;
+    this.#count(mode, 1);
+    this.#count(place.mode, -1);
+    place.mode = mode;
+  }
+
+  /** Whether a place could be held now beside those who hold it, its owner left out. */
+  fits(place: Place): boolean {
+    if (place.mode === UNITS) return this.used + place.units <= this.of;
+    const against = (CONFLICTS[place.mode] as number) & this.heldMask;
+    return against === 0 || (place.special && this.#onlyOwn(place, against));
+  }
+
+  /** Whether its owner holds all that the place asks for already. */
+  isCovered(place: Place): boolean {
+    if (!place.special || place.mode === UNITS) return false;
+    return place.ticket.holder?.placeAt(this, COVERED_BY[place.mode] as number) !== undefined;
+  }
+
+  // ── queue
+
+  /** The rank that a newcomer may have here: behind waiters that were passed often enough. */
+  rankFor(place: Place, rank: number): number {
+    if (this.#barriers === undefined) return rank;
+    let allowed = rank;
+    for (const barrier of this.#barriers) {
+      if (barrier === undefined || !clash(place, barrier)) continue;
+      if (barrier.wait.rank >= allowed) allowed = justBehind(barrier.wait.rank);
+    }
+    return allowed;
+  }
+
+  /** Whether a newcomer with this wait would find its place open; changes nothing. */
+  wouldOpen(place: Place, wait: Waiting): boolean {
+    if (this.isCovered(place)) return true;
+    if (!this.fits(place)) return false;
+    if (place.mode === UNITS) {
+      let ahead = this.waitUnits;
+      for (let at = this.tail; at !== undefined && isBefore(wait, at.wait); at = at.previous)
+        ahead -= at.units;
+      return this.used + ahead + place.units <= this.of;
+    }
+    if (((CONFLICTS[place.mode] as number) & this.waitMask) === 0) return true;
+    let at = this.tail;
+    while (at !== undefined && isBefore(wait, at.wait)) at = at.previous;
+    return !this.#clashesAhead(place, at);
+  }
+
+  /** Whether a newcomer that is granted at once passes somebody it would be in the way of. */
+  mustQueueToPass(place: Place): boolean {
+    if (this.head === undefined) return false;
+    return place.mode === UNITS || ((CONFLICTS[place.mode] as number) & this.waitMask) !== 0;
+  }
+
+  /** Puts a place into the queue, counting whom it passes, and finds out which places are open now. Returns how many stand in front. */
+  insert(place: Place, opened: Ticket[]): number {
+    const wait = place.wait;
+    let after = this.tail;
+    let passed = 0;
+    while (after !== undefined && isBefore(wait, after.wait)) {
+      this.#pass(after, place);
+      passed += 1;
+      after = after.previous;
+    }
+    this.#link(place, after);
+    if (passed > 0) this.epoch += 1;
+    wait.blocked += 1;
+    this.closed += 1;
+    if (place.mode === UNITS) this.#rescanUnits(opened, place);
+    else if (this.special > 0) this.rescan(opened);
+    else if (this.fits(place) && !this.#clashesAhead(place, after)) this.#setOpen(place, true, opened);
+    return this.waiting - passed - 1;
+  }
+
+  /** Takes a place out of the queue. */
+  unqueue(place: Place): void {
+    const { previous, next } = place;
+    if (this.#barriers?.[place.mode] === place) this.#moveBarrier(place);
+    if (previous === undefined) this.head = next;
+    else previous.next = next;
+    if (next === undefined) this.tail = previous;
+    else {
+      next.previous = previous;
+      this.epoch += 1;
+    }
+    place.queued = false;
+    this.waiting -= 1;
+    if (!place.open) this.closed -= 1;
+    if (place.special) this.special -= 1;
+    this.#countWait(place, -1);
+  }
+
+  /** Marks a queued place whose owner has come to hold this resource by another request. */
+  markSpecial(place: Place): void {
+    if (place.special) return;
+    place.special = true;
+    if (place.queued) this.special += 1;
+  }
+
+  /** Finds the places that became open, from the head as far as anything can be. */
+  rescan(opened: Ticket[]): void {
+    if (this.of > 0) {
+      this.#rescanUnits(opened, undefined);
+      return;
+    }
+    const all = this.special > 0;
+    if (this.closed === 0 && !all) return;
+    let ahead = 0;
+    for (let place = this.head; place !== undefined; place = place.next) {
+      this.#setOpen(place, this.#isFree(place, ahead), opened);
+      ahead |= 1 << place.mode;
+      // Behind something exclusive everything is closed, and was before.
+      if (!all && ((ahead | this.heldMask) & EXCLUSIVE_BIT) !== 0) return;
+    }
+  }
+
+  /** A waiter that was passed as often as it may be: nobody in conflict with it gets before it any more. */
+  setBarrier(place: Place): void {
+    this.#barriers ??= [undefined, undefined, undefined, undefined, undefined, undefined];
+    const known = this.#barriers[place.mode];
+    if (known === undefined || isBefore(known.wait, place.wait)) this.#barriers[place.mode] = place;
+  }
+
+  #isFree(place: Place, ahead: number): boolean {
+    if (!place.special) return ((CONFLICTS[place.mode] as number) & (this.heldMask | ahead)) === 0;
+    if (this.isCovered(place)) return true;
+    return ((CONFLICTS[place.mode] as number) & ahead) === 0 && this.fits(place);
+  }
+
+  #rescanUnits(opened: Ticket[], inserted: Place | undefined): void {
+    let sum = this.used;
+    for (let place = this.head; place !== undefined; place = place.next) {
+      sum += place.units;
+      const wasOpen = place.open;
+      this.#setOpen(place, sum <= this.of, opened);
+      // Open places come first: behind one that stays closed, none changes, unless one was put in between.
+      if (!wasOpen && !place.open && place !== inserted) return;
+    }
+  }
+
+  #setOpen(place: Place, open: boolean, opened: Ticket[]): void {
+    if (place.open === open) return;
+    place.open = open;
+    const wait = place.wait;
+    if (open) {
+      this.closed -= 1;
+      wait.blocked -= 1;
+      if (wait.blocked === 0) opened.push(place.ticket);
+    } else {
+      this.closed += 1;
+      wait.blocked += 1;
+    }
+  }
+
+  #clashesAhead(place: Place, from: Place | undefined): boolean {
+    const against = CONFLICTS[place.mode] as number;
+    if ((against & this.waitMask) === 0) return false;
+    for (let at = from; at !== undefined; at = at.previous) {
+      if ((against & (1 << at.mode)) !== 0) return true;
+      // One of the same mode that is open has seen everything in front of it.
+      if (at.open && at.mode === place.mode && !at.special) return false;
+    }
+    return false;
+  }
+
+  #pass(passed: Place, by: Place): void {
+    if (!clash(by, passed)) return;
+    const wait = passed.wait;
+    if (wait.overtaker !== by.wait.arrival) {
+      wait.overtaker = by.wait.arrival;
+      wait.overtaken += 1;
+      if (wait.overtaken >= wait.request.order.maxOvertakes) {
+        for (const place of passed.ticket.places()) if (place.queued) place.entry.setBarrier(place);
+      }
+    }
+    if (passed.open && passed.mode !== UNITS && !passed.special) this.#setOpen(passed, false, NONE);
+  }
+
+  #moveBarrier(place: Place): void {
+    let at = place.previous;
+    while (
+      at !== undefined &&
+      (at.mode !== place.mode || at.wait.overtaken < at.wait.request.order.maxOvertakes)
+    ) {
+      at = at.previous;
+    }
+    (this.#barriers as (Place | undefined)[])[place.mode] = at;
+  }
+
+  #link(place: Place, after: Place | undefined): void {
+    place.queued = true;
+    place.previous = after;
+    place.next = after === undefined ? this.head : after.next;
+    if (after === undefined) this.head = place;
+    else after.next = place;
+    if (place.next === undefined) this.tail = place;
+    else place.next.previous = place;
+    this.waiting += 1;
+    if (place.special) this.special += 1;
+    this.#countWait(place, 1);
+    if (place.wait.overtaken >= place.wait.request.order.maxOvertakes) this.setBarrier(place);
+  }
+
+  #countWait(place: Place, by: 1 | -1): void {
+    this.waitUnits += by * place.units;
+    this.#waits ??= [0, 0, 0, 0, 0, 0];
+    const count = (this.#waits[place.mode] as number) + by;
+    this.#waits[place.mode] = count;
+    if (count === 0) this.waitMask &= ~(1 << place.mode);
+    else this.waitMask |= 1 << place.mode;
+  }
+
+  /** True: the last holder of this mode went. */
+  #count(mode: number, by: 1 | -1): boolean {
+    const count = (this.#held[mode] as number) + by;
+    this.#held[mode] = count;
+    if (count === 0) this.heldMask &= ~(1 << mode);
+    else this.heldMask |= 1 << mode;
+    return count === 0;
+  }
+
+  #onlyOwn(place: Place, against: number): boolean {
+    const holder = place.ticket.holder;
+    if (holder === undefined) return false;
+    for (let mode = 0; mode < UNITS; mode++) {
+      if ((against & (1 << mode)) === 0) continue;
+      if ((this.#held[mode] as number) > holder.countAt(this, mode)) return false;
+    }
+    return true;
+  }
+}
+
+/** Nothing is granted while a newcomer passes others: they are closed only. */
+const NONE: Ticket[] = [];
+
+/** For each wanted mode the bits of the held modes that include it. */
+const COVERED_BY: readonly number[] = [0, 1, 2, 3, 4].map((wanted) =>
+  COVERS.reduce((mask, covered, held) => ((covered & (1 << wanted)) === 0 ? mask : mask | (1 << held)), 0),
+);

@@ -1,0 +1,187 @@
+import type { Order } from '../../core/ports/sessions.ts';
+import type {
+  Claim,
+  ClaimRef,
+  ClaimRequest,
+  Consequences,
+  EnqueueResult,
+  NewTask,
+  QueueCounts,
+  QueueSettings,
+  SettleResult,
+  Settlement,
+  TaskFilter,
+  TaskRecord,
+  TaskStore,
+  Transition,
+} from '../../core/ports/tasks.ts';
+import type { Cursor, Operation, Page, PageRequest, SessionNumber, Stamped } from '../../core/ports/words.ts';
+import type { MemoryCore } from './memory-core.ts';
+import type { SessionFollower } from './sessions.ts';
+import { type CancelRequest, type CancelResult, cancel } from './tasks/cancelling.ts';
+import { Claiming } from './tasks/claiming.ts';
+import { countsOf } from './tasks/counting.ts';
+import { Effects } from './tasks/effects.ts';
+import { enqueue } from './tasks/enqueue.ts';
+import { recordOf } from './tasks/record.ts';
+import { type ReviseRequest, revise } from './tasks/revising.ts';
+import { type RowList, STARTED, type TaskRow } from './tasks/row.ts';
+import { list } from './tasks/selection.ts';
+import { settle, start } from './tasks/settling.ts';
+import { type Swept, sweep } from './tasks/sweeping.ts';
+import { type MemoryTaskStoreOptions, TaskTable } from './tasks/table.ts';
+import { type TakeoverRequest, takeover } from './tasks/takeover.ts';
+
+export type { MemoryTaskStoreOptions } from './tasks/table.ts';
+
+/**
+ * Tasks in memory: every answer comes without a promise, and what a call sets in motion has happened when it returns. Keeps the newest
+ * ended tasks and transitions only, so that it doesn't grow with what has passed through it.
+ */
+export class MemoryTaskStore implements TaskStore, SessionFollower {
+  readonly #core: MemoryCore;
+  readonly #table: TaskTable;
+
+  constructor(core: MemoryCore, options: MemoryTaskStoreOptions = {}) {
+    this.#core = core;
+    this.#table = new TaskTable(core, options);
+    core.sessions.follow(this);
+  }
+
+  enqueue(
+    op: Operation,
+    tasks: readonly NewTask[],
+  ): Consequences & { readonly results: readonly EnqueueResult[] } {
+    return this.#core.log.once(op, () => enqueue(this.#table, tasks));
+  }
+
+  claim(
+    op: Operation,
+    request: ClaimRequest,
+  ): Stamped & { readonly claims: readonly Claim[]; readonly more: boolean } {
+    this.#core.sessions.expireDue();
+    return this.#core.log.once(op, () => {
+      const now = this.#table.now();
+      const claiming = new Claiming(this.#table, op.session, request, now);
+      claiming.run();
+      return { at: now.at, claims: claiming.claims, more: claiming.more };
+    });
+  }
+
+  start(op: Operation, claims: readonly ClaimRef[]): Stamped & { readonly started: readonly boolean[] } {
+    this.#core.sessions.expireDue();
+    return this.#core.log.once(op, () => {
+      const { at } = this.#table.now();
+      return { at, started: start(this.#table, claims) };
+    });
+  }
+
+  settle(
+    op: Operation,
+    settlements: readonly Settlement[],
+  ): Consequences & { readonly results: readonly SettleResult[] } {
+    return this.#core.log.once(op, () => settle(this.#table, settlements), true);
+  }
+
+  takeover(op: Operation, request: TakeoverRequest): Stamped & { readonly claims: readonly Claim[] } {
+    this.#core.sessions.expireDue();
+    return this.#core.log.once(op, () => {
+      const now = this.#table.now();
+      return { at: now.at, claims: takeover(this.#table, op.session, request, now) };
+    });
+  }
+
+  cancel(
+    op: Operation,
+    requests: readonly CancelRequest[],
+  ): Consequences & {
+    readonly results: readonly CancelResult[];
+    readonly requested: Effects['requested'];
+  } {
+    return this.#core.log.once(op, () => cancel(this.#table, requests));
+  }
+
+  revise(
+    op: Operation,
+    request: ReviseRequest,
+  ): Consequences & {
+    readonly changed: number;
+    readonly deferred: number;
+    readonly next: Cursor | undefined;
+  } {
+    return this.#core.log.once(op, () => revise(this.#table, request));
+  }
+
+  configure(
+    op: Operation,
+    queue: string,
+    revision: number | undefined,
+    settings: QueueSettings,
+  ): Stamped & { readonly status: 'set' | 'changed-meanwhile'; readonly revision: number } {
+    return this.#core.log.once(op, () => {
+      const { at } = this.#table.now();
+      const known = this.#table.queue(queue);
+      if (revision !== undefined && revision !== known.revision) {
+        return { at, status: 'changed-meanwhile' as const, revision: known.revision };
+      }
+      known.configure(settings);
+      if (!settings.paused) this.#core.hint({ about: 'tasks', queue });
+      return { at, status: 'set' as const, revision: known.revision };
+    });
+  }
+
+  sweep(op: Operation, limit: number): Swept {
+    return this.#core.log.once(op, () => sweep(this.#table, limit));
+  }
+
+  get(ids: readonly string[]): readonly (TaskRecord | undefined)[] {
+    return ids.map((id) => {
+      const row = this.#table.rows.get(id);
+      return row === undefined ? undefined : recordOf(row, true);
+    });
+  }
+
+  list(
+    filter: TaskFilter,
+    page: PageRequest & { readonly order?: 'newest' | 'queue' | 'ended' },
+  ): Page<TaskRecord> {
+    return list(this.#table, filter, page);
+  }
+
+  history(filter: { readonly task?: string; readonly queue?: string }, page: PageRequest): Page<Transition> {
+    return this.#table.log.page(this.#table.now().at, filter, page);
+  }
+
+  counts(queues?: readonly string[]): Stamped & { readonly queues: readonly QueueCounts[] } {
+    return { at: this.#table.now().at, queues: countsOf(this.#table, queues) };
+  }
+
+  /** Unstarted claims of a closed session go back, their attempt refunded; all that is left may be taken over at once. */
+  sessionEnded(session: SessionNumber, how: 'close' | 'expire'): void {
+    const table = this.#table;
+    table.orders.delete(session);
+    const holder = table.holders.get(session);
+    if (holder === undefined) return;
+    const effects = new Effects(table.now());
+    if (how === 'close') for (const row of unstarted(holder.claims)) table.giveUp(row, effects);
+    table.cascade.drain(effects);
+    table.reportLater(effects.endedList);
+    if (holder.claims.size === 0) {
+      table.holders.delete(session);
+      return;
+    }
+    holder.dead = true;
+    table.deadHolders.add(holder);
+  }
+
+  orders(session: SessionNumber): readonly Order[] {
+    const orders = this.#table.orders.get(session);
+    return orders === undefined ? [] : [...orders.values()];
+  }
+}
+
+function unstarted({ first }: RowList): readonly TaskRow[] {
+  const rows: TaskRow[] = [];
+  for (let row = first; row !== undefined; row = row.next) if ((row.flags & STARTED) === 0) rows.push(row);
+  return rows;
+}

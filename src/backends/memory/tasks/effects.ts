@@ -1,0 +1,91 @@
+import type { Consequences, Ended } from '../../../core/ports/tasks.ts';
+import { DEAD, type Moment, READY, SKIPPED, STATE_NAMES, type TaskRow } from './row.ts';
+
+/** Most tasks that one call reports beside its own items. */
+export const MAX_LISTED = 1_000;
+/** Most edges a call looks at: many of them may lead to nothing that would be listed. */
+const MAX_EDGES = 16_000;
+
+const NONE: readonly never[] = Object.freeze([]);
+
+/** What one call sets in motion beside its own items, and how much more of it may do. */
+export class Effects {
+  readonly moment: Moment;
+  #readied: { readonly task: string; readonly queue: string }[] | undefined = undefined;
+  #ended: Ended[] | undefined = undefined;
+  #requested: { readonly task: string; readonly reason: string; readonly local?: object }[] | undefined = undefined;
+  #left: number;
+  #edges = MAX_EDGES;
+  /** Tasks ended or asked to end, those of the call itself included. */
+  affected = 0;
+
+  constructor(moment: Moment, limit: number = MAX_LISTED) {
+    this.moment = moment;
+    this.#left = Math.min(limit, MAX_LISTED);
+  }
+
+  /** Whether more may be done in this call. */
+  get hasRoom(): boolean {
+    return this.#left > 0 && this.#edges > 0;
+  }
+
+  /** How many more may be listed. */
+  get left(): number {
+    return this.#left;
+  }
+
+  get requested(): readonly { readonly task: string; readonly reason: string; readonly local?: object }[] {
+    return this.#requested ?? NONE;
+  }
+
+  /** An edge or sub-task was looked at. */
+  looked(): void {
+    this.#edges -= 1;
+  }
+
+  readied(row: TaskRow): void {
+    if (row.state !== READY) return;
+    this.#left -= 1;
+    this.#readied ??= [];
+    this.#readied.push({ task: row.task.id, queue: row.queue.name });
+  }
+
+  /** @param local of the task, which the row has given up by now. @param isOwn an item of the call, which counts for nothing */
+  ended(row: TaskRow, reason: string, parent: string | undefined, local: object | undefined, isOwn = false): void {
+    if (!isOwn) this.#left -= 1;
+    this.affected += 1;
+    this.#ended ??= [];
+    this.#ended.push({
+      task: row.task.id,
+      queue: row.queue.name,
+      state: STATE_NAMES[row.state as typeof DEAD | typeof SKIPPED],
+      reason,
+      ...(parent === undefined ? {} : { parent }),
+      ...(local === undefined ? {} : { local }),
+    });
+  }
+
+  asked(row: TaskRow, reason: string, isOwn = false): void {
+    if (!isOwn) this.#left -= 1;
+    this.affected += 1;
+    this.#requested ??= [];
+    const { id, local } = row.task;
+    this.#requested.push({ task: id, reason, ...(local === undefined ? {} : { local }) });
+  }
+
+  /** Reports what happened while nobody was there to be told. */
+  report(ended: readonly Ended[]): void {
+    if (ended.length === 0) return;
+    this.#left -= ended.length;
+    this.#ended = [...ended, ...(this.#ended ?? [])];
+  }
+
+  consequences(more: boolean): Consequences {
+    return { at: this.moment.at, readied: this.#readied ?? NONE, ended: this.#ended ?? NONE, more };
+  }
+
+  /** The ended so far, for whoever has to report them later. */
+  get endedList(): readonly Ended[] {
+    return this.#ended ?? NONE;
+  }
+}

@@ -1,0 +1,128 @@
+import { sameJson } from '../../../core/json.ts';
+import type { Consequences, EnqueueResult, NewTask } from '../../../core/ports/tasks.ts';
+import type { BackendTime } from '../../../core/ports/words.ts';
+import { Effects } from './effects.ts';
+import { CANCELLED, CLAIMED, isEnded, type Moment, READY, SCHEDULED, SKIPPED, type StateCode, stateName, type TaskRow, UNMET, WAITING } from './row.ts';
+import { parentReason, type TaskTable } from './table.ts';
+import type { TaskQueue } from './task-queue.ts';
+
+type Enqueued = Extract<EnqueueResult, { status: 'enqueued' }>;
+
+/** The answers that carry nothing of their own, made once. */
+const ENQUEUED = {
+  [WAITING]: Object.freeze({ status: 'enqueued', state: 'waiting' }),
+  [SCHEDULED]: Object.freeze({ status: 'enqueued', state: 'scheduled' }),
+  [READY]: Object.freeze({ status: 'enqueued', state: 'ready' }),
+  [CANCELLED]: Object.freeze({ status: 'enqueued', state: 'cancelled' }),
+  [SKIPPED]: Object.freeze({ status: 'enqueued', state: 'skipped' }),
+} as const satisfies Partial<Record<StateCode, Enqueued>>;
+
+/** Stores tasks one after the other, so each may refer to those before it in the batch and to those to come. */
+export function enqueue(table: TaskTable, tasks: readonly NewTask[]): Consequences & { readonly results: readonly EnqueueResult[] } {
+  const effects = new Effects(table.now());
+  const results: EnqueueResult[] = [];
+  for (const task of tasks) results.push(enqueueOne(table, task, effects.moment));
+  table.cascade.drain(effects);
+  return { ...effects.consequences(table.cascade.hasMore), results };
+}
+
+function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult {
+  const sameId = table.rows.get(task.id);
+  if (sameId !== undefined) return repeated(sameId, task);
+  const sameKey = task.key === undefined ? undefined : table.keys.get(task.key);
+  if (sameKey !== undefined) {
+    if (task.onDuplicate === undefined) return repeated(sameKey, task);
+    if (isReplaceable(sameKey)) return replace(table, sameKey, task, now);
+    // A claimed or ended one gives its key up when the new task is stored.
+  }
+  const queue = table.queue(task.queue);
+  const { maxLength } = queue.settings;
+  if (maxLength !== undefined && queue.length >= maxLength) {
+    return { status: 'full', queue: task.queue, length: queue.length };
+  }
+  return task.dependsOn.length === 0 ? begin(table, task, queue, now) : beginDependent(table, task, queue, now);
+}
+
+function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment): Enqueued {
+  const row = table.insert(task, queue, now);
+  table.graph.adopt(row);
+  row.readied = dueOf(table, task, now);
+  table.place(row, now);
+  return row.state === READY ? ENQUEUED[READY] : ENQUEUED[SCHEDULED];
+}
+
+function beginDependent(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment): EnqueueResult {
+  const { graph } = table;
+  const path = graph.cycle(task.id, task.dependsOn);
+  if (path !== undefined) return { status: 'cycle', path };
+  const standing = graph.standing(task.dependsOn);
+  if (standing.as === 'pending' && standing.edges.length === 0) return begin(table, task, queue, now);
+  const row = table.insert(task, queue, now);
+  graph.adopt(row);
+  if (standing.as !== 'pending') {
+    row.flags |= UNMET;
+    table.end(row, standing.as, now, parentReason(standing.parent));
+    return ENQUEUED[standing.as];
+  }
+  graph.attach(row, standing.edges);
+  row.readied = dueOf(table, task, now);
+  table.wait(row, now);
+  return ENQUEUED[WAITING];
+}
+
+/** When the task is due by its own wish. */
+function dueOf(table: TaskTable, { delayMs, runAtWallMs }: NewTask, now: Moment): Moment {
+  if (delayMs !== undefined) return table.due(now, delayMs);
+  const at = runAtWallMs === undefined ? 0 : Math.ceil(runAtWallMs * 1_000);
+  return at > now.at ? { at: at as BackendTime } : now;
+}
+
+function isReplaceable(row: TaskRow): boolean {
+  return row.state !== CLAIMED && !isEnded(row);
+}
+
+function repeated(row: TaskRow, task: NewTask): EnqueueResult {
+  if (!hasSamePayload(row.task, task)) return { status: 'conflict', id: row.task.id };
+  row.queue.totals.duplicates += 1;
+  return duplicateOf(row, false);
+}
+
+/** Swaps what a submission under the same key may change; `debounce` also lets it wait anew. */
+function replace(table: TaskTable, row: TaskRow, task: NewTask, now: Moment): EnqueueResult {
+  const { queue, type } = row.task;
+  if (task.queue !== queue || task.type !== type) return { status: 'conflict', id: row.task.id };
+  row.queue.totals.duplicates += 1;
+  table.relocate(row, () => {
+    row.task = withContent(row.task, task);
+  });
+  if (task.onDuplicate === 'debounce') table.reschedule(row, now, task.delayMs ?? 0);
+  return duplicateOf(row, true);
+}
+
+function withContent(former: NewTask, { payload, priority, headers, payloadHash }: NewTask): NewTask {
+  const { headers: _headers, payloadHash: _hash, ...rest } = former;
+  return {
+    ...rest,
+    payload,
+    priority,
+    ...(headers === undefined ? {} : { headers }),
+    ...(payloadHash === undefined ? {} : { payloadHash }),
+  };
+}
+
+function duplicateOf(row: TaskRow, replaced: boolean): EnqueueResult {
+  const { id, local } = row.task;
+  const state = stateName(row.state as StateCode);
+  return { status: 'duplicate', id, state, replaced, ...(local === undefined ? {} : { local }) };
+}
+
+function hasSamePayload(a: NewTask, b: NewTask): boolean {
+  if (a.payloadHash !== undefined && b.payloadHash !== undefined) return a.payloadHash === b.payloadHash;
+  if (a.queue !== b.queue || a.type !== b.type) return false;
+  return wasDropped(a) || sameJson(a.payload, b.payload);
+}
+
+/** With `keepMs: 0` a task without key has no payload any more once it has ended; there is nothing to compare. */
+function wasDropped(task: NewTask): boolean {
+  return task.payload === undefined && task.key === undefined && task.limits.keepMs <= 0;
+}

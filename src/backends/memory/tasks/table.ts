@@ -1,0 +1,480 @@
+import type { Order } from '../../../core/ports/sessions.ts';
+import type { Ended, NewTask } from '../../../core/ports/tasks.ts';
+import type { BackendTime, SessionNumber, Token } from '../../../core/ports/words.ts';
+import type { MemoryCore } from '../memory-core.ts';
+import { Cascade, type CascadeTarget } from './cascade.ts';
+import { DependencyGraph } from './dependency-graph.ts';
+import type { Effects } from './effects.ts';
+import { deadlineOf } from './memory-claim.ts';
+import { NameSets } from './name-set.ts';
+import { OfferKinds } from './offers.ts';
+import { ReadyQueues } from './ready-queues.ts';
+import { Retention } from './retention.ts';
+import {
+  ADOPTED,
+  CANCELLED,
+  CLAIMED,
+  type Holder,
+  isEnded,
+  type Link,
+  type Moment,
+  NEW,
+  PRUNED,
+  rareOf,
+  READY,
+  RowList,
+  SCHEDULED,
+  type SKIPPED,
+  STARTED,
+  type StateCode,
+  stateName,
+  TaskRow,
+  UNMET,
+  WAITING,
+} from './row.ts';
+import { RowHeap } from './row-heap.ts';
+import { RowIndex } from './row-index.ts';
+import { SubTasks } from './sub-tasks.ts';
+import { TaskQueue } from './task-queue.ts';
+import { TransitionLog } from './transition-log.ts';
+
+export interface MemoryTaskStoreOptions {
+  /** Ended tasks kept at most, over all queues; the oldest are pruned first. @default 10,000 */
+  readonly keepEnded?: number;
+  /** Newest transitions kept for `history`. @default 10,000 */
+  readonly history?: number;
+  /** How long state and key of tasks with `keepMs: 0` stay, ms. @default 60,000 */
+  readonly tombstoneMs?: number;
+}
+
+const MAX_REPORTS = 1_000;
+
+/** All tasks, and the transitions between their states: each keeps the counters, the indexes and the audit trail in step. */
+export class TaskTable implements CascadeTarget {
+  readonly core: MemoryCore;
+  readonly rows: Map<string, TaskRow> = new Map();
+  readonly keys: Map<string, TaskRow> = new Map();
+  readonly queues: Map<string, TaskQueue> = new Map();
+  readonly sets: NameSets = new NameSets();
+  readonly kinds: OfferKinds = new OfferKinds(this.sets);
+  readonly ready: ReadyQueues = new ReadyQueues();
+  readonly graph: DependencyGraph = new DependencyGraph(this.rows);
+  readonly cascade: Cascade = new Cascade(this);
+  readonly delays: RowHeap = new RowHeap();
+  readonly deadlines: RowHeap = new RowHeap();
+  readonly index: RowIndex = new RowIndex();
+  readonly retention: Retention;
+  readonly log: TransitionLog;
+  readonly holders: Map<SessionNumber, Holder> = new Map();
+  /** Holders whose session has ended. */
+  readonly deadHolders: Set<Holder> = new Set();
+  readonly orders: Map<SessionNumber, Map<Token, Order>> = new Map();
+  /** Ended while no call was there to say so; the next sweep does. */
+  readonly #unreported: Ended[] = [];
+  readonly #keepEnded: number;
+  readonly #subTasks = new SubTasks();
+  #now: Moment = { at: 0 as BackendTime };
+  #sequence = 0;
+  #arrivals = 0;
+  #lastQueue: TaskQueue | undefined = undefined;
+  /** The queue this call hinted at last. */
+  #hinted: TaskQueue | undefined = undefined;
+
+  constructor(core: MemoryCore, options: MemoryTaskStoreOptions) {
+    this.core = core;
+    this.#keepEnded = options.keepEnded ?? 10_000;
+    this.retention = new Retention(options.tombstoneMs ?? 60_000);
+    this.log = new TransitionLog(options.history ?? 10_000);
+  }
+
+  /** The time of a call; asked once at its beginning. */
+  now(): Moment {
+    this.#hinted = undefined;
+    const at = this.core.clock.now();
+    if (at !== this.#now.at) this.#now = { at };
+    return this.#now;
+  }
+
+  queue(name: string): TaskQueue {
+    if (this.#lastQueue?.name === name) return this.#lastQueue;
+    let queue = this.queues.get(name);
+    if (queue === undefined) {
+      queue = new TaskQueue(name, this.ready, this.sets);
+      this.queues.set(name, queue);
+    }
+    this.#lastQueue = queue;
+    return queue;
+  }
+
+  holder(session: SessionNumber): Holder {
+    let holder = this.holders.get(session);
+    if (holder === undefined) {
+      holder = { session, claims: new RowList(), dead: !this.core.log.isOpen(session) };
+      this.holders.set(session, holder);
+      if (holder.dead) this.deadHolders.add(holder);
+    }
+    return holder;
+  }
+
+  /** A new row in the indexes, not yet in a state. */
+  insert(task: NewTask, queue: TaskQueue, now: Moment): TaskRow {
+    this.#sequence += 1;
+    const row = new TaskRow(task, queue, this.#sequence, now);
+    this.rows.set(task.id, row);
+    if (task.key !== undefined) this.#giveKey(task.key, row);
+    this.index.add(row);
+    if (task.parent !== undefined) this.#subTasks.add(row);
+    queue.totals.enqueued += 1;
+    if (task.limits.deadlineMs !== undefined) this.#armDeadline(row);
+    return row;
+  }
+
+  /** Waits for its parents, whose links are there. */
+  wait(row: TaskRow, now: Moment): void {
+    this.#move(row, WAITING, now, undefined);
+  }
+
+  /** Waits for nobody: ready, or scheduled for when it is due. */
+  place(row: TaskRow, now: Moment, reason?: string): void {
+    const { readied } = row;
+    if (readied !== undefined && readied.at > now.at) {
+      this.#move(row, SCHEDULED, now, reason);
+      row.entry = this.delays.push(row, readied.at, row.seq);
+      return;
+    }
+    row.readied = readied ?? now;
+    if (row.order === 0) {
+      this.#arrivals += 1;
+      row.order = this.#arrivals;
+      row.ranked = row.readied;
+    }
+    this.#move(row, READY, now, reason);
+    row.queue.add(row);
+    if (!this.core.hints.idle) this.#hintReady(row.queue as TaskQueue);
+  }
+
+  /** When it is due, were it placed now: after this delay, at once without. */
+  due(now: Moment, delayMs: number): Moment {
+    return delayMs > 0 ? { at: (now.at + Math.ceil(delayMs * 1_000)) as BackendTime } : now;
+  }
+
+  /** Changes which agent the task is for; `null`: any. The caller sees to its place. */
+  pin(row: TaskRow, agent: string | null): void {
+    const { agent: _agent, ...anybody } = row.task;
+    row.task = agent === null ? anybody : { ...anybody, agent };
+  }
+
+  /** Its body was changed in a way that moves it: takes it out, changes it, puts it back where it then belongs. */
+  relocate(row: TaskRow, change: () => void): void {
+    if (row.state === READY) {
+      row.queue.remove(row);
+      change();
+      row.queue.add(row);
+      if (!this.core.hints.idle) this.#hintReady(row.queue as TaskQueue);
+    } else change();
+  }
+
+  /** Gives an unclaimed row another due time, as if it were new. */
+  reschedule(row: TaskRow, now: Moment, delayMs: number): void {
+    const due = this.due(now, delayMs);
+    if (row.state === WAITING) {
+      row.readied = due;
+      return;
+    }
+    this.#leave(row);
+    row.readied = due;
+    row.order = 0;
+    this.place(row, now);
+  }
+
+  /** Gives a ready row to a session. The queue has taken it out of its pool. */
+  claim(row: TaskRow, holder: Holder, started: boolean, now: Moment): void {
+    row.token = this.core.clock.token(now.at);
+    row.attempt += 1;
+    row.holder = holder;
+    row.flags = started ? row.flags | STARTED : row.flags & ~STARTED;
+    holder.claims.push(row);
+    row.queue.totals.attempts += 1;
+    this.#move(row, CLAIMED, now, undefined);
+  }
+
+  /** Gives a claim to another session: the former token is worth nothing any more. */
+  reclaim(row: TaskRow, holder: Holder, steal: string, now: Moment): void {
+    const former = row.holder as Holder;
+    former.claims.remove(row);
+    this.#dropOrder(former.session, row);
+    if (!former.dead && former !== holder) this.#tellTaken(former.session, row);
+    row.token = this.core.clock.token(now.at);
+    row.holder = holder;
+    holder.claims.push(row);
+    this.log.add(row, CLAIMED, CLAIMED, now.at, steal);
+    const reason = row.rare?.cancelRequested;
+    if (reason !== undefined) this.#order(holder.session, row.token, { kind: 'cancel', task: row.task.id, token: row.token, reason });
+    this.#forget(former);
+  }
+
+  /** Ends a claim without ending the task. */
+  giveBack(row: TaskRow, now: Moment, delayMs: number, reason: string | undefined): void {
+    const holder = this.#leaveHolder(row);
+    const { deferred } = row.rare ?? {};
+    if (deferred !== undefined) {
+      row.task = { ...row.task, ...deferred };
+      rareOf(row).deferred = undefined;
+    }
+    row.readied = this.due(now, delayMs);
+    this.place(row, now, reason);
+    row.holder = undefined;
+    row.flags &= ~(STARTED | ADOPTED);
+    this.#forget(holder);
+    if (row.task.limits.deadlineMs !== undefined && row.rare?.deadline === undefined) this.#armDeadline(row);
+  }
+
+  /** The session shall stop this attempt. */
+  requestCancel(row: TaskRow, reason: string): void {
+    const rare = rareOf(row);
+    if (rare.cancelRequested !== undefined) return;
+    rare.cancelRequested = reason;
+    const token = row.token as Token;
+    this.#order((row.holder as Holder).session, token, { kind: 'cancel', task: row.task.id, token, reason });
+  }
+
+  /** Takes the claim from its session, which will be told. The caller ends the task. */
+  revoke(row: TaskRow, now: Moment): void {
+    const { session, dead } = row.holder as Holder;
+    this.#dropOrder(session, row);
+    if (!dead) this.#tellTaken(session, row);
+    row.token = this.core.clock.token(now.at);
+  }
+
+  /** The session knows that this token is no longer its own. */
+  acknowledge(session: SessionNumber, token: Token): void {
+    if (this.orders.size > 0) this.orders.get(session)?.delete(token);
+  }
+
+  /** Ends a task, whatever it is doing. */
+  end(row: TaskRow, as: StateCode, now: Moment, reason?: string): void {
+    const holder = row.state === CLAIMED ? this.#leaveHolder(row) : undefined;
+    if (holder === undefined) this.#leave(row);
+    this.#move(row, as, now, reason);
+    if (holder !== undefined) {
+      row.holder = undefined;
+      row.flags &= ~(STARTED | ADOPTED);
+      this.#forget(holder);
+    }
+    row.ended = now;
+    if (row.rare !== undefined || reason !== undefined) this.#endRare(row, reason);
+    this.#strip(row);
+    this.retention.add(row);
+    if (row.deps !== undefined) this.cascade.ended(row);
+    while (this.retention.size > this.#keepEnded) this.prune(this.retention.oldest() as TaskRow);
+  }
+
+  /** Makes an ended row begin again. The caller places it or lets it wait. */
+  revive(row: TaskRow): void {
+    this.retention.remove(row);
+    row.ended = undefined;
+    row.order = 0;
+    row.result = undefined;
+    row.flags &= ~UNMET;
+  }
+
+  /** Forgets an ended row. */
+  prune(row: TaskRow): void {
+    const { task, queue } = row;
+    this.retention.remove(row);
+    this.rows.delete(task.id);
+    if (task.key !== undefined && this.keys.get(task.key) === row) this.keys.delete(task.key);
+    this.index.delete(row);
+    this.#subTasks.forget(row);
+    if (row.deps !== undefined) this.graph.disown(row);
+    queue.states[row.state] = (queue.states[row.state] as number) - 1;
+    queue.totals.pruned += 1;
+    row.flags |= PRUNED;
+    row.result = undefined;
+  }
+
+  rearmDeadline(row: TaskRow): void {
+    if (row.rare?.deadline === undefined && row.task.limits.deadlineMs !== undefined) this.#armDeadline(row);
+  }
+
+  /** Its session was closed before it came to this claim. */
+  giveUp(row: TaskRow, effects: Effects): void {
+    const { local } = row.task;
+    const reason = row.rare?.cancelRequested;
+    if (reason === undefined) {
+      row.attempt -= 1;
+      this.giveBack(row, effects.moment, 0, 'SESSION_CLOSED');
+    } else {
+      this.end(row, CANCELLED, effects.moment, reason);
+      effects.ended(row, reason, undefined, local);
+    }
+  }
+
+  /** Remembers what ended without a call that could say so. */
+  reportLater(ended: readonly Ended[]): void {
+    for (const one of ended) if (this.#unreported.length < MAX_REPORTS) this.#unreported.push(one);
+  }
+
+  /** What is to be reported now, once. */
+  unreported(): readonly Ended[] {
+    return this.#unreported.splice(0);
+  }
+
+  // What a cascade does.
+
+  endChild(child: TaskRow, as: typeof CANCELLED | typeof SKIPPED, parent: TaskRow, effects: Effects): void {
+    const { local } = child.task;
+    const reason = parentReason(parent);
+    this.end(child, as, effects.moment, reason);
+    effects.ended(child, reason, parent.task.id, local);
+  }
+
+  satisfy(link: Link, effects: Effects): void {
+    const { child } = link;
+    this.graph.close(link);
+    if (child.deps === undefined) return;
+    child.deps.pending -= 1;
+    if (child.deps.pending > 0) return;
+    child.deps.up = undefined;
+    this.#leaveWaiting(child, effects.moment);
+    effects.readied(child);
+  }
+
+  cancelSubTask(row: TaskRow, reason: string, revoke: boolean, effects: Effects): void {
+    if (isEnded(row)) return;
+    const { local } = row.task;
+    if (this.cancel(row, reason, revoke, effects.moment)) effects.ended(row, reason, undefined, local);
+    else effects.asked(row, reason);
+  }
+
+  subTasks(id: string): Iterable<TaskRow> {
+    return this.#subTasks.of(id);
+  }
+
+  /** Cancels a live task now, or asks its session to; true when it has ended. */
+  cancel(row: TaskRow, reason: string, revoke: boolean, now: Moment): boolean {
+    if (row.state === CLAIMED) {
+      if (!revoke && (row.flags & STARTED) !== 0) {
+        this.requestCancel(row, reason);
+        return false;
+      }
+      this.revoke(row, now);
+    }
+    this.end(row, CANCELLED, now, reason);
+    return true;
+  }
+
+  /** The key is this row's from now on, and nobody else's. */
+  #giveKey(key: string, row: TaskRow): void {
+    const former = this.keys.get(key);
+    if (former !== undefined) {
+      const { key: _key, ...keyless } = former.task;
+      former.task = keyless;
+    }
+    this.keys.set(key, row);
+  }
+
+  #leaveWaiting(row: TaskRow, now: Moment): void {
+    if (row.readied === undefined || row.readied.at <= now.at) row.readied = now;
+    this.place(row, now);
+  }
+
+  /** Takes an unclaimed live row out of where its state put it. */
+  #leave(row: TaskRow): void {
+    if (row.state === READY) row.queue.remove(row);
+    else if (row.state === WAITING) {
+      this.graph.detach(row);
+      row.flags |= UNMET;
+      if (row.deps !== undefined) row.deps.pending = 0;
+    } else if (row.state === SCHEDULED && row.entry !== undefined) {
+      this.delays.remove(row.entry);
+      row.entry = undefined;
+    }
+  }
+
+  /** Takes a claimed row out of its session's claims; `row.holder` stays for the audit trail of the transition that follows. */
+  #leaveHolder(row: TaskRow): Holder {
+    const holder = row.holder as Holder;
+    holder.claims.remove(row);
+    row.queue.unclaimed(row);
+    if (row.rare?.cancelRequested !== undefined) {
+      this.#dropOrder(holder.session, row);
+      row.rare.cancelRequested = undefined;
+    }
+    return holder;
+  }
+
+  /** A dead session without claims is of no interest any more. */
+  #forget(holder: Holder): void {
+    if (!holder.dead || holder.claims.size > 0) return;
+    this.deadHolders.delete(holder);
+    this.holders.delete(holder.session);
+  }
+
+  #endRare(row: TaskRow, reason: string | undefined): void {
+    const rare = rareOf(row);
+    rare.reason = reason;
+    rare.deferred = undefined;
+    if (rare.deadline !== undefined) this.deadlines.remove(rare.deadline);
+    rare.deadline = undefined;
+  }
+
+  /** Lets go of what an ended row needs no more: the submitter's local object; with `keepMs: 0` all but state and key. */
+  #strip(row: TaskRow): void {
+    const { task } = row;
+    if (task.limits.keepMs > 0) {
+      if (task.local !== undefined) row.task = { ...task, local: undefined } as unknown as NewTask;
+      return;
+    }
+    // The payload of a keyed task stays: a second submission under the key is compared with it (T2).
+    const payload = task.key === undefined ? undefined : task.payload;
+    row.task = { ...task, payload, headers: undefined, local: undefined } as unknown as NewTask;
+    row.result = undefined;
+    if (row.rare !== undefined) row.rare.lastError = undefined;
+  }
+
+  #armDeadline(row: TaskRow): void {
+    rareOf(row).deadline = this.deadlines.push(row, deadlineOf(row) as number, row.seq);
+  }
+
+  #order(session: SessionNumber, token: Token, order: Order): void {
+    let orders = this.orders.get(session);
+    if (orders === undefined) {
+      orders = new Map();
+      this.orders.set(session, orders);
+    }
+    orders.set(token, order);
+    if (!this.core.hints.idle) this.core.hint({ about: 'orders' });
+  }
+
+  #dropOrder(session: SessionNumber, row: TaskRow): void {
+    const orders = this.orders.get(session);
+    orders?.delete(row.token as Token);
+    if (orders?.size === 0) this.orders.delete(session);
+  }
+
+  #tellTaken(session: SessionNumber, row: TaskRow): void {
+    const token = row.token as Token;
+    this.#order(session, token, { kind: 'taken', task: row.task.id, token });
+  }
+
+  #hintReady(queue: TaskQueue): void {
+    if (this.#hinted === queue) return;
+    this.#hinted = queue;
+    this.core.hint({ about: 'tasks', queue: queue.name });
+  }
+
+  #move(row: TaskRow, to: StateCode, now: Moment, reason: string | undefined): void {
+    const { states } = row.queue;
+    const from = row.state;
+    if (from !== NEW) states[from] = (states[from] as number) - 1;
+    states[to] = (states[to] as number) + 1;
+    row.state = to;
+    this.log.add(row, from, to, now.at, reason);
+  }
+}
+
+/** Why a child ended when this parent did. */
+export function parentReason(parent: TaskRow): string {
+  return `PARENT_${stateName(parent.state as StateCode).toUpperCase()}`;
+}

@@ -1,0 +1,24 @@
+import type { Clock, Random, Runtime } from '../../core/ports/runtime.ts';
+import { createRuntime } from '../../core/runtime/runtime.ts';
+import type { Call } from '../attempt.ts';
+
+/**
+ * Something to make a call through. A `CircuitBreaker` is one. Stateful policies (a bulkhead, a breaker) are shared by all calls of the
+ * dependency they guard: make one, keep it.
+ */
+export interface Policy {
+  /** Makes the call; when `signal` aborts, rejects with its reason and tells the call. */
+  execute<R>(call: Call<R>, options?: { readonly signal?: AbortSignal | undefined }): Promise<R>;
+}
+
+/** What policies need of a runtime. @default the process's own */
+export type PolicyRuntime = Pick<Runtime, 'clock' | 'random'>;
+
+export function policyRuntime(given: Partial<PolicyRuntime> | undefined): {
+  readonly clock: Clock;
+  readonly random: Random;
+} {
+  return given?.clock !== undefined && given.random !== undefined
+    ? { clock: given.clock, random: given.random }
+    : createRuntime({ clock: given?.clock, random: given?.random });
+}

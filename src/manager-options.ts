@@ -1,0 +1,107 @@
+import type { CircuitBreakerOptions } from './circuit-breaker/breaker-rules.ts';
+import { CoordinationError, describe } from './core/errors.ts';
+import { EventBus } from './core/event-bus.ts';
+import { MANAGER_KEYS, OPTIONS, refuseUnknown, type Resolved, resolveOptions } from './core/options.ts';
+import type { Backend } from './core/ports/backend.ts';
+import type { Clock, Ids, Logger, Random, Runtime } from './core/ports/runtime.ts';
+import { createIds } from './core/runtime/ids.ts';
+import { createRandom } from './core/runtime/random.ts';
+import { createRuntime, systemClock } from './core/runtime/runtime.ts';
+import { type Environment, readEnvironment } from './environment.ts';
+import type { MessagingOptions } from './messaging/types.ts';
+import type { ResourceOptions } from './resources/resource-manager.ts';
+import type { SchedulerOptions } from './scheduler/scheduler.ts';
+import type { WorkStealingOptions } from './work-stealing/work-stealing-coordinator.ts';
+
+/** The five names of the predecessor's config; the same object may carry the options of the parts. */
+export interface LegacyConfig {
+  /** Retries after the first attempt: 3 → `retry.maxAttempts` 4; both given → INVALID_OPTION. @default 3 */
+  readonly maxRetries?: number;
+  /** ms before the first retry; doubles with each. @default 1,000 */
+  readonly retryDelay?: number;
+  /** @default true */
+  readonly deadlockDetection?: boolean;
+  /** Longest wait for a lock, ms. @default 30,000 */
+  readonly resourceTimeout?: number;
+  /** Reply deadline, and expiry of undelivered messages, ms. @default 10,000 */
+  readonly messageTimeout?: number;
+}
+
+/** Everything a manager takes; each part's options have their own table in the reference. */
+export interface CoordinationOptions extends LegacyConfig {
+  /** @default memory() */
+  readonly backend?: Backend;
+  readonly events?: EventBus;
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly ids?: Ids;
+  /** Seeds the randomness: same seed, same decisions. @default a random one */
+  readonly seed?: number | string;
+  /** Where environment variables are read. @default process.env */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly scheduling?: Omit<SchedulerOptions, 'maxRetries' | 'retryDelay'>;
+  readonly resources?: ResourceOptions;
+  readonly messaging?: MessagingOptions;
+  /** `false`: tasks stay where they were assigned. */
+  readonly workStealing?: WorkStealingOptions | false;
+  readonly breakers?: CircuitBreakerOptions;
+  /** `false`: nothing is counted beyond the events. */
+  readonly metrics?: { readonly intervalMs?: number; readonly historyLength?: number } | false;
+  readonly shutdown?: { readonly drainMs?: number; readonly then?: 'abort' | 'release' };
+  readonly health?: { readonly intervalMs?: number; readonly stuckMs?: number };
+  /** Start in spite of these problems that the backend's start-up checks would refuse. */
+  readonly allow?: readonly string[];
+}
+
+export interface ManagerSettings {
+  readonly options: CoordinationOptions;
+  readonly runtime: Runtime;
+  readonly events: EventBus;
+  readonly environment: Environment;
+  readonly shutdown: Resolved<'shutdown'>;
+  readonly health: Resolved<'health'>;
+}
+
+/** Checks a manager's options and joins them with the positional arguments. @throws INVALID_OPTION */
+export function managerSettings(
+  given: CoordinationOptions | undefined,
+  events: EventBus | undefined,
+  logger: Logger | undefined,
+): ManagerSettings {
+  const options = given ?? {};
+  if (typeof options !== 'object' || Array.isArray(options)) {
+    throw new CoordinationError(
+      'INVALID_OPTION',
+      `Expected the options to be an object, got ${describe(given)}`,
+    );
+  }
+  refuseUnknown('manager', options, [...MANAGER_KEYS, ...Object.keys(OPTIONS.manager)]);
+  resolveOptions('manager', options);
+  refuseTwice('events', options.events, events);
+  refuseTwice('logger', options.logger, logger);
+  const clock = options.clock ?? systemClock();
+  const random = options.random ?? (options.seed === undefined ? undefined : createRandom(options.seed));
+  const runtime = createRuntime({
+    clock,
+    random,
+    ids: options.ids ?? (random === undefined ? undefined : createIds(clock, random.fork('ids'))),
+    logger: options.logger ?? logger,
+  });
+  return {
+    options,
+    runtime,
+    events: options.events ?? events ?? new EventBus({ clock }),
+    environment: readEnvironment(options.env ?? process.env),
+    shutdown: resolveOptions('shutdown', options.shutdown, true),
+    health: resolveOptions('health', options.health, true),
+  };
+}
+
+function refuseTwice(name: string, a: unknown, b: unknown): void {
+  if (a === undefined || b === undefined || a === b) return;
+  throw new CoordinationError(
+    'INVALID_OPTION',
+    `\`${name}\` is given twice: in the options and as an argument`,
+  );
+}

@@ -1,0 +1,89 @@
+import { checkId, checkInteger, checkObject, invalid } from '../core/check.ts';
+import { describe } from '../core/errors.ts';
+import { refuseUnknown } from '../core/options.ts';
+import type { Operations } from '../core/operations.ts';
+import type { MailboxView, MessageCounts, MessageTransport } from '../core/ports/messages.ts';
+import type { Cursor } from '../core/ports/words.ts';
+import { EVERYBODY } from './addresses.ts';
+import type { DeliveryPump } from './delivery-pump.ts';
+import type { DeadLetterFilter, DeadLetterPage, DeadMessage } from './types.ts';
+
+const BATCH = 1_000;
+
+/** Letters that could not be delivered: looked at, put back, thrown away. */
+export class DeadLetters {
+  readonly #transport: MessageTransport;
+  readonly #operations: Operations;
+  readonly #pump: DeliveryPump;
+
+  constructor(transport: MessageTransport, operations: Operations, pump: DeliveryPump) {
+    this.#transport = transport;
+    this.#operations = operations;
+    this.#pump = pump;
+  }
+
+  async list(
+    filter: DeadLetterFilter,
+    page: { readonly after?: Cursor; readonly limit?: number },
+  ): Promise<DeadLetterPage> {
+    const { agentId, ids } = checkFilter(filter);
+    refuseUnknown('page', checkObject(page, 'page'), ['after', 'limit']);
+    const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, 1_000);
+    const { items, next } = await this.#transport.list(
+      { messages: 'dead', ...(agentId === undefined ? {} : { address: agentId }) },
+      { limit, ...(page.after === undefined ? {} : { after: page.after }) },
+    );
+    const wanted = ids === undefined ? undefined : new Set(ids);
+    return {
+      items: items.flatMap(lettersOf).filter(({ id }) => wanted === undefined || wanted.has(id)),
+      next,
+    };
+  }
+
+  async revise(set: 'redrive' | 'discard', filter: DeadLetterFilter): Promise<number> {
+    const { agentId, ids } = checkFilter(filter);
+    const request = {
+      set,
+      ...(agentId === undefined ? {} : { address: agentId }),
+      ...(ids === undefined ? {} : { ids }),
+      limit: BATCH,
+    };
+    for (let sum = 0; ; ) {
+      const { changed, more, lost, readied } = await this.#operations.run((op) =>
+        this.#transport.revise(op, request),
+      );
+      sum += changed;
+      this.#pump.reportLost(lost);
+      for (const address of readied) this.#pump.wakeAddress(address);
+      if (changed > 0) this.#pump.keepSweeping();
+      if (!more) return sum;
+    }
+  }
+
+  async totals(): Promise<MessageCounts> {
+    return (await this.#transport.list({}, { limit: 1 })).totals;
+  }
+}
+
+function checkFilter(given: unknown): DeadLetterFilter {
+  const filter = checkObject(given, 'filter') as DeadLetterFilter;
+  refuseUnknown('filter', filter, ['agentId', 'ids']);
+  if (filter.agentId !== undefined) checkId(filter.agentId, 'agentId');
+  if (filter.ids === undefined) return filter;
+  if (!Array.isArray(filter.ids)) throw invalid(`Expected ids to be an array, got ${describe(filter.ids)}`);
+  for (const id of filter.ids) checkId(id, 'id');
+  return filter;
+}
+
+function lettersOf({ address, messages }: MailboxView): DeadMessage[] {
+  return messages.map(({ message, delivery, sentAt, reason }) => ({
+    id: message.id,
+    from: message.from,
+    to: address,
+    topic: message.topic && message.to !== EVERYBODY ? message.to : undefined,
+    payload: message.payload,
+    deliveries: delivery,
+    reason: reason ?? '',
+    sentAt: sentAt / 1_000,
+  }));
+}

@@ -1,0 +1,403 @@
+import { isPromise } from '../core/awaitable.ts';
+import type { EventSink } from '../core/events.ts';
+import { toStoredError } from '../core/errors.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Delivery, Lost, MessageSettlement, MessageTransport, Wanted } from '../core/ports/messages.ts';
+import type { Logger, Random, Runtime, Timer } from '../core/ports/runtime.ts';
+import { isCoreAddress } from './addresses.ts';
+import { Consumer, type ConsumerHost } from './consumer.ts';
+import { Handling, type HandlingHost } from './handling.ts';
+import { decideRedelivery, type Redelivery } from './redelivery.ts';
+
+export interface PumpSettings {
+  readonly ackWithinMs: number;
+  readonly maxDeliveries: number;
+  readonly redeliveryDelayMs: number;
+}
+
+/** What the pump hands to the requests' side. */
+export interface PumpHost extends Pick<HandlingHost, 'reply' | 'request'> {
+  /** The handler of a request is about to be called. */
+  requestReceived(handling: Handling): void;
+  /** The handling of a request ended without an answer. */
+  requestHandled(handling: Handling): void;
+  /** A request went to the dead letters. */
+  requestBuried(handling: Handling, reason: string): void;
+  failed(): void;
+}
+
+interface SettleAnswer {
+  readonly settled: readonly boolean[];
+  readonly readied: readonly string[];
+}
+
+interface ReceiveAnswer {
+  readonly at: number;
+  readonly deliveries: readonly Delivery[];
+  readonly missed: readonly Lost[];
+  readonly nextInMs: number;
+}
+
+const YIELD_MS = 5;
+const FLUSH_AT = 256;
+const POLL_MS = 1_000;
+const SWEEP_LIMIT = 1_000;
+
+/**
+ * Moves deliveries from the store to the consumers of this process and their outcomes back. One call to the store at a time; outcomes
+ * go before the next `receive`, so that what was given back is never overtaken. Sleeps when nobody is woken.
+ */
+export class DeliveryPump implements ConsumerHost, HandlingHost {
+  readonly clock: Runtime['clock'];
+  readonly #transport: MessageTransport;
+  readonly #operations: Operations;
+  readonly #settings: PumpSettings;
+  readonly #events: EventSink;
+  readonly #logger: Logger;
+  readonly #random: Random;
+  readonly #host: PumpHost;
+  readonly #consumers = new Map<string, Consumer>();
+  #awake: Consumer[] = [];
+  #scheduled = false;
+  /** A call whose answer must come before the next. */
+  #calling = false;
+  #stopped = false;
+  #outcomes: MessageSettlement[] = [];
+  #flushing: Promise<void> | undefined;
+  #flushScheduled = false;
+  /** Outcomes of the deliveries being handed out are sent when all are. */
+  #handingOut = false;
+  #sweepTimer: Timer | undefined;
+  #pollTimer: Timer | undefined;
+  #staleAcks = 0;
+  /** Backend time of the answer being handed out, µs. */
+  #at = 0;
+
+  constructor(parts: {
+    readonly runtime: Runtime;
+    readonly transport: MessageTransport;
+    readonly operations: Operations;
+    readonly settings: PumpSettings;
+    readonly events: EventSink;
+    readonly logger: Logger;
+    readonly host: PumpHost;
+  }) {
+    this.clock = parts.runtime.clock;
+    this.#random = parts.runtime.random.fork('messaging');
+    this.#transport = parts.transport;
+    this.#operations = parts.operations;
+    this.#settings = parts.settings;
+    this.#events = parts.events;
+    this.#logger = parts.logger;
+    this.#host = parts.host;
+  }
+
+  get ackWithinMs(): number {
+    return this.#settings.ackWithinMs;
+  }
+
+  get staleAcks(): number {
+    return this.#staleAcks;
+  }
+
+  consumer(address: string): Consumer | undefined {
+    return this.#consumers.get(address);
+  }
+
+  consumers(): Iterable<Consumer> {
+    return this.#consumers.values();
+  }
+
+  /** The consumer of an address, made when there is none. */
+  open(address: string): Consumer {
+    let consumer = this.#consumers.get(address);
+    if (consumer === undefined) {
+      consumer = new Consumer(address, this);
+      this.#consumers.set(address, consumer);
+    }
+    return consumer;
+  }
+
+  forget(consumer: Consumer): void {
+    if (this.#consumers.get(consumer.address) === consumer) this.#consumers.delete(consumer.address);
+  }
+
+  /** Something may have come for an address: asks for it soon, if it is listened at here. */
+  wakeAddress(address: string): void {
+    const consumer = this.#consumers.get(address);
+    if (consumer !== undefined) this.wake(consumer);
+  }
+
+  wakeAll(): void {
+    for (const consumer of this.#consumers.values()) this.wake(consumer);
+  }
+
+  wake(consumer: Consumer): void {
+    if (consumer.awake) return;
+    consumer.awake = true;
+    this.#awake.push(consumer);
+    this.#schedule();
+  }
+
+  /** The store isn't empty: expiry and lost receipts must be looked after. Costs nothing when that is known. */
+  keepSweeping(): void {
+    if (this.#sweepTimer === undefined && !this.#stopped) this.#armSweep(POLL_MS);
+  }
+
+  /** Asks again and again, for stores whose hints may be lost (G4). */
+  poll(): void {
+    this.#pollTimer = this.clock.after(POLL_MS, () => {
+      this.wakeAll();
+      this.keepSweeping();
+      this.poll();
+    });
+  }
+
+  /** Does the chores of the store now. */
+  async sweep(): Promise<void> {
+    const { lost, readied, nextInMs } = await this.#operations.run((op) =>
+      this.#transport.sweep(op, SWEEP_LIMIT),
+    );
+    this.reportLost(lost);
+    for (const address of readied) this.wakeAddress(address);
+    if (nextInMs === Number.POSITIVE_INFINITY || this.#stopped) return;
+    if (this.#sweepTimer === undefined) this.#armSweep(nextInMs);
+  }
+
+  settle(outcome: MessageSettlement): void {
+    this.#outcomes.push(outcome);
+    if (outcome.as === 'retry' || outcome.as === 'release') this.wakeAddress(outcome.delivery.address);
+    if (this.#handingOut || this.#flushScheduled) return;
+    if (this.#outcomes.length >= FLUSH_AT) {
+      void this.flush();
+      return;
+    }
+    this.#flushScheduled = true;
+    this.clock.soon(() => {
+      this.#flushScheduled = false;
+      void this.flush();
+    });
+  }
+
+  ack(delivery: Delivery): void {
+    this.settle({ delivery, as: 'ack' });
+  }
+
+  received(handling: Handling): void {
+    const { delivery } = handling;
+    const { message } = delivery;
+    if (message.replyTo !== undefined) this.#host.requestReceived(handling);
+    if (isCoreAddress(delivery.address) || !this.#events.wants('message:received')) return;
+    this.#events.emit('message:received', {
+      messageId: message.id,
+      from: message.from,
+      to: delivery.address,
+      delivery: delivery.delivery,
+      latencyMs: Math.max(0, (this.#at - delivery.sentAt) / 1_000),
+    });
+  }
+
+  decide({ delivery, acked }: Handling, error: unknown): Redelivery {
+    this.#host.failed();
+    const { message, code } = toStoredError(error);
+    this.#report(
+      code,
+      `The handler of ${delivery.address} failed on message ${delivery.message.id}: ${message}`,
+    );
+    const { maxDeliveries, redeliveryDelayMs } = this.#settings;
+    return decideRedelivery({
+      delivery: acked ? 1 : delivery.delivery,
+      maxDeliveries,
+      delayMs: redeliveryDelayMs,
+      chance: this.#random.next(),
+      reason: message,
+    });
+  }
+
+  finished(handling: Handling): void {
+    if (handling.delivery.message.replyTo !== undefined && !handling.replied)
+      this.#host.requestHandled(handling);
+  }
+
+  buried(handling: Handling, reason: string): void {
+    const { delivery } = handling;
+    if (this.#events.wants('message:buried'))
+      this.#events.emit('message:buried', { messageId: delivery.message.id, to: delivery.address, reason });
+    if (delivery.message.replyTo !== undefined && !handling.replied)
+      this.#host.requestBuried(handling, reason);
+  }
+
+  reply(handling: Handling, payload: unknown): Promise<boolean> {
+    return this.#host.reply(handling, payload);
+  }
+
+  request<R>(from: string, to: string, payload: unknown, options: object): Promise<R> {
+    return this.#host.request<R>(from, to, payload, options);
+  }
+
+  reportLost(lost: readonly Lost[]): void {
+    for (const { from, address, count, reason } of lost) {
+      if (this.#events.wants('message:dropped'))
+        this.#events.emit('message:dropped', { from, to: address, count, reason });
+    }
+  }
+
+  /** Takes no more messages. */
+  pause(): void {
+    this.#stopped = true;
+    this.#sweepTimer?.cancel();
+    this.#pollTimer?.cancel();
+  }
+
+  /** Sends all outcomes to the store. @returns a promise until it has them; it never rejects */
+  flush(): Promise<void> | undefined {
+    if (this.#flushing !== undefined) return this.#flushing;
+    if (this.#outcomes.length === 0) return undefined;
+    const outcomes = this.#outcomes;
+    this.#outcomes = [];
+    try {
+      const answer = this.#operations.run((op) => this.#transport.settle(op, outcomes));
+      if (isPromise(answer)) return this.#await(answer);
+      this.#settled(answer);
+    } catch (error) {
+      this.#failed('settle', error);
+    }
+    return undefined;
+  }
+
+  #await(answer: Promise<SettleAnswer>): Promise<void> {
+    this.#flushing = answer
+      .then(
+        (answer) => this.#settled(answer),
+        (error: unknown) => this.#failed('settle', error),
+      )
+      .then(() => {
+        this.#flushing = undefined;
+        return this.flush();
+      });
+    return this.#flushing;
+  }
+
+  #settled(answer: SettleAnswer): void {
+    const { settled, readied } = answer;
+    for (let i = 0; i < settled.length; i++) if (settled[i] === false) this.#staleAcks += 1;
+    for (const address of readied) this.wakeAddress(address);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#calling || this.#stopped) return;
+    this.#scheduled = true;
+    queueMicrotask(this.#run);
+  }
+
+  readonly #run = (): void => {
+    this.#scheduled = false;
+    const started = this.clock.mono();
+    while (this.#awake.length > 0 && !this.#calling && !this.#stopped) {
+      this.#step();
+      if (this.clock.mono() - started > YIELD_MS && this.#awake.length > 0) {
+        this.#scheduled = true;
+        this.clock.soon(this.#run);
+        return;
+      }
+    }
+  };
+
+  #step(): void {
+    const flushed = this.flush();
+    if (flushed !== undefined) return this.#waitFor(flushed);
+    const addresses = this.#wanted();
+    if (addresses.length === 0) return;
+    // Half of the time for waiting in hand, half for being handled.
+    const request = { addresses, ackWithinMs: 2 * this.#settings.ackWithinMs };
+    try {
+      const answer = this.#operations.run((op) => this.#transport.receive(op, request));
+      if (!isPromise(answer)) this.#handOut(answer, addresses);
+      else
+        this.#waitFor(
+          answer.then((answer) => this.#handOut(answer, addresses)),
+          addresses,
+        );
+    } catch (error) {
+      this.#failed('receive', error, addresses);
+    }
+  }
+
+  /** What those who were woken have room for. */
+  #wanted(): readonly Wanted[] {
+    const asked = this.#awake;
+    this.#awake = [];
+    const addresses: Wanted[] = [];
+    for (const consumer of asked) {
+      consumer.awake = false;
+      const { room: limit, address, onePerKey } = consumer;
+      if (limit > 0) addresses.push({ address, limit, onePerKey });
+    }
+    return addresses;
+  }
+
+  #waitFor(call: Promise<unknown>, addresses: readonly Wanted[] = []): void {
+    this.#calling = true;
+    const done = (): void => {
+      this.#calling = false;
+      if (this.#awake.length > 0) this.#schedule();
+    };
+    call.then(done, (error: unknown) => {
+      done();
+      this.#failed('receive', error, addresses);
+    });
+  }
+
+  #handOut(answer: ReceiveAnswer, asked: readonly Wanted[]): void {
+    const { deliveries, missed, nextInMs } = answer;
+    const now = this.clock.mono();
+    this.#at = answer.at;
+    let consumer: Consumer | undefined;
+    for (const delivery of deliveries) {
+      if (consumer?.address !== delivery.address) consumer = this.#consumers.get(delivery.address);
+      if (consumer === undefined || this.#stopped) this.settle({ delivery, as: 'release' });
+      else consumer.accept(new Handling(delivery, now, this));
+    }
+    if (deliveries.length > 0) this.keepSweeping();
+    this.#handingOut = true;
+    for (const { address, limit } of asked) this.#served(address, limit, nextInMs);
+    this.#handingOut = false;
+    if (missed.length > 0) this.reportLost(missed);
+    void this.flush();
+  }
+
+  #served(address: string, limit: number, nextInMs: number): void {
+    const consumer = this.#consumers.get(address);
+    if (consumer === undefined) return;
+    const { taken } = consumer;
+    consumer.taken = 0;
+    consumer.drain();
+    if (taken >= limit && consumer.room > 0) this.wake(consumer);
+    consumer.timer?.cancel();
+    if (nextInMs !== Number.POSITIVE_INFINITY)
+      consumer.timer = this.clock.after(nextInMs, () => this.wake(consumer), true);
+  }
+
+  #armSweep(ms: number): void {
+    this.#sweepTimer = this.clock.after(ms, () => {
+      this.#sweepTimer = undefined;
+      this.sweep().catch((error: unknown) => this.#failed('sweep', error));
+    });
+  }
+
+  #failed(what: string, error: unknown, addresses: readonly Wanted[] = []): void {
+    if (this.#stopped) return;
+    const { code, message } = toStoredError(error);
+    this.#report(code, `Messages could not be ${what === 'sweep' ? 'swept' : `${what}d`}: ${message}`);
+    if (addresses.length === 0) return;
+    this.clock.after(POLL_MS, () => {
+      for (const { address } of addresses) this.wakeAddress(address);
+    });
+  }
+
+  #report(code: string, message: string): void {
+    this.#logger.warn(message, { code });
+    if (this.#events.wants('system:error'))
+      this.#events.emit('system:error', { part: 'messaging', code, message });
+  }
+}

@@ -1,0 +1,94 @@
+import { andThen } from '../core/awaitable.ts';
+import type { DeadlockError } from '../core/deadlock-error.ts';
+import type { CycleEdge, LiveLocks, LockStore, WaitRef } from '../core/ports/locks.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Awaitable } from '../core/ports/words.ts';
+import type { NodeFacts, WaitSource } from '../core/waits.ts';
+import { SnapshotWaits } from './snapshot-waits.ts';
+
+/** What lock waits need of the part that sends them. */
+export interface LockWaitsHost {
+  readonly store: LockStore;
+  readonly operations: Operations;
+  /** Owners that wait in this process. */
+  waitingNodes(): Iterable<string>;
+  /** A wait of this process is about to be ended by this verdict. */
+  judge(owner: string, id: string, error: DeadlockError): void;
+}
+
+/** Lock and semaphore waits as edges of the wait-for graph: read from the table of a store in this process, else from its snapshots. */
+export function lockWaits(host: LockWaitsHost): WaitSource {
+  const { live } = host.store;
+  return live === undefined ? remoteWaits(host) : liveWaits(host, live);
+}
+
+function liveWaits(host: LockWaitsHost, live: LiveLocks): WaitSource {
+  return {
+    isWaiting: (node) => live.isWaiting(node),
+    requirements: (node) => live.requirements(node),
+    blocks: (node) => live.blocks(node),
+    waiting: () => live.waiting(),
+    pass: (node, stuck) => live.pass(node, stuck),
+    facts: (node) => live.owner(node) as NodeFacts | undefined,
+    abort: (node, error) => abortAll(host, node, error, concerned(live.waits(node), error.cycle, node), []),
+  };
+}
+
+function remoteWaits(host: LockWaitsHost): WaitSource {
+  return {
+    isWaiting: () => false,
+    requirements: () => [],
+    // What this process knows of a store across a network is never the whole picture.
+    blocks: () => false,
+    waiting: () => host.waitingNodes(),
+    abort: () => false,
+    picture: (around) =>
+      andThen(host.store.snapshot(around), (snapshot): WaitSource => {
+        const waits = new SnapshotWaits(snapshot);
+        return {
+          isWaiting: (node) => waits.isWaiting(node),
+          requirements: (node) => waits.requirements(node),
+          waiting: () => waits.waiting(),
+          facts: (node) => waits.facts(node),
+          abort: (node, error) => {
+            const others = unique(error.cycle.map((edge) => edge.waiter)).filter((other) => other !== node);
+            const witnesses = others.flatMap((other) =>
+              concerned(waits.waits(other), error.cycle, other).map(({ ref }) => ref),
+            );
+            return abortAll(host, node, error, concerned(waits.waits(node), error.cycle, node), witnesses);
+          },
+        };
+      }),
+  };
+}
+
+type OwnWait = { readonly ref: WaitRef; readonly resources: readonly string[] };
+
+/** The waits of a node that are part of the cycle; all, if the cycle doesn't tell. */
+function concerned(waits: readonly OwnWait[], cycle: readonly CycleEdge[], node: string): readonly OwnWait[] {
+  const names = new Set(cycle.flatMap((edge) => (edge.waiter === node ? [edge.what] : [])));
+  const found = waits.filter(({ resources }) => resources.some((resource) => names.has(resource)));
+  return found.length > 0 ? found : waits;
+}
+
+function abortAll(
+  host: LockWaitsHost,
+  node: string,
+  error: DeadlockError,
+  waits: readonly OwnWait[],
+  witnesses: readonly WaitRef[],
+): Awaitable<boolean> {
+  const answers = waits.map(({ ref }) => {
+    host.judge(node, ref.id, error);
+    return andThen(
+      host.operations.run((op) => host.store.abort(op, ref, error.cycle, witnesses)),
+      ({ aborted }) => aborted,
+    );
+  });
+  if (answers.every((answer) => typeof answer === 'boolean')) return answers.includes(true);
+  return Promise.all(answers).then((all) => all.includes(true));
+}
+
+function unique(values: readonly string[]): readonly string[] {
+  return [...new Set(values)];
+}

@@ -1,0 +1,260 @@
+import { CoordinationError } from '../core/errors.ts';
+import type {
+  Grant,
+  GrantRef,
+  LockAnswer,
+  LockItem,
+  LockListener,
+  Owner,
+  QuickGrant,
+} from '../core/ports/locks.ts';
+import type { Timer } from '../core/ports/runtime.ts';
+import type { BackendTime, Token } from '../core/ports/words.ts';
+import type { LockPlan } from './resource-request.ts';
+
+/** What a held lock asks of the part that granted it. */
+export interface LockHost {
+  release(lock: HeldLock): Promise<void>;
+  upgrade(
+    lock: HeldLock,
+    options: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
+  ): Promise<void>;
+  downgrade(lock: HeldLock): Promise<void>;
+  fenced<R>(lock: HeldLock, write: (token: number) => R | Promise<R>): Promise<R>;
+  expiresInMs(lock: HeldLock): number;
+  /** The store, or the clock, says that it isn't held any more. */
+  lost(lock: HeldLock, reason: CoordinationError): void;
+  /** Somebody takes it back. */
+  revoked(lock: HeldLock, answer: Grant): void;
+}
+
+/** A lease of its own, as this process sees it; mono ms. */
+export interface LeaseTerms {
+  readonly leaseMs: number;
+  readonly renew: boolean;
+  /** From here on this process takes it for lost. */
+  deadline: number;
+  timer: Timer | undefined;
+}
+
+/** A granted lock on this side of the store: what a {@link LockLease} stands for. */
+export class HeldLock implements LockListener {
+  readonly host: LockHost;
+  readonly book: OwnerBook;
+  readonly resource: string;
+  status: 'held' | 'released' | 'lost' = 'held';
+  grant: GrantRef;
+  /** The same, when it came by the quick way. */
+  readonly quick: QuickGrant | undefined;
+  terms: LeaseTerms | undefined;
+  /** mono ms; 0 when it came by the quick way. */
+  grantedAt = 0;
+  revoked = false;
+  previous: HeldLock | undefined;
+  next: HeldLock | undefined;
+  /** What the user has of it. */
+  facade: object | undefined;
+  #plan: LockPlan | undefined;
+  #grants: readonly Token[] | undefined;
+  #controller: AbortController | undefined;
+  #reason: CoordinationError | undefined;
+
+  constructor(
+    host: LockHost,
+    book: OwnerBook,
+    resource: string,
+    grant: GrantRef,
+    quick: QuickGrant | undefined,
+    plan: LockPlan | undefined,
+    tokens: readonly Token[] | undefined,
+  ) {
+    this.host = host;
+    this.book = book;
+    this.resource = resource;
+    this.grant = grant;
+    this.quick = quick;
+    this.terms = undefined;
+    this.previous = undefined;
+    this.next = undefined;
+    this.#plan = plan;
+    this.#grants = tokens;
+    this.facade = undefined;
+    this.#controller = undefined;
+    this.#reason = undefined;
+  }
+
+  get plan(): LockPlan {
+    this.#plan ??= { names: [this.resource], items: [{ resource: this.resource, mode: 'exclusive' }] };
+    return this.#plan;
+  }
+
+  get names(): readonly string[] {
+    return this.plan.names;
+  }
+
+  isOn(resource: string): boolean {
+    return this.#plan === undefined ? this.resource === resource : this.#plan.names.includes(resource);
+  }
+
+  /** What users see of it: without the intents that came with paths. */
+  *namedItems(): Iterable<LockItem & { readonly token: Token }> {
+    const { names, items } = this.plan;
+    for (const name of names) {
+      const at = items.findIndex((item) => item.resource === name);
+      yield { ...(items[at] as LockItem), token: this.#grants?.[at] ?? this.grant.token };
+    }
+  }
+
+  /** The token of the first resource asked for. */
+  get token(): Token {
+    if (this.#grants === undefined) return this.grant.token;
+    const [first] = this.namedItems();
+    return (first as { readonly token: Token }).token;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#reason !== undefined) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Why it isn't, or soon won't be, held any more. */
+  get reason(): CoordinationError | undefined {
+    return this.#reason;
+  }
+
+  /** Tells the user of it to stop. The first reason stays. */
+  abort(reason: CoordinationError): void {
+    this.#reason ??= reason;
+    this.#controller?.abort(this.#reason);
+  }
+
+  /** Goes on in other modes, after an upgrade or a downgrade. */
+  changeModes(items: readonly LockItem[], grant: Grant | undefined): void {
+    this.#plan = { names: this.plan.names, items };
+    if (grant === undefined) return;
+    this.#grants = grant.tokens;
+    if (this.quick === undefined) this.grant = { id: grant.id, token: grant.token };
+  }
+
+  lockChanged(answer: LockAnswer): void {
+    if (this.status !== 'held') return;
+    if (answer.status === 'lost') this.host.lost(this, lostError(this));
+    else if (answer.status === 'granted' && answer.revoked !== undefined) this.host.revoked(this, answer);
+  }
+}
+
+/** The lease ran out. */
+export function lostError(lock: HeldLock): CoordinationError {
+  return new CoordinationError('LEASE_LOST', `The lease on ${lock.names.join(', ')} ran out`, {
+    hint: 'Stop writing; somebody else may hold it. Write through `fenced`, so that late writes are refused.',
+  });
+}
+
+/** From so many locks on, an owner's are found by an index instead of by looking through them. */
+const INDEX_FROM = 16;
+
+/** What one owner holds and waits for in this process; also how the store sees it. */
+export class OwnerBook implements Owner {
+  readonly agent: string | undefined;
+  readonly task: string | undefined;
+  readonly priority: number;
+  readonly single: boolean;
+  /** When the present unit of work began; 0 until it has to wait. Kept over defeats. */
+  since = 0 as BackendTime;
+  defeats = 0;
+  first: HeldLock | undefined;
+  count = 0;
+  /** Requests under way. */
+  waiting = 0;
+  /** Told once when nothing is held or waited for. */
+  finishers: (() => void)[] | undefined;
+  previous: OwnerBook | undefined;
+  next: OwnerBook | undefined;
+  readonly #name: string | (() => string);
+  #id: string | undefined;
+  #index: Map<string, HeldLock> | undefined;
+
+  /** @param name an id, or what makes one when somebody asks: most anonymous owners are never asked. */
+  constructor(
+    name: string | (() => string),
+    agent: string | undefined,
+    task: string | undefined,
+    priority: number,
+    single: boolean,
+  ) {
+    this.#name = name;
+    this.#id = undefined;
+    this.agent = agent;
+    this.task = task;
+    this.priority = priority;
+    this.single = single;
+    this.first = undefined;
+    this.finishers = undefined;
+    this.previous = undefined;
+    this.next = undefined;
+  }
+
+  get id(): string {
+    this.#id ??= typeof this.#name === 'string' ? this.#name : this.#name();
+    return this.#id;
+  }
+
+  /** Whom events name. */
+  get label(): string {
+    return this.agent ?? this.id;
+  }
+
+  get idle(): boolean {
+    return this.count === 0 && this.waiting === 0;
+  }
+
+  add(lock: HeldLock): void {
+    lock.next = this.first;
+    if (this.first !== undefined) this.first.previous = lock;
+    this.first = lock;
+    this.count += 1;
+    if (this.#index !== undefined) for (const name of lock.names) this.#index.set(name, lock);
+  }
+
+  remove(lock: HeldLock): void {
+    if (lock.previous === undefined) this.first = lock.next;
+    else lock.previous.next = lock.next;
+    if (lock.next !== undefined) lock.next.previous = lock.previous;
+    lock.previous = undefined;
+    lock.next = undefined;
+    this.count -= 1;
+    if (this.#index === undefined) return;
+    if (this.count < INDEX_FROM / 2) this.#index = undefined;
+    else for (const name of lock.names) if (this.#index.get(name) === lock) this.#index.delete(name);
+  }
+
+  /** A lock of this owner on a resource; of several the latest. */
+  find(resource: string): HeldLock | undefined {
+    if (this.count > INDEX_FROM) {
+      this.#index ??= indexOf(this.first);
+      const known = this.#index.get(resource);
+      if (known !== undefined) return known;
+    }
+    for (let lock = this.first; lock !== undefined; lock = lock.next) {
+      if (lock.isOn(resource)) return lock;
+    }
+    return undefined;
+  }
+
+  locks(): readonly HeldLock[] {
+    const found: HeldLock[] = [];
+    for (let lock = this.first; lock !== undefined; lock = lock.next) found.push(lock);
+    return found;
+  }
+}
+
+function indexOf(first: HeldLock | undefined): Map<string, HeldLock> {
+  const index = new Map<string, HeldLock>();
+  for (let lock = first; lock !== undefined; lock = lock.next) {
+    for (const name of lock.names) if (!index.has(name)) index.set(name, lock);
+  }
+  return index;
+}

@@ -1,0 +1,616 @@
+import { MemoryLockStore } from '../backends/memory/lock-store.ts';
+import { standalone } from '../backends/memory/standalone.ts';
+import { isPromise } from '../core/awaitable.ts';
+import {
+  checkFunction,
+  checkId,
+  checkInteger,
+  checkMs,
+  checkPriority,
+  invalid,
+  type Priority,
+} from '../core/check.ts';
+import { CoordinationError, describe, isCoordinationError } from '../core/errors.ts';
+import { type EventSink, silentSink } from '../core/events.ts';
+import { EXCLUSIVE } from '../core/lock-modes.ts';
+import type { AcquireOptions, Lease, ResourceRequest } from '../core/lock-types.ts';
+import type { Operations } from '../core/operations.ts';
+import { refuseUnknown, resolveOptions } from '../core/options.ts';
+import type { Backend, Hint } from '../core/ports/backend.ts';
+import type { LockRow, LockStore } from '../core/ports/locks.ts';
+import type { Logger, Runtime } from '../core/ports/runtime.ts';
+import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
+import type { DeadlockError } from '../core/deadlock-error.ts';
+import { type CheckedOptions, checkAcquireOptions } from './acquire-options.ts';
+import { DeclaredWaits } from './declared-waits.ts';
+import { type LockLease, leaseOf } from './lease.ts';
+import { LockClient } from './lock-client.ts';
+import { LockScope } from './lock-scope.ts';
+import type { LockAsk, LockWait } from './lock-wait.ts';
+import { lockWaits } from './lock-waits.ts';
+import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
+import type { HeldLock, OwnerBook } from './owner-book.ts';
+import { type LockPlan, planLocks } from './resource-request.ts';
+import { type VictimPolicy, WaitForGraph } from './wait-for-graph.ts';
+import { type WaitLink, whyWaiting } from './why.ts';
+
+/** The resource options of `docs/reference/options.md`, and the documented `resourceTimeout` and `deadlockDetection`. */
+export interface ResourceOptions {
+  /** ms a revoked lock may go on for. @default 30,000 */
+  readonly leaseMs?: number;
+  readonly ageStepMs?: number;
+  readonly maxOvertakes?: number;
+  readonly victim?: VictimPolicy;
+  readonly resourceTimeout?: number;
+  readonly deadlockDetection?: boolean;
+}
+
+/** What a manager hands in. Alone, a ResourceManager works on a memory backend of its own. */
+export interface ResourceParts {
+  readonly runtime?: Runtime;
+  readonly store?: LockStore;
+  readonly operations?: Operations;
+  readonly onHint?: Backend['onHint'];
+  /** Whose versions change when an exclusive lock is given back. */
+  readonly versions?: OptimisticLockManager;
+}
+
+export interface ScopeOptions {
+  /** @default an id of its own */
+  readonly owner?: string;
+  readonly agent?: string;
+  readonly task?: string;
+  readonly priority?: number;
+  readonly signal?: AbortSignal;
+  /** How often it may be the victim of a deadlock before the error is passed on. @default 10 */
+  readonly maxDefeats?: number;
+}
+
+type Requests = ResourceRequest | readonly ResourceRequest[];
+
+/**
+ * Locks, semaphores and path locks with fencing tokens, fair queues and deadlock resolution.
+ *
+ * Guarantees: never two incompatible holders; FIFO within a priority, with ageing; a wait that times out or is aborted leaves nothing
+ * behind; every deadlock of waits that the library knows is found when its last wait begins and broken by ending one of them. Not
+ * promised: that side effects of a holder end with its lease; write through {@link Lease.fenced}.
+ */
+export class ResourceManager implements AsyncDisposable {
+  readonly #client: LockClient;
+  readonly #graph: WaitForGraph;
+  readonly #declared = [new DeclaredWaits(true), new DeclaredWaits(false)] as const;
+  readonly #timeoutMs: number;
+  readonly #graceMs: number;
+  readonly #left = new Set<string>();
+  readonly #hints: Disposable | undefined;
+  #stopped = false;
+
+  constructor(
+    config: ResourceOptions | object = {},
+    events: EventSink = silentSink,
+    logger?: Logger,
+    parts: ResourceParts = {},
+  ) {
+    const options = resolveOptions('resources', config);
+    const shared = resolveOptions('manager', config);
+    const victim = options.victim;
+    if (victim !== undefined) checkFunction(victim, '`resources.victim`');
+    const base = baseOf(parts, logger);
+    this.#timeoutMs = shared.resourceTimeout;
+    this.#graceMs = options.leaseMs;
+    this.#graph = new WaitForGraph({
+      runtime: base.runtime,
+      events,
+      victim: victim as VictimPolicy | undefined,
+      enabled: shared.deadlockDetection,
+    });
+    this.#client = new LockClient({
+      ...base,
+      events,
+      graph: this.#graph,
+      order: { ageStepMs: options.ageStepMs, maxOvertakes: options.maxOvertakes },
+      timeoutMs: this.#timeoutMs,
+      versions: parts.versions,
+    });
+    this.#graph.addSource(lockWaits(this.#client));
+    for (const source of this.#declared) this.#graph.addSource(source);
+    const anyLock: Hint[] = [{ about: 'locks', resource: '*' }, { about: 'reconnected' }];
+    this.#hints = parts.onHint?.(anyLock, () => this.#client.keeper.wake());
+  }
+
+  /** The one wait-for graph: other parts add their waits to it. */
+  get waits(): WaitForGraph {
+    return this.#graph;
+  }
+
+  // ── acquiring
+
+  /**
+   * Waits for a resource. The documented form names an agent, which is then the owner: while it holds the resource, calling again returns
+   * at once and changes nothing. The other form makes an owner for this request unless the options name one.
+   *
+   * @example
+   * await using lease = await locks.acquire({ path: 'src/**' }, { timeoutMs: 5_000 });
+   * @throws LOCK_TIMEOUT with the holders, DEADLOCK with the cycle, UNKNOWN_AGENT for an agent that left, STOPPED, INVALID_ARGUMENT;
+   * `signal.reason` when aborted
+   */
+  acquire(resource: string, agentId: string, priority?: Priority, options?: AcquireOptions): Promise<Lease>;
+  acquire(request: ResourceRequest, options?: AcquireOptions): Promise<Lease>;
+  acquire(
+    request: ResourceRequest,
+    second?: string | AcquireOptions,
+    priority?: Priority,
+    options?: AcquireOptions,
+  ): Promise<Lease> {
+    try {
+      if (second === undefined || (typeof second === 'object' && second !== null)) {
+        return toLease(this.#acquire(request, second));
+      }
+      return toLease(this.#acquireAs(request, second, priority, options));
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /** The lock if it is free now and nobody waits for it, else `undefined`. */
+  async tryAcquire(request: Requests, options?: AcquireOptions): Promise<Lease | undefined> {
+    const lock = await this.#acquire(request, options, false);
+    return lock === undefined ? undefined : leaseOf(lock);
+  }
+
+  /** For a run of a task: its locks belong to its node of the wait-for graph, and to its agent when that leaves. */
+  acquireFor(
+    owner: { readonly node: string; readonly agent?: string | undefined; readonly priority: number },
+    requests: readonly ResourceRequest[],
+    options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {},
+  ): Promise<Lease> {
+    const { node, agent, priority } = owner;
+    const labelled = agent === undefined ? {} : { agent };
+    return this.acquireAll(requests, { ...options, ...labelled, owner: node, task: node, priority });
+  }
+
+  /** All or none; holds nothing while it waits, so requests of this kind can't deadlock among themselves. */
+  async acquireAll(requests: readonly ResourceRequest[], options?: AcquireOptions): Promise<Lease> {
+    if (!Array.isArray(requests)) throw invalid(`Expected a list of resources, got ${describe(requests)}`);
+    return leaseOf((await this.#acquire(requests, options)) as HeldLock);
+  }
+
+  /** Runs `use` with the lock and gives it back, whatever becomes of it. */
+  withLock<R>(
+    request: Requests,
+    use: (lease: Lease) => R | Promise<R>,
+    options?: AcquireOptions,
+  ): Promise<R> {
+    try {
+      checkFunction(use, 'the function that uses the lock');
+      const lock = this.#acquire(request, options);
+      if (isPromise(lock)) return lock.then((granted) => this.#use(granted as HeldLock, use));
+      return this.#use(lock as HeldLock, use);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /**
+   * Runs a unit of work that takes several locks one after another, and gives all of them back at its end. When one of its waits is the
+   * victim of a deadlock, it gives everything back, waits until the survivor has finished, and runs again, with its age kept.
+   */
+  async scope<R>(run: (scope: LockScope) => R | Promise<R>, options: ScopeOptions = {}): Promise<R> {
+    checkFunction(run, 'the function of the scope');
+    refuseUnknown('scope', options, ['owner', 'agent', 'task', 'priority', 'signal', 'maxDefeats']);
+    const { maxDefeats = 10, owner = this.#client.newId('scope'), ...own } = options;
+    checkInteger(maxDefeats, 'maxDefeats', 0);
+    const scope = new LockScope(this, checkId(owner, 'owner'), own);
+    for (let defeats = 0; ; defeats++) {
+      try {
+        return await run(scope);
+      } catch (error) {
+        if (defeats >= maxDefeats || !isCoordinationError(error, 'DEADLOCK')) throw error;
+        await this.releaseOwner(owner);
+        const { survivor } = error as unknown as DeadlockError;
+        if (survivor !== owner) await this.untilFinished(survivor, { signal: own.signal });
+      } finally {
+        await this.releaseOwner(owner);
+      }
+    }
+  }
+
+  // ── releasing
+
+  /** Gives back what the agent holds; nothing when it doesn't hold it, so that it fits into `finally`. */
+  async release(resource: string, agentId: string): Promise<void> {
+    checkId(resource, 'resource');
+    checkId(agentId, 'agentId');
+    const lock = this.#client.books.get(agentId)?.find(resource);
+    if (lock === undefined) return;
+    if (lock.names.length > 1) {
+      throw invalid(
+        `${resource} was taken together with ${lock.names.length - 1} others`,
+        'Release the lease that acquireAll returned.',
+      );
+    }
+    await lock.host.release(lock);
+  }
+
+  /** Gives back all locks of an agent and ends its waits. Returns how many locks. */
+  async releaseAllForAgent(agentId: string): Promise<number> {
+    checkId(agentId, 'agentId');
+    return this.#releaseBooks(
+      (book) => book.agent === agentId,
+      ended(`All locks of ${agentId} were released`),
+    );
+  }
+
+  /** Gives back all locks of one owner and ends its waits: a task run that is over. Returns how many locks. */
+  async releaseOwner(owner: string): Promise<number> {
+    checkId(owner, 'owner');
+    const book = this.#client.findBook(owner);
+    if (book === undefined) return 0;
+    return this.#releaseBooks((known) => known === book, ended(`${owner} is over`));
+  }
+
+  /** An agent died or was removed: its locks are given back, its waits rejected, and it is refused from now on. */
+  async agentLeft(agentId: string): Promise<number> {
+    this.#left.add(checkId(agentId, 'agentId'));
+    return this.#releaseBooks((book) => book.agent === agentId, unknownAgent(agentId));
+  }
+
+  /** An agent was registered (again). */
+  agentJoined(agentId: string): void {
+    this.#left.delete(checkId(agentId, 'agentId'));
+  }
+
+  // ── by force
+
+  /**
+   * Takes a resource back from whoever holds it: their signals abort with LOCK_REVOKED, and the next one gets it, with a higher token, once
+   * they have released it or the grace has passed. Returns how many holders were told.
+   */
+  async forceRelease(
+    resource: string,
+    options: { readonly graceMs?: number; readonly reason?: string } = {},
+  ): Promise<number> {
+    checkId(resource, 'resource');
+    const { graceMs, reason } = this.#force(options);
+    return this.#revoke(resource, graceMs, reason, undefined);
+  }
+
+  /** Gives a resource to an agent, as a conflict's resolution demands: before everybody who waits, once its holders are out. */
+  async moveLock(
+    resource: string,
+    toAgent: string,
+    options: { readonly graceMs?: number; readonly reason?: string } = {},
+  ): Promise<Lease> {
+    checkId(resource, 'resource');
+    const { graceMs, reason } = this.#force(options, `it was given to ${describe(toAgent)}`);
+    const next = this.acquire(resource, toAgent, 1_000, { timeoutMs: this.#timeoutMs + graceMs });
+    next.catch(() => undefined);
+    await this.#revoke(resource, graceMs, reason, toAgent);
+    return next;
+  }
+
+  // ── looking
+
+  /** Declares a wait outside the library, so that cycles through it are found, until disposed. With `abort` it can be the victim. */
+  waitsFor(
+    waiter: string,
+    holder: string,
+    what: string,
+    options: { readonly abort?: (error: DeadlockError) => void } = {},
+  ): Disposable {
+    const { abort } = options;
+    if (abort !== undefined) checkFunction(abort, 'abort');
+    const wait = {
+      waiter: checkId(waiter, 'waiter'),
+      holder: checkId(holder, 'holder'),
+      what: checkId(what, 'what'),
+      abort,
+    };
+    const declared = this.#declared[abort === undefined ? 1 : 0].add(wait);
+    this.#graph.entered(waiter);
+    return declared;
+  }
+
+  /** Every resource that is held through this manager, and its holder; of several the one that came first. */
+  getAllocations(): Map<string, string> {
+    const held = [...this.#client.locks()].sort((a, b) => a.grant.token - b.grant.token);
+    const found = new Map<string, string>();
+    for (const lock of held) {
+      for (const name of lock.names) if (!found.has(name)) found.set(name, lock.book.label);
+    }
+    return found;
+  }
+
+  /** Every resource that is waited for through this manager, and who waits, next first. */
+  getWaitingRequests(): Map<string, string[]> {
+    const found = new Map<string, string[]>();
+    for (const wait of this.#queue()) {
+      const { plan, book } = wait.ask;
+      for (const name of plan.names) {
+        const known = found.get(name);
+        if (known === undefined) found.set(name, [book.label]);
+        else known.push(book.label);
+      }
+    }
+    return found;
+  }
+
+  /** Why an owner (or an agent, if that is its owner id) waits: what for, who has it, what that one waits for. Empty when it doesn't wait. */
+  whyWaiting(owner: string): readonly WaitLink[] {
+    checkId(owner, 'owner');
+    const now = this.#client.runtime.clock.mono();
+    let since = now;
+    for (const wait of this.#client.waits()) {
+      if (wait.ask.book.id === owner) since = Math.min(since, wait.startedAt);
+    }
+    return whyWaiting(owner, now - since, {
+      requirements: (node) => this.#graph.requirements(node),
+      agent: (node) => this.#client.findBook(node)?.agent ?? this.#graph.facts(node)?.agent,
+    });
+  }
+
+  /** Since when each of these agents holds or wants a resource; only those that do. */
+  requestTimes(resource: string, agents: readonly string[]): ReadonlyMap<string, Date> {
+    checkId(resource, 'resource');
+    return this.#client.requestTimes(resource, new Set(agents));
+  }
+
+  /** Held and contended resources of the whole backend, longest queue first. */
+  list(
+    filter: Parameters<LockStore['list']>[0] = {},
+    page: PageRequest = { limit: 100 },
+  ): Awaitable<Page<LockRow>> {
+    checkInteger(page.limit, 'limit', 1, 1_000);
+    return this.#client.store.list(filter, page);
+  }
+
+  /** How many resources are held, known (held, waited for or kept for their next use) and how many requests wait, now. */
+  lockUse(): { readonly held: number; readonly known: number; readonly waiting: number } {
+    const { live } = this.#client.store;
+    if (live !== undefined) return live.counts();
+    const held = this.getAllocations().size;
+    return { held, known: held, waiting: [...this.#client.waits()].length };
+  }
+
+  /** Resolves when an owner holds and wants nothing any more; after `timeoutMs` (default `resourceTimeout`) in any case. */
+  async untilFinished(
+    owner: string,
+    options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    checkId(owner, 'owner');
+    await this.#client.untilFinished(owner, options.timeoutMs ?? this.#timeoutMs, options.signal);
+  }
+
+  // ── life
+
+  /** Rejects waits with STOPPED, gives all locks back and accepts nothing more. Idempotent. */
+  async shutdown(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#hints?.[Symbol.dispose]();
+    this.#graph.stop();
+    await this.#releaseBooks(() => true, stopped());
+    this.#client.keeper.stop();
+  }
+
+  /** This process's session is gone, and its locks with it: every lease is lost, every wait ends. */
+  sessionLost(): void {
+    const lost = new CoordinationError('SESSION_EXPIRED', 'The session of this process ran out');
+    for (const wait of [...this.#client.waits()]) this.#client.fail(wait, lost);
+    for (const lock of [...this.#client.locks()]) this.#client.lost(lock, lost);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  // ── inside
+
+  #acquire(
+    request: Requests,
+    options: AcquireOptions | undefined,
+    wait = true,
+  ): Awaitable<HeldLock | undefined> {
+    if (this.#stopped) throw stopped();
+    if (options === undefined && typeof request === 'string') {
+      checkId(request, 'resource');
+      const lock = this.#client.quick(request, EXCLUSIVE, this.#client.single(undefined, undefined, 2));
+      if (lock !== undefined) return lock;
+    }
+    const plan = planOf(request);
+    const checked = checkAcquireOptions(options, this.#timeoutMs);
+    return this.#client.acquire({
+      ...askOf(checked),
+      plan,
+      book: this.#bookFor(checked),
+      wait,
+      legacy: false,
+    });
+  }
+
+  #acquireAs(
+    request: ResourceRequest,
+    agentId: string,
+    priority: Priority | undefined,
+    options: AcquireOptions | undefined,
+  ): Awaitable<HeldLock | undefined> {
+    if (this.#stopped) throw stopped();
+    if (options === undefined && typeof request === 'string') {
+      const book = this.#client.books.get(agentId);
+      if (book !== undefined && (priority === undefined || checkPriority(priority) !== undefined)) {
+        const lock = this.#client.quick(checkId(request, 'resource'), EXCLUSIVE, book);
+        if (lock !== undefined) return lock;
+      }
+    }
+    const checked = checkAcquireOptions(options, this.#timeoutMs);
+    const owner = checked.owner ?? checkId(agentId, 'agentId');
+    const plan = planOf(request);
+    const book = this.#bookFor({ ...checked, owner, agent: checked.agent ?? agentId });
+    const held = plan.names.length === 1 ? book.find(plan.names[0] as string) : undefined;
+    if (held !== undefined && !checked.reentrant) return this.#again(held, plan);
+    return this.#client.acquire({
+      ...askOf(checked),
+      priority: priority === undefined ? checked.priority : checkPriority(priority),
+      plan,
+      book,
+      wait: true,
+      legacy: true,
+    });
+  }
+
+  /** Who holds it already gets the same lease. @throws INVALID_ARGUMENT when it holds less than it asks for */
+  #again(held: HeldLock, plan: LockPlan): HeldLock {
+    const modes = new Map([...held.plan.items].map(({ resource, mode }) => [resource, mode]));
+    if (plan.items.every(({ resource, mode }) => isSameMode(modes.get(resource), mode))) return held;
+    throw invalid(
+      `${held.book.label} holds ${plan.names.join(', ')} already, in another mode`,
+      'Use `lease.upgrade()`, or release it first.',
+    );
+  }
+
+  #bookFor(options: CheckedOptions): OwnerBook {
+    const { owner, task, priority } = options;
+    const agent = options.agent ?? owner;
+    if (agent !== undefined && this.#left.has(agent)) throw unknownAgent(agent);
+    if (owner === undefined) return this.#client.single(agent, task, priority);
+    return this.#client.book(owner, agent, task, priority);
+  }
+
+  #use<R>(lock: HeldLock, use: (lease: Lease) => R | Promise<R>): Promise<R> {
+    let result: R | Promise<R>;
+    try {
+      result = use(leaseOf(lock));
+    } catch (error) {
+      return afterRelease(lock, () => Promise.reject(error as Error));
+    }
+    if (!isPromise(result)) {
+      const value = result;
+      return afterRelease(lock, () => Promise.resolve(value));
+    }
+    return result.then(
+      (value) => afterRelease(lock, () => value),
+      (error: unknown) =>
+        afterRelease(lock, () => {
+          throw error;
+        }),
+    );
+  }
+
+  async #releaseBooks(which: (book: OwnerBook) => boolean, reason: CoordinationError): Promise<number> {
+    // Waits first: no lock that is given back here may go to one of them.
+    for (const wait of [...this.#client.waits()]) {
+      if (which(wait.ask.book)) this.#client.fail(wait, reason);
+    }
+    const locks = [...this.#client.locks()].filter((lock) => which(lock.book));
+    const done = locks.map((lock) => {
+      lock.abort(reason);
+      return this.#client.release(lock);
+    });
+    await Promise.all(done);
+    return locks.length;
+  }
+
+  #force(
+    options: { readonly graceMs?: number; readonly reason?: string },
+    why = 'by force',
+  ): { readonly graceMs: number; readonly reason: string } {
+    refuseUnknown('force', options, ['graceMs', 'reason']);
+    const { graceMs = this.#graceMs, reason = why } = options;
+    return { graceMs: checkMs(graceMs, 'graceMs'), reason: checkId(reason, 'reason') };
+  }
+
+  async #revoke(
+    resource: string,
+    graceMs: number,
+    reason: string,
+    except: string | undefined,
+  ): Promise<number> {
+    const { store, operations } = this.#client;
+    const page = await store.list({ resource }, { limit: 1 });
+    const holders = (page.items[0]?.holders ?? []).filter(
+      ({ owner }) => except === undefined || (owner.agent ?? owner.id) !== except,
+    );
+    if (holders.length === 0) return 0;
+    const items = holders.map(({ grant }) => ({ ...grant, revoke: { graceMs, reason } }));
+    const { ended: told } = await operations.run((op) => store.release(op, items));
+    return told.filter(Boolean).length;
+  }
+
+  /** Waits in the order in which the store serves them, as far as that can be said without asking it. */
+  #queue(): LockWait[] {
+    const { store } = this.#client;
+    const waits = [...this.#client.waits()];
+    const snapshot = waits.length > 0 && store.live !== undefined ? store.snapshot() : undefined;
+    if (snapshot === undefined || isPromise(snapshot)) return waits;
+    const place = new Map<string, number>();
+    for (const { queue } of snapshot.resources) {
+      queue.forEach(({ wait }, i) => place.set(wait.id, Math.max(place.get(wait.id) ?? 0, i)));
+    }
+    return waits.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
+  }
+}
+
+function baseOf(
+  parts: ResourceParts,
+  logger: Logger | undefined,
+): { readonly runtime: Runtime; readonly store: LockStore; readonly operations: Operations } {
+  const { runtime, store, operations } = parts;
+  if (runtime !== undefined && store !== undefined && operations !== undefined) {
+    return { runtime, store, operations };
+  }
+  if (store !== undefined || operations !== undefined) {
+    throw new CoordinationError(
+      'INVALID_OPTION',
+      'Expected `runtime`, `store` and `operations` to be given together',
+    );
+  }
+  const alone = standalone({ logger, runtime });
+  return {
+    runtime: alone.runtime,
+    store: new MemoryLockStore(alone.core),
+    operations: alone.operations,
+  };
+}
+
+function planOf(request: Requests): LockPlan {
+  if (!Array.isArray(request)) return planLocks([request as ResourceRequest]);
+  if (request.length === 0) throw invalid('Expected at least one resource');
+  return planLocks(request as readonly ResourceRequest[]);
+}
+
+function askOf(
+  options: CheckedOptions,
+): Pick<LockAsk, 'priority' | 'timeoutMs' | 'signal' | 'leaseMs' | 'renew' | 'reentrant'> {
+  const { priority, timeoutMs, signal, leaseMs, renew, reentrant } = options;
+  return { priority, timeoutMs, signal, leaseMs, renew, reentrant };
+}
+
+function toLease(lock: Awaitable<HeldLock | undefined>): Promise<LockLease> {
+  if (isPromise(lock)) return lock.then((granted) => leaseOf(granted as HeldLock));
+  return Promise.resolve(leaseOf(lock as HeldLock));
+}
+
+/** Continues once a lock is given back; at once, when that needs no reply. */
+function afterRelease<R>(lock: HeldLock, next: () => R | Promise<R>): Promise<R> {
+  if (lock.quick === undefined) return lock.host.release(lock).then(next);
+  void lock.host.release(lock);
+  return next() as Promise<R>;
+}
+
+function isSameMode(held: unknown, wanted: unknown): boolean {
+  return held === 'exclusive' || held === wanted;
+}
+
+function unknownAgent(agentId: string): CoordinationError {
+  return new CoordinationError('UNKNOWN_AGENT', `Agent ${agentId} was removed`, {
+    hint: 'Register it again before it takes locks.',
+  });
+}
+
+function ended(message: string): CoordinationError {
+  return new CoordinationError('LEASE_LOST', message);
+}
+
+function stopped(): CoordinationError {
+  return new CoordinationError('STOPPED', 'The resource manager was stopped');
+}

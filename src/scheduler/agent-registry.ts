@@ -1,0 +1,144 @@
+import { invalid } from '../core/check.ts';
+import { CoordinationError } from '../core/errors.ts';
+import type { Clock } from '../core/ports/runtime.ts';
+import type { Offer } from '../core/ports/tasks.ts';
+import { Agent } from './agent.ts';
+import { AgentPool } from './candidate-pool.ts';
+import { type NormalisedAgent, normaliseAgent } from './normalise.ts';
+
+/** The agents of this process: those that were registered, and unknown ids that were given work (external agents without limits). */
+export class AgentRegistry {
+  readonly #clock: Clock;
+  readonly #agents = new Map<string, Agent>();
+  /** Ids that left; refused until registered again. */
+  readonly #left = new Set<string>();
+  readonly pool: AgentPool;
+  /** Ids whose own tasks may be claimed here. Replaced when it changes. */
+  hosted: readonly string[] = [];
+  /** Assigned tasks that wait in run queues. */
+  queuedTotal = 0;
+
+  constructor(clock: Clock, pool: AgentPool) {
+    this.#clock = clock;
+    this.pool = pool;
+  }
+
+  get freeSlots(): number {
+    return this.pool.freeSlots();
+  }
+
+  offers(): readonly Offer[] {
+    return this.pool.offers();
+  }
+
+  get(id: string): Agent | undefined {
+    return this.#agents.get(id);
+  }
+
+  /** Whether it was here and went. */
+  hasLeft(id: string): boolean {
+    return this.#left.has(id);
+  }
+
+  /** @throws UNKNOWN_AGENT */
+  require(id: string): Agent {
+    const agent = this.#agents.get(id);
+    if (agent === undefined)
+      throw new CoordinationError('UNKNOWN_AGENT', `No agent ${JSON.stringify(id)} is registered`);
+    return agent;
+  }
+
+  all(): IterableIterator<Agent> {
+    return this.#agents.values();
+  }
+
+  /** @throws INVALID_ARGUMENT when the id is taken by a registered agent */
+  register(facts: NormalisedAgent): Agent {
+    const known = this.#agents.get(facts.id);
+    if (known !== undefined && !this.#isImplicit(known)) {
+      throw invalid(
+        `Agent ${JSON.stringify(facts.id)} is registered already`,
+        'Unregister it first, or use another id.',
+      );
+    }
+    const agent = new Agent(facts, facts.profile.handler === undefined, this.#clock.mono());
+    if (known !== undefined) this.#adopt(known, agent);
+    this.#left.delete(facts.id);
+    this.#agents.set(facts.id, agent);
+    this.pool.add({
+      id: facts.id,
+      capabilities: facts.capabilities,
+      types: facts.types,
+      slots: facts.slots,
+      priority: facts.priority,
+      cost: facts.cost,
+    });
+    for (let i = 0; i < agent.running; i++) this.pool.started(agent.id);
+    this.#changed();
+    return agent;
+  }
+
+  /**
+   * The agent that is to get work by name; an unknown id becomes an external agent without limits, which strategies never choose.
+   * @throws UNKNOWN_AGENT for an id that left
+   */
+  named(id: string): Agent {
+    const known = this.#agents.get(id);
+    if (known !== undefined && !known.gone) return known;
+    if (this.#left.has(id)) {
+      throw new CoordinationError('UNKNOWN_AGENT', `Agent ${JSON.stringify(id)} has left`, {
+        hint: 'Register it again before giving it work.',
+      });
+    }
+    const facts = { ...normaliseAgent({ id }, 1), slots: Number.POSITIVE_INFINITY };
+    const agent = new Agent(facts, true, this.#clock.mono());
+    this.#agents.set(id, agent);
+    this.#changed();
+    return agent;
+  }
+
+  /** Takes an agent out: it gets nothing any more, and its id is refused. */
+  remove(agent: Agent): void {
+    agent.gone = true;
+    this.#agents.delete(agent.id);
+    this.#left.add(agent.id);
+    if (this.#left.size > 100_000) this.#left.delete(this.#left.values().next().value as string);
+    if (!this.#isImplicit(agent)) this.pool.remove(agent.id);
+    this.#changed();
+  }
+
+  /** It takes nothing new; its own tasks stay in the store. */
+  drain(agent: Agent): void {
+    agent.draining = true;
+    if (!this.#isImplicit(agent)) this.pool.drain(agent.id);
+    this.#changed();
+  }
+
+  loaded(agent: Agent, change: 'started' | 'ended'): void {
+    if (agent.gone || this.#isImplicit(agent)) return;
+    if (change === 'started') this.pool.started(agent.id);
+    else this.pool.ended(agent.id);
+  }
+
+  queued(agent: Agent, change: 1 | -1): void {
+    this.queuedTotal += change;
+    if (!agent.gone && !this.#isImplicit(agent)) this.pool.queued(agent.id, change);
+  }
+
+  #isImplicit(agent: Agent): boolean {
+    return agent.facts.slots === Number.POSITIVE_INFINITY;
+  }
+
+  /** A registered agent takes over what was given to its id before. */
+  #adopt(from: Agent, to: Agent): void {
+    for (const run of from.runs()) {
+      from.detach(run);
+      to.attach(run);
+      if (run.holdsSlot) to.running += 1;
+    }
+  }
+
+  #changed(): void {
+    this.hosted = [...this.#agents.values()].filter((agent) => !agent.draining).map((agent) => agent.id);
+  }
+}

@@ -1,0 +1,69 @@
+import { checkFunction, checkId, checkObject } from '../core/check.ts';
+import { CoordinationError } from '../core/errors.ts';
+import { type StandardSchema, validate } from './standard-schema.ts';
+import type { TaskContext, TaskDefinition, TaskSpec } from './types.ts';
+
+/** Where a spec remembers its definition: not enumerable, so the record stays plain. */
+const DEFINITION = Symbol('agentmesh.definition');
+
+type Typed<I, O> = Record<string, { input: I; output: O }>;
+
+/**
+ * Types a task and checks its payload at submit. The definition is a function from input to the record to submit, and carries the
+ * handler for agents that do it (`registerAgent({ tasks: [resize] })`).
+ * @param options schema: any Standard Schema (zod, valibot, arktype); defaults: fields of every task of this type
+ * @throws INVALID_ARGUMENT
+ */
+export function defineTask<I = unknown, O = unknown>(options: {
+  readonly name: string;
+  readonly schema?: StandardSchema<unknown, I>;
+  readonly defaults?: TaskDefinition<I, O>['defaults'];
+  readonly handler?: (context: TaskContext<Typed<I, O>>) => O | Promise<O>;
+}): TaskDefinition<I, O> {
+  checkObject(options, 'a task definition');
+  const { schema, defaults = {}, handler } = options;
+  const type = checkId(options.name, 'the name of a task definition');
+  if (handler !== undefined) checkFunction(handler, `handler of ${type}`);
+  const make = (input: I, more: Partial<TaskSpec> = {}): TaskSpec<Typed<I, O>, string> => {
+    const spec = { ...defaults, ...more, type, input };
+    Object.defineProperty(spec, DEFINITION, { value: definition });
+    return spec as TaskSpec<Typed<I, O>, string>;
+  };
+  const facts = {
+    defaults,
+    ...(schema === undefined ? {} : { schema }),
+    ...(handler === undefined ? {} : { handler }),
+  };
+  const definition = Object.assign(make, facts) as unknown as TaskDefinition<I, O>;
+  Object.defineProperty(definition, 'name', { value: type });
+  return definition;
+}
+
+/** The spec with its input as the schema transformed it; the same spec when there is nothing to check. */
+export function withCheckedInput(spec: TaskSpec): TaskSpec | Promise<TaskSpec> {
+  const definition = (spec as { [DEFINITION]?: TaskDefinition<unknown, unknown> } | null | undefined)?.[
+    DEFINITION
+  ];
+  if (definition?.schema === undefined) return spec;
+  return validate(definition.schema, spec.input, `The input of ${definition.name}`).then((input) => ({
+    ...spec,
+    input,
+  }));
+}
+
+/** One handler a type, from definitions. @throws INVALID_ARGUMENT for a definition without a handler */
+export function handlersOf(
+  definitions: readonly TaskDefinition<never, unknown>[],
+): Readonly<Record<string, (context: TaskContext) => unknown>> {
+  const handlers: Record<string, (context: TaskContext) => unknown> = {};
+  for (const { name, handler } of definitions) {
+    if (handler === undefined) {
+      throw new CoordinationError(
+        'INVALID_ARGUMENT',
+        `Task definition ${name} has no handler for an agent to run`,
+      );
+    }
+    handlers[name] = handler as (context: TaskContext) => unknown;
+  }
+  return handlers;
+}

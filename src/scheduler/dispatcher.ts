@@ -1,0 +1,280 @@
+import { andThen, isPromise } from '../core/awaitable.ts';
+import { toStoredError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
+import type { Claim, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
+import type { BackendTime } from '../core/ports/words.ts';
+import type { Agent } from './agent.ts';
+import type { AgentRegistry } from './agent-registry.ts';
+import type { Executor } from './executor.ts';
+import type { Placement } from './placement.ts';
+import { Run } from './run.ts';
+import type { Settler } from './settler.ts';
+import { LocalHandle } from './task-handle.ts';
+
+/** Claims between two turns of the event loop: beyond, timers and I/O of the application get their turn first. */
+const CLAIMS_A_TURN = 512;
+const TURN_MS = 5;
+/** Assigned tasks that may wait in run queues, over all agents. */
+const MAX_ASSIGNED = 10_000;
+/** Claimed tasks that no agent would take, or that wait for their locks; beyond, they go back to the queue. */
+const MAX_PARKED = 64;
+const MAX_LOCKING = 1_000;
+const PARKED_DELAY_MS = 50;
+
+export interface DispatcherDeps {
+  readonly runtime: Runtime;
+  readonly events: EventSink;
+  readonly store: TaskStore;
+  readonly operations: () => Operations;
+  readonly agents: AgentRegistry;
+  readonly executor: Executor;
+  readonly placement: Placement;
+  readonly settler: Settler;
+  readonly maxConcurrentTasks: number;
+  /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
+  readonly takeLocks: ((run: Run) => void) | undefined;
+  /** No slot is free, yet something may be more urgent than what runs. */
+  readonly considerPreemption: (() => void) | undefined;
+}
+
+/**
+ * Moves ready tasks to agents: claims as many as there are free slots, places each by the strategy, and starts what waits in run queues.
+ * Woken by whatever may have changed the answer; works in a microtask, and yields to the event loop under load.
+ */
+export class Dispatcher {
+  readonly #deps: DispatcherDeps;
+  #woken = false;
+  #claiming = false;
+  #claimedThisTurn = 0;
+  #turnStart = 0;
+  #stopped = false;
+  /** Claimed, but no agent would take them now. */
+  readonly parked: Run[] = [];
+  /** Claimed runs that wait for their locks. */
+  locking = 0;
+  readonly #hungry = new Set<Agent>();
+
+  constructor(deps: DispatcherDeps) {
+    this.#deps = deps;
+  }
+
+  /** Something changed: work to do, a slot, an agent, a setting. */
+  readonly wake = (): void => {
+    if (this.#woken || this.#stopped) return;
+    this.#woken = true;
+    if (this.#claimedThisTurn < CLAIMS_A_TURN) queueMicrotask(this.#turn);
+    else {
+      this.#deps.runtime.clock.soon(() => {
+        this.#claimedThisTurn = 0;
+        this.#turnStart = this.#deps.runtime.clock.mono();
+        this.#turn();
+      });
+    }
+  };
+
+  /** A slot of this agent is free. */
+  freed(agent: Agent): void {
+    if (agent.resuming.length > 0 || agent.queue.length > 0) this.#hungry.add(agent);
+    this.wake();
+  }
+
+  /** Claims and places in this call what can be placed now: the assignment is recorded when it returns. */
+  now(): void {
+    if (!this.#stopped) this.#pump();
+  }
+
+  /** Claims nothing any more; what runs goes on. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  readonly #turn = (): void => {
+    this.#woken = false;
+    if (!this.#stopped) this.#pump();
+  };
+
+  #pump(): void {
+    this.#serveAgents();
+    if (this.parked.length > 0) this.#placeParked();
+    this.#claim();
+  }
+
+  /** Runs that want their slot back first, then each agent's run queue. */
+  #serveAgents(): void {
+    if (this.#hungry.size === 0) return;
+    const { executor, agents } = this.#deps;
+    const hungry = [...this.#hungry];
+    this.#hungry.clear();
+    for (const agent of hungry) {
+      while (agent.hasSlot && agent.resuming.length > 0)
+        executor.resume(agent.resuming.shift() as Run, agent);
+      while (agent.hasSlot && agent.queue.length > 0 && this.#free() > 0) {
+        const run = agent.queue.shift() as Run;
+        agents.queued(agent, -1);
+        executor.begin(run, agent);
+      }
+      if (agent.hasSlot && agent.queue.length > 0) this.#hungry.add(agent);
+    }
+  }
+
+  #placeParked(): void {
+    const waiting = this.parked.splice(0);
+    for (const run of waiting) if (run.phase === 'parked') this.place(run);
+    while (this.parked.length > MAX_PARKED) this.#sendBack(this.parked.shift() as Run);
+  }
+
+  #sendBack(run: Run): void {
+    run.phase = 'ending';
+    this.#deps.settler.add(run, {
+      claim: run.claim,
+      as: 'release',
+      delayMs: PARKED_DELAY_MS,
+      reason: 'no agent would take it',
+      refundAttempt: true,
+    });
+  }
+
+  #free(): number {
+    return this.#deps.maxConcurrentTasks - this.#deps.executor.running;
+  }
+
+  #claim(): void {
+    if (this.#claiming) return;
+    const request = this.#request();
+    if (request === undefined) return;
+    const { operations, store } = this.#deps;
+    this.#claiming = true;
+    let answer;
+    try {
+      answer = andThen(
+        operations().run((op) => store.claim(op, request)),
+        (claimed) => {
+          this.#claiming = false;
+          this.#take(claimed);
+        },
+      );
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
+    if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
+  }
+
+  #request(): ClaimRequest | undefined {
+    const { agents, considerPreemption } = this.#deps;
+    const free = Math.min(this.#free(), agents.freeSlots, MAX_LOCKING - this.locking);
+    const assigned = agents.hosted.length === 0 ? 0 : Math.max(0, MAX_ASSIGNED - agents.queuedTotal);
+    const limit = Math.max(0, Math.min(free, CLAIMS_A_TURN));
+    if (limit === 0) considerPreemption?.();
+    if (limit === 0 && assigned === 0) return undefined;
+    return {
+      offers: limit === 0 ? [] : agents.offers(),
+      agents: agents.hosted,
+      assigned,
+      limit,
+      start: limit,
+    };
+  }
+
+  #take(answer: {
+    readonly at: BackendTime;
+    readonly claims: readonly Claim[];
+    readonly more: boolean;
+  }): void {
+    const { claims } = answer;
+    if (claims.length === 0) return;
+    const now = this.#deps.runtime.clock.mono();
+    if (now - this.#turnStart > TURN_MS) {
+      this.#turnStart = now;
+      this.#claimedThisTurn = Math.max(this.#claimedThisTurn, CLAIMS_A_TURN);
+    } else this.#claimedThisTurn += claims.length;
+    for (const claim of claims) this.place(this.#runOf(claim, answer.at, now));
+    if (answer.more) this.wake();
+  }
+
+  #runOf(claim: Claim, at: BackendTime, now: number): Run {
+    const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
+    const run = new Run(claim, handle, now, at);
+    if (claim.deadlineAt !== undefined) run.deadlineAt = now + Math.max(0, (claim.deadlineAt - at) / 1_000);
+    return run;
+  }
+
+  /** Gives a claimed task to an agent: the one it is pinned to, or the strategy's choice; parks it when nobody takes it. */
+  place(run: Run): void {
+    const { takeLocks, placement } = this.#deps;
+    if (run.settings.locks !== undefined && run.lease === undefined && takeLocks !== undefined) {
+      run.phase = 'locking';
+      this.locking += 1;
+      takeLocks(run);
+      return;
+    }
+    const { agent: pinned } = run.claim.body;
+    if (pinned !== undefined) return this.#assign(run, pinned);
+    const chosen = this.#free() > 0 ? placement.choose(run) : undefined;
+    if (chosen === undefined) {
+      run.phase = 'parked';
+      this.parked.push(run);
+      return;
+    }
+    this.#announce(run, chosen.agent, chosen.strategy, chosen.reason);
+    this.#deps.executor.begin(run, chosen.agent);
+  }
+
+  /** A pinned task waits in its agent's run queue, or starts at once. */
+  #assign(run: Run, agentId: string): void {
+    const { agents, executor, settler } = this.#deps;
+    const agent = agents.get(agentId);
+    if (agent === undefined || agent.gone) {
+      run.phase = 'ending';
+      settler.add(run, {
+        claim: run.claim,
+        as: 'release',
+        delayMs: 0,
+        reason: `agent ${agentId} has left`,
+        refundAttempt: true,
+        toAgent: null,
+      });
+      return;
+    }
+    run.agent = agent;
+    this.#announce(run, agent, 'assigned', undefined);
+    if (agent.hasSlot && agent.queue.length === 0 && this.#free() > 0) executor.begin(run, agent);
+    else this.enqueueAt(agent, run);
+  }
+
+  /** Puts a claimed, unstarted run into an agent's run queue. */
+  enqueueAt(agent: Agent, run: Run): void {
+    run.phase = 'queued';
+    run.agent = agent;
+    agent.enqueue(run);
+    this.#deps.agents.queued(agent, 1);
+    if (agent.hasSlot) this.freed(agent);
+  }
+
+  #announce(run: Run, agent: Agent, strategy: string, reason: string | undefined): void {
+    const { events } = this.#deps;
+    if (!events.wants('task:assigned')) return;
+    events.emit('task:assigned', {
+      taskId: run.id,
+      agentId: agent.id,
+      attempt: run.claim.attempt,
+      claim: claimText(run.claim),
+      strategy,
+      ...(reason === undefined ? {} : { reason }),
+    });
+  }
+
+  #failed(error: unknown): void {
+    this.#claiming = false;
+    const { code, message } = toStoredError(error);
+    this.#deps.runtime.logger.error('Could not claim tasks', { code, message });
+    this.#deps.events.emit('system:error', { part: 'scheduler', code, message });
+  }
+}
+
+/** The proof of an assignment as text: session and token. */
+export function claimText(claim: Pick<Claim, 'session' | 'token'>): string {
+  return `${claim.session}.${claim.token}`;
+}

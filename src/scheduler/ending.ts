@@ -1,0 +1,176 @@
+import type { EventSink } from '../core/events.ts';
+import type { StoredError } from '../core/errors.ts';
+import type { Consequences, Ended, Settlement, SettleResult } from '../core/ports/tasks.ts';
+import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
+import type { Run } from './run.ts';
+import { LocalHandle } from './task-handle.ts';
+import type { Outcome as Observed } from './strategy.ts';
+
+export interface EndingDeps {
+  readonly events: EventSink;
+  /** A task may be claimable: look. */
+  readonly wake: () => void;
+  /** A delay or an unfinished cascade: the chores are due in this time. `hold`: somebody waits for it. */
+  readonly due: (inMs: number, hold: boolean) => void;
+  /** An attempt ended: for statistics and strategies. */
+  readonly observe: (outcome: Observed) => void;
+  /** A task ended here or elsewhere; whoever waits for idleness looks again. */
+  readonly ended: () => void;
+}
+
+/** Tells handles, listeners and statistics what the store says has become of tasks. */
+export class Ending {
+  readonly #deps: EndingDeps;
+  /** Late answers that were refused (T4). */
+  staleClaims = 0;
+
+  constructor(deps: EndingDeps) {
+    this.#deps = deps;
+  }
+
+  /** The end of an attempt was stored, or refused. */
+  settled(run: Run, settlement: Settlement, result: SettleResult): void {
+    run.phase = 'ended';
+    run.onSettled?.(result);
+    if (run.handle?.run === run) run.handle.run = undefined;
+    if (result.status !== 'settled') {
+      this.#refused(run, result);
+      return;
+    }
+    switch (settlement.as) {
+      case 'complete':
+        this.#completed(run, settlement.result);
+        break;
+      case 'retry':
+        if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
+        else this.#retried(run, settlement);
+        break;
+      case 'bury':
+        this.#buried(run, settlement);
+        break;
+      case 'cancel':
+        this.#cancelled(run, settlement.reason);
+        break;
+      case 'release':
+        if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
+        else this.#released(run, settlement);
+    }
+    this.#deps.ended();
+  }
+
+  /** What a call set in motion beside its own items. */
+  consequences({ readied, ended, more }: Pick<Consequences, 'readied' | 'ended' | 'more'>): void {
+    const { events } = this.#deps;
+    if (readied.length > 0) {
+      for (const { task, queue } of readied) {
+        if (events.wants('task:readied')) events.emit('task:readied', { taskId: task, queue });
+      }
+      this.#deps.wake();
+    }
+    for (const one of ended) this.ended(one);
+    if (ended.length > 0) this.#deps.ended();
+    if (more) this.#deps.due(0, true);
+  }
+
+  /** A task ended by something else than an attempt of its own. */
+  ended(task: Ended): void {
+    const handle = task.local instanceof LocalHandle ? task.local : undefined;
+    if (handle?.outcome !== undefined) return;
+    const { events } = this.#deps;
+    const { task: taskId, reason, queue } = task;
+    let outcome: Outcome;
+    if (task.state === 'skipped') {
+      outcome = skipped(taskId, reason);
+      if (events.wants('task:skipped')) events.emit('task:skipped', { taskId, reason });
+    } else if (task.state === 'cancelled') {
+      outcome = cancelled(taskId, reason);
+      if (events.wants('task:cancelled')) events.emit('task:cancelled', { taskId, reason });
+    } else {
+      outcome = dead(taskId, 0, reason, undefined);
+      if (events.wants('task:buried'))
+        events.emit('task:buried', { taskId, queue, reason, signature: reason });
+    }
+    handle?.settle(outcome);
+  }
+
+  #refused(run: Run, result: SettleResult): void {
+    this.staleClaims += 1;
+    const current = result.status === 'stale' ? result.token : 0;
+    this.#deps.events.emit('claim:refused', { taskId: run.id, token: run.claim.token, current });
+  }
+
+  #completed(run: Run, value: unknown): void {
+    const { events } = this.#deps;
+    const { body } = run.claim;
+    const durationMs = run.endedAt - run.startedAt;
+    const agentId = run.agent?.id ?? '';
+    this.#deps.observe({ taskId: run.id, type: body.type, agentId, ok: true, durationMs });
+    if (events.wants('task:completed')) {
+      events.emit('task:completed', {
+        taskId: run.id,
+        agentId,
+        queue: body.queue,
+        type: body.type,
+        attempt: run.claim.attempt,
+        queuedMs: run.queuedMs,
+        durationMs,
+      });
+    }
+    run.handle?.settle({ state: 'completed', value });
+  }
+
+  #retried(run: Run, settlement: Extract<Settlement, { as: 'retry' }>): void {
+    this.#failedAttempt(run, settlement.error as StoredError, false);
+    const { events } = this.#deps;
+    const { delayMs } = settlement;
+    if (events.wants('task:retried')) {
+      events.emit('task:retried', { taskId: run.id, attempt: run.claim.attempt, delayMs });
+    }
+    if (delayMs === 0) this.#deps.wake();
+    else this.#deps.due(delayMs, true);
+  }
+
+  #buried(run: Run, settlement: Extract<Settlement, { as: 'bury' }>): void {
+    const error = settlement.error as StoredError;
+    this.#failedAttempt(run, error, true);
+    const { events } = this.#deps;
+    const { reason, signature } = settlement;
+    if (events.wants('task:buried')) {
+      events.emit('task:buried', { taskId: run.id, queue: run.claim.body.queue, reason, signature });
+    }
+    run.handle?.settle(dead(run.id, run.claim.attempt, reason, run.thrown ?? reviveError(error)));
+  }
+
+  #failedAttempt(run: Run, error: StoredError, final: boolean): void {
+    const { events } = this.#deps;
+    const durationMs = Math.max(0, run.endedAt - run.startedAt);
+    const agentId = run.agent?.id ?? '';
+    const { type } = run.claim.body;
+    if (run.startedAt > 0) this.#deps.observe({ taskId: run.id, type, agentId, ok: false, durationMs });
+    if (events.wants('agent:error'))
+      events.emit('agent:error', { agentId, taskId: run.id, message: error.message });
+    if (!events.wants('task:failed')) return;
+    const { attempt } = run.claim;
+    const { code, message } = error;
+    events.emit('task:failed', { taskId: run.id, agentId, attempt, final, code, message, durationMs });
+  }
+
+  #cancelled(run: Run, reason: string): void {
+    const { events } = this.#deps;
+    if (events.wants('task:cancelled')) events.emit('task:cancelled', { taskId: run.id, reason });
+    run.handle?.settle(cancelled(run.id, reason));
+  }
+
+  #released(run: Run, settlement: Extract<Settlement, { as: 'release' }>): void {
+    const { events } = this.#deps;
+    const { reason, delayMs } = settlement;
+    const agentId = run.agent?.id ?? '';
+    if (run.stopCause === 'preempt') {
+      if (events.wants('task:preempted'))
+        events.emit('task:preempted', { taskId: run.id, agentId, by: run.preemptedBy ?? '' });
+    } else if (events.wants('task:released'))
+      events.emit('task:released', { taskId: run.id, agentId, reason });
+    if (delayMs === 0) this.#deps.wake();
+    else this.#deps.due(delayMs, true);
+  }
+}

@@ -1,0 +1,355 @@
+import { andThen, isPromise } from '../core/awaitable.ts';
+import type { DeadlockError } from '../core/deadlock-error.ts';
+import { isCoordinationError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import { checkJson, RESULT_LIMITS } from '../core/json.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
+import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
+import type { Agent } from './agent.ts';
+import type { SchedulerParts } from './parts.ts';
+import type { Run, StopCause } from './run.ts';
+import type { Settler } from './settler.ts';
+import {
+  breakerDelay,
+  countsAfterStop,
+  type RetryDecision,
+  settleFailure,
+  settleStopped,
+  stopError,
+} from './settlement.ts';
+import { type ContextHost, RunContext } from './task-context.ts';
+
+/** Longest wait of a deadlock's victim for its survivor, ms; then it tries again anyway. */
+const SURVIVOR_WAIT_MS = 30_000;
+
+export interface ExecutorDeps {
+  readonly runtime: Runtime;
+  readonly events: EventSink;
+  readonly store: TaskStore;
+  readonly operations: () => Operations;
+  readonly settler: Settler;
+  readonly parts: SchedulerParts;
+  readonly context: ContextHost;
+  readonly graceMs: number;
+  readonly taskTimeoutMs: number | undefined;
+  /** The retry policy's word on a failed attempt. */
+  readonly decide: (run: Run, error: unknown) => RetryDecision;
+  /** The load of an agent changed. */
+  readonly loaded: (agent: Agent, change: 'started' | 'ended') => void;
+  /** A slot is free: somebody else may go on. */
+  readonly slotFreed: (agent: Agent) => void;
+}
+
+/** Runs attempts: calls handlers, keeps their time, stops them, frees their slots and hands their ends to the settler. */
+export class Executor {
+  readonly #deps: ExecutorDeps;
+  /** Slots held now. */
+  running = 0;
+  /** Abandoned handlers that still run (T10). */
+  zombies = 0;
+  /** Attempts whose outcome isn't stored yet because a deadlock's survivor goes first. */
+  #deferred = 0;
+  readonly externals = new Map<string, Run>();
+
+  constructor(deps: ExecutorDeps) {
+    this.#deps = deps;
+  }
+
+  get busy(): boolean {
+    return this.#deferred > 0;
+  }
+
+  /** Starts a run on an agent that has a free slot. */
+  begin(run: Run, agent: Agent): void {
+    const { runtime, events } = this.#deps;
+    run.phase = 'running';
+    run.startedAt = runtime.clock.mono();
+    run.since = run.startedAt;
+    run.queuedMs = run.readyForMs + (run.startedAt - run.claimedAt);
+    const wasIdle = agent.isIdle;
+    agent.attach(run);
+    this.#takeSlot(run, agent);
+    if (wasIdle && events.wants('agent:active')) events.emit('agent:active', { agentId: agent.id });
+    if (run.started) this.#invoke(run, agent);
+    else this.#confirm(run, agent);
+  }
+
+  /** A prefetched claim may have been taken over: the store says whether it may still start (W1). */
+  #confirm(run: Run, agent: Agent): void {
+    const { operations, store } = this.#deps;
+    const answer = andThen(
+      operations().run((op) => store.start(op, [run.claim])),
+      ({ started }) => {
+        if (started[0] === true) {
+          run.started = true;
+          this.#invoke(run, agent);
+        } else {
+          this.#mark(run, 'taken', 'somebody else took it before it started');
+          this.#conclude(run, undefined);
+        }
+      },
+    );
+    if (isPromise(answer)) answer.catch((error: unknown) => this.#fail(run, error));
+  }
+
+  #invoke(run: Run, agent: Agent): void {
+    const { events, parts, context } = this.#deps;
+    if (events.wants('task:started')) {
+      events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
+    }
+    this.#armTimers(run);
+    if (agent.external) {
+      this.externals.set(run.id, run);
+      return;
+    }
+    const handler = agent.handlerFor(run.claim.body.type);
+    const { breaker } = run.settings;
+    try {
+      if (handler === undefined)
+        throw new TypeError(`Agent ${agent.id} has no handler for ${run.claim.body.type}`);
+      const runContext = new RunContext(run, context);
+      const result: unknown =
+        breaker !== undefined && parts.breaker !== undefined
+          ? parts.breaker(breaker).execute(() => handler(runContext) as unknown)
+          : handler(runContext);
+      if (isPromise(result)) {
+        result.then(
+          (value) => this.#finish(run, value),
+          (error: unknown) => this.#fail(run, error),
+        );
+      } else this.#finish(run, result);
+    } catch (error) {
+      this.#fail(run, error);
+    }
+  }
+
+  /** The answer of an external agent. */
+  complete(run: Run, value: unknown): void {
+    this.#finish(run, value);
+  }
+
+  fail(run: Run, error: unknown): void {
+    this.#fail(run, error);
+  }
+
+  /**
+   * Tells a run to stop. Its signal aborts; it is settled when its handler is done, at the latest after the grace. Runs of external agents
+   * are settled at once. The first cause counts.
+   */
+  stop(run: Run, cause: StopCause, reason: string): void {
+    if (run.stopCause !== undefined || run.phase === 'ending' || run.phase === 'ended') return;
+    this.#mark(run, cause, reason);
+    const error = run.stopError as Error;
+    run.controller?.abort(error);
+    for (const end of run.waits?.values() ?? []) end(error);
+    if (run.agent?.external === true) {
+      this.#fail(run, error);
+      return;
+    }
+    const { graceMs, runtime } = this.#deps;
+    run.graceTimer = runtime.clock.after(graceMs, () => this.#abandon(run), true);
+  }
+
+  /** Waits for something without holding the slot; other tasks run in it meanwhile. The slot is back when this resolves or rejects. */
+  async lend<T>(run: Run, what: string, wait: Promise<T>): Promise<T> {
+    if (run.stopError !== undefined) throw run.stopError;
+    run.waits ??= new Map();
+    const key = run.waits.has(what) ? `${what}#${run.waits.size}` : what;
+    const ended = new Promise<T>((resolve, reject) => {
+      run.waits?.set(key, reject);
+      wait.then(resolve, reject);
+    });
+    if (run.phase === 'running') {
+      run.phase = 'awaiting';
+      run.since = this.#deps.runtime.clock.mono();
+      this.#giveSlot(run);
+    }
+    this.#deps.parts.waits?.entered(run.id);
+    try {
+      return await ended;
+    } finally {
+      run.waits.delete(key);
+      const back = this.#reclaim(run);
+      if (back !== undefined) await back;
+      this.#deps.parts.waits?.left?.(run.id);
+    }
+  }
+
+  /** Gives a waiting run its slot back. */
+  resume(run: Run, agent: Agent): void {
+    run.phase = 'running';
+    run.since = this.#deps.runtime.clock.mono();
+    this.#takeSlot(run, agent);
+    const { resume } = run;
+    run.resume = undefined;
+    resume?.();
+  }
+
+  /**
+   * While a handler waits for several things at once it holds no slot: with one slot, a parent that took it back after its first child
+   * would block its second.
+   */
+  #reclaim(run: Run): Promise<void> | undefined {
+    const { agent } = run;
+    if (run.phase !== 'awaiting' || agent === undefined || (run.waits?.size ?? 0) > 0) return undefined;
+    if (run.stopCause !== undefined || agent.gone) return undefined;
+    if (agent.hasSlot) {
+      this.resume(run, agent);
+      return undefined;
+    }
+    run.phase = 'resuming';
+    return new Promise<void>((resolve) => {
+      run.resume = resolve;
+      agent.resuming.push(run);
+      this.#deps.parts.waits?.entered(run.id);
+    });
+  }
+
+  #armTimers(run: Run): void {
+    const { runtime, taskTimeoutMs } = this.#deps;
+    const timeoutMs = run.settings.timeoutMs ?? taskTimeoutMs;
+    const leftMs = run.deadlineAt === undefined ? undefined : run.deadlineAt - runtime.clock.mono();
+    if (leftMs !== undefined && (timeoutMs === undefined || leftMs < timeoutMs)) {
+      run.timer = runtime.clock.after(leftMs, () => this.stop(run, 'deadline', 'deadline'), true);
+    } else if (timeoutMs !== undefined && timeoutMs !== Number.POSITIVE_INFINITY) {
+      run.timer = runtime.clock.after(timeoutMs, () => this.stop(run, 'timeout', `${timeoutMs} ms`), true);
+    }
+  }
+
+  #finish(run: Run, value: unknown): void {
+    if (this.#isOver(run)) return;
+    if (run.stopCause !== undefined && !countsAfterStop(run.stopCause)) {
+      this.#fail(run, run.stopError);
+      return;
+    }
+    try {
+      if (value !== undefined) checkJson(value, 'the result', RESULT_LIMITS);
+    } catch (error) {
+      this.#fail(run, error);
+      return;
+    }
+    this.#conclude(run, { claim: run.claim, as: 'complete', result: value });
+  }
+
+  #fail(run: Run, error: unknown): void {
+    if (this.#isOver(run)) return;
+    const { stopCause } = run;
+    if (stopCause === 'taken') return this.#conclude(run, undefined);
+    if (stopCause !== undefined) {
+      const stopped = settleStopped(run.claim, stopCause, run.stopError?.message ?? stopCause);
+      if (stopped !== undefined) return this.#conclude(run, stopped);
+    }
+    const delayMs = run.settings.breaker === undefined ? undefined : breakerDelay(error);
+    if (delayMs !== undefined) {
+      return this.#conclude(run, {
+        claim: run.claim,
+        as: 'release',
+        delayMs,
+        reason: 'breaker open',
+        refundAttempt: true,
+      });
+    }
+    const cause = stopCause === undefined ? error : run.stopError;
+    const bury = stopCause === 'deadline' ? 'DEADLINE' : undefined;
+    run.thrown = cause;
+    const settlement = settleFailure(run.claim, cause, this.#deps.decide(run, cause), bury);
+    if (settlement.as === 'retry' && isDeadlock(error)) this.#afterSurvivor(run, error, settlement);
+    else this.#conclude(run, settlement);
+  }
+
+  /** A deadlock's victim has given its locks and its slot back; it may try again once the survivor has finished. */
+  #afterSurvivor(run: Run, error: DeadlockError, settlement: Settlement): void {
+    const { parts, runtime, settler } = this.#deps;
+    this.#release(run);
+    run.phase = 'ending';
+    this.#deferred += 1;
+    let waiting = true;
+    const settle = (): void => {
+      if (!waiting) return;
+      waiting = false;
+      timer.cancel();
+      this.#deferred -= 1;
+      settler.add(run, { ...settlement, delayMs: 0 } as Settlement);
+    };
+    const timer = runtime.clock.after(SURVIVOR_WAIT_MS, settle, true);
+    if (parts.locks === undefined) settle();
+    else parts.locks.untilFinished(error.survivor).then(settle, settle);
+  }
+
+  #abandon(run: Run): void {
+    if (run.phase === 'ending' || run.phase === 'ended') return;
+    const { events, graceMs } = this.#deps;
+    this.zombies += 1;
+    run.zombie = true;
+    if (events.wants('task:abandoned')) {
+      events.emit('task:abandoned', { taskId: run.id, agentId: run.agent?.id ?? '', graceMs });
+    }
+    this.#fail(run, run.stopError);
+  }
+
+  /** Whether the handler's answer comes too late to matter. */
+  #isOver(run: Run): boolean {
+    if (run.phase !== 'ending' && run.phase !== 'ended') return false;
+    if (run.zombie) {
+      run.zombie = false;
+      this.zombies -= 1;
+    }
+    return true;
+  }
+
+  #conclude(run: Run, settlement: Settlement | undefined): void {
+    this.#release(run);
+    if (settlement === undefined) {
+      run.phase = 'ended';
+      run.onSettled?.(undefined);
+    } else {
+      run.phase = 'ending';
+      this.#deps.settler.add(run, settlement);
+    }
+  }
+
+  /** Gives back everything a run has: timers, locks, slot. */
+  #release(run: Run): void {
+    run.timer?.cancel();
+    run.graceTimer?.cancel();
+    const { agent, lease } = run;
+    if (lease !== undefined || run.usedParts) this.#deps.parts.locks?.releaseRun(run.id);
+    run.lease = undefined;
+    run.endedAt = this.#deps.runtime.clock.mono();
+    if (agent === undefined) return;
+    if (agent.external) this.externals.delete(run.id);
+    agent.detach(run);
+    if (run.phase === 'resuming') agent.resuming.splice(agent.resuming.indexOf(run), 1);
+    if (run.phase === 'running') this.#giveSlot(run);
+    run.phase = 'ending';
+    const { events } = this.#deps;
+    if (agent.isIdle && events.wants('agent:idle')) events.emit('agent:idle', { agentId: agent.id });
+  }
+
+  #mark(run: Run, cause: StopCause, reason: string): void {
+    run.stopCause = cause;
+    run.stopError = stopError(cause, run.id, reason);
+  }
+
+  #takeSlot(run: Run, agent: Agent): void {
+    agent.running += 1;
+    this.running += 1;
+    run.phase = 'running';
+    this.#deps.loaded(agent, 'started');
+  }
+
+  #giveSlot(run: Run): void {
+    const agent = run.agent as Agent;
+    agent.running -= 1;
+    this.running -= 1;
+    this.#deps.loaded(agent, 'ended');
+    this.#deps.slotFreed(agent);
+  }
+}
+
+function isDeadlock(error: unknown): error is DeadlockError {
+  return (
+    isCoordinationError(error, 'DEADLOCK') && typeof (error as Partial<DeadlockError>).survivor === 'string'
+  );
+}

@@ -1,0 +1,88 @@
+import { checkFunction, checkId } from '../core/check.ts';
+import type {
+  Candidate,
+  LegacyContext,
+  LegacyStrategy,
+  PlacedTask,
+  SchedulingStrategy,
+  StrategyContext,
+  TaskStatistics,
+} from './strategy.ts';
+
+/** What the predecessor's form wants to know beside the candidates. */
+export interface LegacyFacts {
+  /** By task type. @default none */
+  readonly taskHistory?: ReadonlyMap<string, TaskStatistics>;
+  /** ms since 1970. @default the context's monotonic time */
+  readonly wall?: () => number;
+  /** The agent's record as it was registered. @default one made from the candidate */
+  readonly profile?: (agentId: string) => object | undefined;
+}
+
+/** An agent record as the predecessor knew it. */
+interface LegacyAgent {
+  readonly id: string;
+  readonly name: string;
+  readonly type: string;
+  readonly capabilities: readonly string[];
+  readonly maxConcurrentTasks: number;
+  readonly priority: number;
+}
+
+const NO_HISTORY: ReadonlyMap<string, TaskStatistics> = new Map();
+
+/**
+ * A strategy from a class of the predecessor's form. `selectAgent` sees copies, and only agents that may run the task now, and is called
+ * for every placement; `null` means "wait".
+ * @throws INVALID_ARGUMENT
+ */
+export function adaptLegacyStrategy(strategy: LegacyStrategy, facts: LegacyFacts = {}): SchedulingStrategy {
+  const name = checkId(strategy.name, 'the name of a strategy');
+  checkFunction(strategy.selectAgent, `selectAgent of strategy ${name}`);
+  return {
+    name,
+    select: (task, candidates, context) =>
+      strategy.selectAgent(
+        legacyTask(task),
+        candidates.map((candidate) => facts.profile?.(candidate.id) ?? legacyAgent(candidate)),
+        legacyContext(candidates, context, facts),
+      ) ?? undefined,
+  };
+}
+
+function legacyTask(task: PlacedTask): object {
+  return { ...task, status: 'pending', dependencies: [], metadata: {} };
+}
+
+function legacyAgent({ id, capabilities, slots, priority }: Candidate): LegacyAgent {
+  return {
+    id,
+    name: id,
+    type: 'agent',
+    capabilities: [...capabilities],
+    maxConcurrentTasks: slots,
+    priority,
+  };
+}
+
+function legacyContext(
+  candidates: readonly Candidate[],
+  context: StrategyContext,
+  facts: LegacyFacts,
+): LegacyContext {
+  const taskLoads = new Map<string, number>();
+  const agentCapabilities = new Map<string, readonly string[]>();
+  const agentPriorities = new Map<string, number>();
+  for (const { id, running, queued, capabilities, priority } of candidates) {
+    taskLoads.set(id, running + queued);
+    agentCapabilities.set(id, [...capabilities]);
+    agentPriorities.set(id, priority);
+  }
+  return {
+    taskLoads,
+    agentCapabilities,
+    agentPriorities,
+    taskHistory: facts.taskHistory ?? NO_HISTORY,
+    currentTime: new Date(facts.wall?.() ?? context.now),
+  };
+}

@@ -1,0 +1,68 @@
+import { CoordinationError, type StoredError } from '../core/errors.ts';
+
+/** How a task ended, as its submitter learns it. */
+export type Outcome =
+  | { readonly state: 'completed'; readonly value: unknown }
+  | { readonly state: 'dead' | 'cancelled' | 'skipped'; readonly error: CoordinationError };
+
+/** A task failed for good. `cause` is what its handler threw last. */
+export class TaskFailedError extends CoordinationError {
+  declare readonly code: 'TASK_FAILED';
+  readonly taskId: string;
+  readonly attempts: number;
+  /** Why it was the last attempt: `ATTEMPTS`, `DEADLINE`, `POISON`, `REFUSED` or what the retry policy said. */
+  readonly reason: string;
+
+  constructor(facts: {
+    readonly taskId: string;
+    readonly attempts: number;
+    readonly reason: string;
+    readonly cause: unknown;
+  }) {
+    const { taskId, attempts, reason, cause } = facts;
+    const message =
+      cause instanceof Error
+        ? cause.message
+        : String((cause as { message?: unknown } | undefined)?.message ?? reason);
+    super(
+      'TASK_FAILED',
+      `Task ${taskId} failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${message}`,
+      {
+        cause,
+        hint: 'It is in the dead letters: queues.redrive({ ids: [id] }) runs it again.',
+      },
+    );
+    this.name = 'TaskFailedError';
+    this.taskId = taskId;
+    this.attempts = attempts;
+    this.reason = reason;
+  }
+}
+
+export function cancelled(taskId: string, reason: string): Outcome {
+  return {
+    state: 'cancelled',
+    error: new CoordinationError('TASK_CANCELLED', `Task ${taskId} was cancelled: ${reason}`),
+  };
+}
+
+export function skipped(taskId: string, reason: string): Outcome {
+  return {
+    state: 'skipped',
+    error: new CoordinationError('TASK_SKIPPED', `Task ${taskId} was skipped: ${reason}`),
+  };
+}
+
+export function dead(taskId: string, attempts: number, reason: string, cause: unknown): Outcome {
+  return { state: 'dead', error: new TaskFailedError({ taskId, attempts, reason, cause }) };
+}
+
+/** An error as it came back from the store, for `cause`. */
+export function reviveError(stored: unknown): Error | undefined {
+  if (typeof stored !== 'object' || stored === null) return undefined;
+  const { message, name, stack, code, cause } = stored as StoredError;
+  const error = new Error(message, cause === undefined ? undefined : { cause: reviveError(cause) });
+  error.name = name;
+  if (stack !== undefined) error.stack = stack;
+  return Object.assign(error, { code });
+}

@@ -1,0 +1,48 @@
+import type { Lease, ResourceRequest } from '../core/lock-types.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Backend } from '../core/ports/backend.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
+import type { TaskStore } from '../core/ports/tasks.ts';
+import type { WaitGraph } from '../core/waits.ts';
+import type { WaitLink } from './types.ts';
+
+/** A run as locks, messages and the wait-for graph see it. Its node is its task id. */
+export interface RunOwner {
+  readonly node: string;
+  readonly agent: string | undefined;
+  readonly priority: number;
+}
+
+/** The functions of other parts that the scheduler uses, handed over by the manager. Alone, it works without them. */
+export interface SchedulerParts {
+  readonly runtime?: Runtime;
+  readonly store?: TaskStore;
+  readonly operations?: Operations;
+  /** Wakes the scheduler when another process made something ready. */
+  readonly onHint?: Backend['onHint'];
+  readonly locks?: {
+    acquire(
+      requests: readonly ResourceRequest[],
+      owner: RunOwner,
+      options: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
+    ): Promise<Lease>;
+    /** Takes back what the run still holds and ends its waits, when it is over. */
+    releaseRun(node: string): void;
+    /** Resolves when this unit of execution holds and wants nothing any more. */
+    untilFinished(node: string): Promise<void>;
+    /** What it waits for, for people. */
+    why(node: string): readonly WaitLink[];
+  };
+  readonly waits?: WaitGraph;
+  readonly request?: <R>(
+    owner: RunOwner,
+    to: string,
+    payload: unknown,
+    options: { readonly timeoutMs?: number; readonly signal: AbortSignal },
+  ) => Promise<R>;
+  readonly breaker?: (name: string) => {
+    execute<R>(call: () => R | Promise<R>): Promise<R>;
+    /** ms until it may be tried again; 0 while it admits calls. */
+    closedInMs(): number;
+  };
+}

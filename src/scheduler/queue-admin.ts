@@ -1,0 +1,210 @@
+import { andThen } from '../core/awaitable.ts';
+import { checkId, checkInteger, checkMs, checkObject, checkPriority, type Priority } from '../core/check.ts';
+import { CoordinationError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
+import type { Operations } from '../core/operations.ts';
+import { checkOption, OPTIONS, refuseUnknown } from '../core/options.ts';
+import type {
+  Consequences,
+  QueueCounts,
+  QueueSettings,
+  Revision,
+  TaskFilter,
+  TaskStore,
+  Transition,
+} from '../core/ports/tasks.ts';
+import type { Cursor, Page, PageRequest } from '../core/ports/words.ts';
+import type { LocalHandle } from './task-handle.ts';
+import { toView } from './task-view.ts';
+import type { TaskView } from './types.ts';
+
+const PAGE = 1_000;
+const DEFAULTS: QueueSettings = { paused: false, ageStepMs: OPTIONS.queue.ageStepMs.default };
+
+export interface QueueAdminDeps {
+  readonly store: TaskStore;
+  readonly operations: () => Operations;
+  readonly events: EventSink;
+  readonly wake: () => void;
+  readonly due: (inMs: number, hold: boolean) => void;
+  readonly consequences: (answer: Consequences) => void;
+  /** A capacity shrank: look for deadlocks. */
+  readonly shrank: () => void;
+}
+
+/** Asks for a page of a list. */
+export interface ListPage {
+  readonly after?: Cursor;
+  /** @default 100, at most 1,000 */
+  readonly limit?: number;
+}
+
+/** Looks at queues and changes what waits in them; for operators, CLI and dashboard. */
+export class QueueAdmin {
+  readonly #deps: QueueAdminDeps;
+
+  constructor(deps: QueueAdminDeps) {
+    this.#deps = deps;
+  }
+
+  /** Tasks by state, from running totals. @param queues all by default */
+  async counts(queues?: readonly string[]): Promise<readonly QueueCounts[]> {
+    return (await this.#deps.store.counts(queues)).queues;
+  }
+
+  /** A page of tasks, newest first; dead letters are `{ state: ['dead'] }`. */
+  async list(
+    filter: TaskFilter = {},
+    page: ListPage & { readonly order?: 'newest' | 'queue' | 'ended' } = {},
+  ): Promise<Page<TaskView>> {
+    checkObject(filter, 'the filter');
+    const found = await this.#deps.store.list(filter, {
+      ...pageOf(page),
+      ...(page.order === undefined ? {} : { order: page.order }),
+    });
+    const items = found.items.map((record) => toView(record, (record.local as LocalHandle | undefined)?.run));
+    return { ...found, items };
+  }
+
+  /** Every transition of a task, oldest first; in memory only the newest transitions of the mesh are kept. */
+  async history(taskId: string, page: ListPage = {}): Promise<Page<Transition>> {
+    return this.#deps.store.history({ task: checkId(taskId, 'taskId') }, pageOf(page));
+  }
+
+  /** Stops starting tasks of this queue; what runs goes on. */
+  async pause(queue: string): Promise<void> {
+    await this.configure(queue, { paused: true });
+    this.#deps.events.emit('queue:paused', { queue });
+    this.#deps.shrank();
+  }
+
+  async resume(queue: string): Promise<void> {
+    await this.configure(queue, { paused: false });
+    this.#deps.events.emit('queue:resumed', { queue });
+  }
+
+  /** Changes the settings that are given. @throws INVALID_OPTION, INVALID_ARGUMENT */
+  async configure(queue: string, changes: Partial<QueueSettings>): Promise<QueueSettings> {
+    checkId(queue, 'queue');
+    checkObject(changes, 'the settings');
+    refuseUnknown('queue', changes, Object.keys(OPTIONS.queue));
+    for (const [key, value] of Object.entries(changes)) {
+      if (value !== undefined) checkOption(`queue.${key}`, OPTIONS.queue[key as keyof QueueSettings], value);
+    }
+    if (changes.groupWeights !== undefined) checkWeights(changes.groupWeights);
+    for (;;) {
+      const [known] = await this.counts([queue]);
+      const settings = { ...(known?.settings ?? DEFAULTS), ...changes };
+      const { operations, store } = this.#deps;
+      const answer = await operations().run((op) => store.configure(op, queue, known?.revision, settings));
+      if (answer.status !== 'set') continue;
+      this.#deps.wake();
+      return settings;
+    }
+  }
+
+  /** Changes the priority of waiting tasks; running ones take it when they are next ready (`deferred`). */
+  reprioritise(
+    filter: TaskFilter,
+    priority: Priority,
+  ): Promise<{ readonly changed: number; readonly deferred: number }> {
+    return this.#revise(filter, { set: 'priority', priority: checkPriority(priority) });
+  }
+
+  /** Replaces the payload of tasks that aren't running, dead letters included: edit, then redrive. */
+  edit(filter: TaskFilter, input: unknown): Promise<{ readonly changed: number; readonly deferred: number }> {
+    checkJson(input, 'input', PAYLOAD_LIMITS);
+    return this.#revise(filter, { set: 'payload', payload: input });
+  }
+
+  /** Makes dead or cancelled tasks ready again. @param options perSecond: spreads them; resetAttempts (default true) */
+  async redrive(
+    filter: TaskFilter,
+    options: {
+      readonly perSecond?: number;
+      readonly resetAttempts?: boolean;
+      readonly delayMs?: number;
+    } = {},
+  ): Promise<{ readonly changed: number }> {
+    const { perSecond, resetAttempts = true, delayMs = 0 } = options;
+    checkMs(delayMs, 'delayMs');
+    if (perSecond !== undefined) checkInteger(perSecond, 'perSecond', 1);
+    const ids = await this.#matching(filter, ['dead', 'cancelled']);
+    let changed = 0;
+    for (let i = 0; i < ids.length; i += PAGE) {
+      const batch = ids.slice(i, i + PAGE);
+      const startMs = perSecond === undefined ? delayMs : delayMs + (i / perSecond) * 1_000;
+      const spreadMs = perSecond === undefined ? 0 : (batch.length / perSecond) * 1_000;
+      const revision: Revision = { set: 'redrive', delayMs: startMs, resetAttempts, spreadMs };
+      changed += (await this.#revise({ ids: batch }, revision)).changed;
+      if (startMs + spreadMs > 0) this.#deps.due(startMs, true);
+    }
+    for (const taskId of changed === 0 ? [] : ids) this.#deps.events.emit('task:redriven', { taskId });
+    return { changed };
+  }
+
+  /** Forgets ended tasks now. */
+  async discard(filter: TaskFilter): Promise<{ readonly changed: number }> {
+    const { changed } = await this.#revise(filter, { set: 'discard' });
+    return { changed };
+  }
+
+  async #matching(filter: TaskFilter, state: TaskFilter['state'] & object): Promise<readonly string[]> {
+    checkObject(filter, 'the filter');
+    const ids: string[] = [];
+    let after: Cursor | undefined;
+    do {
+      const page = await this.#deps.store.list(
+        { ...filter, state: filter.state ?? state },
+        { limit: PAGE, ...(after === undefined ? {} : { after }) },
+      );
+      ids.push(...page.items.map((record) => record.id));
+      after = page.next;
+    } while (after !== undefined);
+    return ids;
+  }
+
+  async #revise(filter: TaskFilter, revision: Revision): Promise<{ changed: number; deferred: number }> {
+    checkObject(filter, 'the filter');
+    const { operations, store } = this.#deps;
+    let changed = 0;
+    let deferred = 0;
+    let after: Cursor | undefined;
+    do {
+      const from = after;
+      const answer = await andThen(
+        operations().run((op) =>
+          store.revise(op, { filter, revision, limit: PAGE, ...(from === undefined ? {} : { after: from }) }),
+        ),
+        (revised) => {
+          this.#deps.consequences(revised);
+          return revised;
+        },
+      );
+      changed += answer.changed;
+      deferred += answer.deferred;
+      after = answer.next;
+    } while (after !== undefined);
+    if (changed > 0) this.#deps.wake();
+    return { changed, deferred };
+  }
+}
+
+function pageOf(page: ListPage): PageRequest {
+  const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, PAGE);
+  return { limit, ...(page.after === undefined ? {} : { after: page.after }) };
+}
+
+function checkWeights(weights: unknown): void {
+  checkObject(weights, 'groupWeights');
+  for (const [group, weight] of Object.entries(weights as object)) {
+    checkId(group, 'a group');
+    if (typeof weight !== 'number' || !(weight > 0 && weight <= 1e6)) {
+      throw new CoordinationError(
+        'INVALID_OPTION',
+        `Expected the weight of group ${group} to be a number above 0, at most 1,000,000`,
+      );
+    }
+  }
+}

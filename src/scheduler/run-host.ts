@@ -1,0 +1,156 @@
+import { handled } from '../core/awaitable.ts';
+import { CoordinationError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Lease, ResourceRequest } from '../core/lock-types.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
+import type { Executor } from './executor.ts';
+import { gather } from './gather.ts';
+import type { RunOwner, SchedulerParts } from './parts.ts';
+import type { Run } from './run.ts';
+import { childWait, type RunWaits } from './run-waits.ts';
+import type { ContextHost } from './task-context.ts';
+import { LocalHandle } from './task-handle.ts';
+import type { Gathered, GatherOptions, ResultOptions, TaskHandle, TaskSpec } from './types.ts';
+
+export interface RunHostDeps {
+  readonly runtime: Runtime;
+  readonly events: EventSink;
+  readonly parts: SchedulerParts;
+  readonly waits: RunWaits;
+  readonly executor: () => Executor;
+  readonly submit: (spec: TaskSpec) => Promise<TaskHandle>;
+  readonly submitAll: (specs: readonly TaskSpec[]) => Promise<readonly TaskHandle[]>;
+}
+
+/** Does what handlers ask for through their context, in the name of their run. */
+export class RunHost implements ContextHost {
+  readonly #deps: RunHostDeps;
+
+  constructor(deps: RunHostDeps) {
+    this.#deps = deps;
+  }
+
+  get logger(): Runtime['logger'] {
+    return this.#deps.runtime.logger;
+  }
+
+  progress(run: Run, ratio: number | undefined, note: string | undefined): void {
+    const { events } = this.#deps;
+    run.progress = { ...(ratio === undefined ? {} : { ratio }), ...(note === undefined ? {} : { note }) };
+    if (!events.wants('task:progressed')) return;
+    events.emit('task:progressed', { taskId: run.id, agentId: run.agent?.id ?? '', ...run.progress });
+  }
+
+  async submitChild(run: Run, spec: TaskSpec): Promise<TaskHandle> {
+    run.signal.throwIfAborted();
+    return this.#child(run, await this.#deps.submit({ ...spec, parent: run.id }));
+  }
+
+  async gather(run: Run, specs: readonly TaskSpec[], options: GatherOptions): Promise<Gathered<unknown>> {
+    run.signal.throwIfAborted();
+    const handles = await this.#deps.submitAll(specs.map((spec) => ({ ...spec, parent: run.id })));
+    const children = handles.map((handle) => this.#child(run, handle));
+    return gather(children, options, this.#deps.runtime.clock);
+  }
+
+  async withLock<R>(
+    run: Run,
+    requests: readonly ResourceRequest[],
+    use: (lease: Lease) => R | Promise<R>,
+  ): Promise<R> {
+    const { locks } = this.#deps.parts;
+    if (locks === undefined) throw notHere('locks');
+    run.usedParts = true;
+    // The slot stays: a lock is held for the time of a write, a slot for the time of a task.
+    const lease = await locks.acquire(requests, ownerOf(run), { signal: run.signal });
+    try {
+      return await use(lease);
+    } finally {
+      await lease.release();
+    }
+  }
+
+  request<R>(run: Run, to: string, payload: unknown, timeoutMs: number | undefined): Promise<R> {
+    const { request } = this.#deps.parts;
+    if (request === undefined) return Promise.reject(notHere('messages'));
+    const options = { signal: run.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+    return this.#deps.executor().lend(run, `reply ${to}`, request<R>(ownerOf(run), to, payload, options));
+  }
+
+  sleep(run: Run, ms: number): Promise<void> {
+    const { clock } = this.#deps.runtime;
+    let end: () => void = () => undefined;
+    const slept = new Promise<void>((resolve) => {
+      const timer = clock.after(ms, resolve, true);
+      end = () => timer.cancel();
+    });
+    return this.#deps.executor().lend(run, 'sleep', slept).finally(end);
+  }
+
+  #child(run: Run, handle: TaskHandle): TaskHandle {
+    return new ChildHandle(run, handle, this.#deps.waits, this.#deps.executor());
+  }
+}
+
+/** The unit of execution of a run, as locks and messages know it. */
+export function ownerOf(run: Run): RunOwner {
+  return { node: run.id, agent: run.agent?.id, priority: run.claim.body.priority };
+}
+
+/** A handle in the hand of a handler: waiting for it lends the slot and is an edge of the wait-for graph. */
+class ChildHandle implements TaskHandle {
+  readonly #run: Run;
+  readonly #handle: TaskHandle;
+  readonly #waits: RunWaits;
+  readonly #executor: Executor;
+
+  constructor(run: Run, handle: TaskHandle, waits: RunWaits, executor: Executor) {
+    this.#run = run;
+    this.#handle = handle;
+    this.#waits = waits;
+    this.#executor = executor;
+  }
+
+  get id(): string {
+    return this.#handle.id;
+  }
+
+  get duplicate(): boolean {
+    return this.#handle.duplicate;
+  }
+
+  async result(options?: ResultOptions): Promise<unknown> {
+    const run = this.#run;
+    const result = this.#handle.result(options);
+    if (run.phase === 'ending' || run.phase === 'ended') return result;
+    const local = this.#handle instanceof LocalHandle ? this.#handle : undefined;
+    if (local?.outcome !== undefined) return result;
+    handled(result);
+    if (local !== undefined) this.#waits.addChild(local);
+    this.#waits.waiting.set(run.id, run);
+    try {
+      return await this.#executor.lend(run, childWait(this.id), result);
+    } finally {
+      if (local !== undefined) this.#waits.removeChild(local.id);
+      if ((run.waits?.size ?? 0) === 0) this.#waits.waiting.delete(run.id);
+    }
+  }
+
+  cancel(reason?: string): ReturnType<TaskHandle['cancel']> {
+    return this.#handle.cancel(reason);
+  }
+
+  status(): ReturnType<TaskHandle['status']> {
+    return this.#handle.status();
+  }
+
+  why(): ReturnType<TaskHandle['why']> {
+    return this.#handle.why();
+  }
+}
+
+function notHere(what: string): CoordinationError {
+  return new CoordinationError('NOT_SUPPORTED', `A scheduler of its own has no ${what}`, {
+    hint: 'Use a CoordinationManager, which composes them.',
+  });
+}

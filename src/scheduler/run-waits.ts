@@ -1,0 +1,130 @@
+import { isPromise } from '../core/awaitable.ts';
+import type { DeadlockError } from '../core/deadlock-error.ts';
+import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
+import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
+import type { Agent } from './agent.ts';
+import type { AgentRegistry } from './agent-registry.ts';
+import type { Run } from './run.ts';
+import type { LocalHandle } from './task-handle.ts';
+
+const NOTHING: readonly Requirement[] = [];
+const CHILD = 'child ';
+
+/** The key of a wait for a child in {@link Run.waits}. */
+export function childWait(taskId: string): string {
+  return CHILD + taskId;
+}
+
+/** Runs that wait for children, and who is waited for: looked up only when somebody searches for a deadlock. */
+export class RunWaits {
+  /** Runs without their slot, by task id. */
+  readonly waiting = new Map<string, Run>();
+  /** Children somebody waits for, with the number of those who do. */
+  readonly children = new Map<string, { readonly handle: LocalHandle; waiters: number }>();
+
+  addChild(handle: LocalHandle): void {
+    const known = this.children.get(handle.id);
+    if (known === undefined) this.children.set(handle.id, { handle, waiters: 1 });
+    else known.waiters += 1;
+  }
+
+  removeChild(id: string): void {
+    const known = this.children.get(id);
+    if (known === undefined) return;
+    known.waiters -= 1;
+    if (known.waiters === 0) this.children.delete(id);
+  }
+}
+
+/** Waits for children as edges of the one wait-for graph; a victim's `result()` rejects. */
+export function childWaits(waits: RunWaits): WaitSource {
+  return {
+    requirements(node) {
+      const run = waits.waiting.get(node);
+      if (run?.phase !== 'awaiting' || run.waits === undefined) return NOTHING;
+      const children: string[] = [];
+      for (const key of run.waits.keys()) {
+        // A handler that waits for something else at the same time may go on by that: no deadlock can be claimed.
+        if (!key.startsWith(CHILD)) return NOTHING;
+        children.push(key.slice(CHILD.length).split('#', 1)[0] as string);
+      }
+      if (children.length === 0) return NOTHING;
+      // Whether the handler needs all of them or any isn't known: "any" never claims a deadlock that isn't one, and when the others
+      // have finished the last one shows it.
+      const blockers = children.map((child) => ({ node: child, frees: 1 }));
+      return [{ by: 'child', what: children.join(', '), blockers, needs: 1 }];
+    },
+    abort(node, error: DeadlockError) {
+      const run = waits.waiting.get(node);
+      if (run?.phase !== 'awaiting' || run.waits === undefined || run.waits.size === 0) return false;
+      for (const end of run.waits.values()) end(error);
+      return true;
+    },
+    waiting: () => waits.waiting.keys(),
+    isWaiting: (node) => waits.waiting.get(node)?.phase === 'awaiting',
+    // Somebody waits for a node here only when it is an awaited child.
+    blocks: (node) => waits.children.has(node),
+    facts(node) {
+      const run = waits.waiting.get(node);
+      return run === undefined ? undefined : factsOf(run);
+    },
+  };
+}
+
+/** What a victim is chosen by. */
+function factsOf({ agent, claim }: Run): NodeFacts {
+  return { agent: agent?.id, priority: claim.body.priority, since: claim.enqueuedAt };
+}
+
+/** Waits for a slot: of runs that want theirs back, and of awaited children that haven't begun. Never the victim. */
+export function slotWaits(waits: RunWaits, agents: AgentRegistry, store: TaskStore): WaitSource {
+  const holders = (agent: Agent): { node: string; frees: number }[] => {
+    const runs: { node: string; frees: number }[] = [];
+    for (const run of agent.runs()) if (run.holdsSlot) runs.push({ node: run.id, frees: 1 });
+    return runs;
+  };
+  const slotOf = (candidates: readonly Agent[]): readonly Requirement[] => {
+    if (candidates.length === 0 || candidates.some((agent) => agent.hasSlot)) return NOTHING;
+    const what = candidates.map((agent) => agent.id).join(', ');
+    return [{ by: 'slot', what, blockers: candidates.flatMap(holders), needs: 1 }];
+  };
+  const ofStored = (record: TaskRecord): readonly Requirement[] => {
+    if (record.state === 'waiting') {
+      const blockers = record.waitingFor.map((node) => ({ node, frees: 1 }));
+      // More parents than are listed: one of them may still end well, nothing can be claimed.
+      if (blockers.length < record.waitingCount) return NOTHING;
+      return [{ by: 'child', what: record.waitingFor.join(', '), blockers, needs: blockers.length }];
+    }
+    if (record.state !== 'ready') return NOTHING;
+    return slotOf([...agents.all()].filter((agent) => mayRun(agent, record)));
+  };
+  return {
+    abortable: false,
+    requirements(node) {
+      const resuming = waits.waiting.get(node);
+      if (resuming?.phase === 'resuming' && resuming.agent !== undefined) return slotOf([resuming.agent]);
+      const child = waits.children.get(node);
+      if (child === undefined) return NOTHING;
+      const { run } = child.handle;
+      if (run?.phase === 'queued' && run.agent !== undefined) return slotOf([run.agent]);
+      if (run !== undefined) return NOTHING;
+      const records = store.get([node]);
+      const record = isPromise(records) ? undefined : records[0];
+      return record === undefined ? NOTHING : ofStored(record);
+    },
+    abort: () => false,
+    waiting: () => waits.children.keys(),
+    // Whoever holds a slot may be in the way of an awaited child or of a run that wants its slot back.
+    blocks: () => waits.waiting.size > 0,
+  };
+}
+
+/** Whether an agent could ever run this task. */
+export function mayRun(agent: Agent, record: Pick<TaskRecord, 'body'>): boolean {
+  const { body } = record;
+  if (body.agent !== undefined) return agent.id === body.agent;
+  if (agent.gone || agent.draining || agent.slots === Number.POSITIVE_INFINITY) return false;
+  const { capabilities, types } = agent.facts;
+  if (types !== undefined && !types.includes(body.type)) return false;
+  return body.capabilities.every((name) => capabilities.includes(name));
+}

@@ -1,0 +1,69 @@
+import { CoordinationError, errorSignature, isCoordinationError, toStoredError } from '../core/errors.ts';
+import type { ClaimRef, Settlement } from '../core/ports/tasks.ts';
+import type { StopCause } from './run.ts';
+
+/** What the retry policy says of a failed attempt. */
+export type RetryDecision = { readonly retryInMs: number } | 'bury';
+
+/**
+ * How a failed attempt is settled. Pure.
+ * @param bury why it is the last, when the policy has no say: `DEADLINE`, `POISON`
+ */
+export function settleFailure(
+  claim: ClaimRef,
+  error: unknown,
+  decision: RetryDecision,
+  bury: 'DEADLINE' | 'POISON' | undefined,
+): Settlement {
+  const stored = toStoredError(error);
+  if (bury === undefined && decision !== 'bury')
+    return { claim, as: 'retry', delayMs: decision.retryInMs, error: stored };
+  return { claim, as: 'bury', reason: bury ?? 'ATTEMPTS', error: stored, signature: errorSignature(stored) };
+}
+
+/**
+ * How a run that was told to stop is settled when its handler gave up; `undefined`: as the failure `error` says. Pure.
+ */
+export function settleStopped(claim: ClaimRef, cause: StopCause, reason: string): Settlement | undefined {
+  switch (cause) {
+    case 'cancel':
+      return { claim, as: 'cancel', reason };
+    case 'preempt':
+    case 'shutdown-release':
+      return { claim, as: 'release', delayMs: 0, reason, refundAttempt: true };
+    case 'agent-left':
+      return { claim, as: 'release', delayMs: 0, reason, refundAttempt: true, toAgent: null };
+    default:
+      return undefined;
+  }
+}
+
+/** Whether a value that a stopped handler returned all the same still counts: it does, unless its time was over. */
+export function countsAfterStop(cause: StopCause): boolean {
+  return cause !== 'timeout' && cause !== 'deadline' && cause !== 'taken';
+}
+
+/** The wait until a breaker admits calls again, when this failure is its refusal; `undefined` for other failures. */
+export function breakerDelay(error: unknown): number | undefined {
+  return isCoordinationError(error, 'CIRCUIT_OPEN') ? Math.max(1, error.retryAfterMs ?? 1_000) : undefined;
+}
+
+/** The error a run's signal aborts with. */
+export function stopError(cause: StopCause, taskId: string, reason: string): CoordinationError {
+  switch (cause) {
+    case 'timeout':
+      return new CoordinationError('TASK_TIMEOUT', `Task ${taskId} took longer than ${reason}`);
+    case 'deadline':
+      return new CoordinationError('TASK_TIMEOUT', `Task ${taskId} passed its deadline`);
+    case 'cancel':
+      return new CoordinationError('TASK_CANCELLED', `Task ${taskId} was cancelled: ${reason}`);
+    case 'preempt':
+      return new CoordinationError('TASK_PREEMPTED', `Task ${taskId} gave its slot to ${reason}`);
+    case 'agent-left':
+      return new CoordinationError('TASK_PREEMPTED', `Task ${taskId} was given back: ${reason}`);
+    case 'taken':
+      return new CoordinationError('STALE_CLAIM', `Task ${taskId} was taken over: ${reason}`);
+    default:
+      return new CoordinationError('STOPPED', `Task ${taskId} was stopped: ${reason}`);
+  }
+}

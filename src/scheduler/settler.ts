@@ -1,0 +1,115 @@
+import { andThen, isPromise } from '../core/awaitable.ts';
+import { toStoredError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Logger } from '../core/ports/runtime.ts';
+import type { Consequences, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
+import type { Run } from './run.ts';
+
+const MAX_BATCH = 1_000;
+
+export interface SettlerHooks {
+  /** What became of a settlement, once stored. */
+  settled(run: Run, settlement: Settlement, result: SettleResult): void;
+  /** Children made ready or ended along with it. */
+  consequences(answer: Consequences): void;
+}
+
+/**
+ * Collects the ends of attempts and stores them in batches: everything that ends in one turn of the microtask queue shares one call,
+ * so that a promise and an operation are paid for a batch and not for a task.
+ */
+export class Settler {
+  readonly #store: TaskStore;
+  readonly #operations: () => Operations;
+  readonly #hooks: SettlerHooks;
+  readonly #events: EventSink;
+  readonly #logger: Logger;
+  #runs: Run[] = [];
+  #settlements: Settlement[] = [];
+  #scheduled = false;
+  #flying = 0;
+  #waiters: (() => void)[] = [];
+
+  constructor(parts: {
+    readonly store: TaskStore;
+    readonly operations: () => Operations;
+    readonly hooks: SettlerHooks;
+    readonly events: EventSink;
+    readonly logger: Logger;
+  }) {
+    this.#store = parts.store;
+    this.#operations = parts.operations;
+    this.#hooks = parts.hooks;
+    this.#events = parts.events;
+    this.#logger = parts.logger;
+  }
+
+  add(run: Run, settlement: Settlement): void {
+    this.#runs.push(run);
+    this.#settlements.push(settlement);
+    if (this.#runs.length >= MAX_BATCH) this.flush();
+    else if (!this.#scheduled) {
+      this.#scheduled = true;
+      queueMicrotask(() => {
+        this.#scheduled = false;
+        this.flush();
+      });
+    }
+  }
+
+  /** Stores what has been collected. */
+  flush(): void {
+    const runs = this.#runs;
+    const settlements = this.#settlements;
+    if (runs.length === 0) return;
+    this.#runs = [];
+    this.#settlements = [];
+    this.#flying += 1;
+    let answer;
+    try {
+      answer = andThen(
+        this.#operations().run((op) => this.#store.settle(op, settlements)),
+        (stored) => this.#apply(runs, settlements, stored),
+      );
+    } catch (error) {
+      this.#failed(runs, error);
+      return;
+    }
+    if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(runs, error));
+  }
+
+  /** Resolves when nothing is left to store. */
+  untilIdle(): Promise<void> {
+    if (this.#runs.length === 0 && this.#flying === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  #apply(
+    runs: readonly Run[],
+    settlements: readonly Settlement[],
+    answer: Consequences & { readonly results: readonly SettleResult[] },
+  ): void {
+    for (let i = 0; i < runs.length; i++) {
+      this.#hooks.settled(runs[i] as Run, settlements[i] as Settlement, answer.results[i] as SettleResult);
+    }
+    this.#hooks.consequences(answer);
+    this.#landed();
+  }
+
+  /** The store could not be reached: the claims stay ours until the lease ends, then somebody takes them over (at least once). */
+  #failed(runs: readonly Run[], error: unknown): void {
+    const { code, message } = toStoredError(error);
+    this.#logger.error('Could not store how tasks ended', { tasks: runs.length, code, message });
+    this.#events.emit('system:error', { part: 'scheduler', code, message });
+    this.#landed();
+  }
+
+  #landed(): void {
+    this.#flying -= 1;
+    if (this.#flying > 0 || this.#runs.length > 0 || this.#waiters.length === 0) return;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+}

@@ -1,0 +1,116 @@
+import { andThen } from '../core/awaitable.ts';
+import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
+import { CoordinationError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Consequences, EnqueueResult, NewTask, TaskStore } from '../core/ports/tasks.ts';
+import type { Awaitable } from '../core/ports/words.ts';
+import { DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
+import type { TaskHandle } from './types.ts';
+
+export interface SubmissionDeps {
+  readonly store: TaskStore;
+  readonly operations: () => Operations;
+  readonly events: EventSink;
+  readonly host: HandleHost;
+  readonly wake: () => void;
+  readonly due: (inMs: number, hold: boolean) => void;
+  readonly consequences: (answer: Consequences) => void;
+  /** Wall clock, ms since 1970. */
+  readonly wall: () => number;
+}
+
+/** What became of one item of a batch: its handle, or why it was refused. */
+export type Submitted = TaskHandle | CoordinationError;
+
+/** Stores tasks and turns the answers into handles and events. */
+export class Submission {
+  readonly #deps: SubmissionDeps;
+
+  constructor(deps: SubmissionDeps) {
+    this.#deps = deps;
+  }
+
+  /** One answer for each task, in order; a refused one doesn't hinder its neighbours. */
+  enqueue(tasks: readonly NewTask[]): Awaitable<readonly Submitted[]> {
+    const { operations, store } = this.#deps;
+    return andThen(
+      operations().run((op) => store.enqueue(op, tasks)),
+      (answer) => {
+        const handles = tasks.map((task, i) => this.#accept(task, answer.results[i] as EnqueueResult));
+        this.#deps.consequences(answer);
+        return handles;
+      },
+    );
+  }
+
+  /** @throws what the store refused it for */
+  enqueueOne(task: NewTask): Awaitable<TaskHandle> {
+    const { operations, store } = this.#deps;
+    return andThen(
+      operations().run((op) => store.enqueue(op, [task])),
+      (answer) => {
+        const handle = this.#accept(task, answer.results[0] as EnqueueResult);
+        if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more)
+          this.#deps.consequences(answer);
+        if (handle instanceof CoordinationError) throw handle;
+        return handle;
+      },
+    );
+  }
+
+  #accept(task: NewTask, result: EnqueueResult): Submitted {
+    switch (result.status) {
+      case 'enqueued':
+        return this.#stored(task, result.state);
+      case 'duplicate':
+        return this.#duplicate(task, result);
+      case 'conflict':
+        return new CoordinationError(
+          'IDEMPOTENCY_CONFLICT',
+          `Task ${result.id} exists with another payload under the same ${task.key === undefined ? 'id' : 'id or key'}`,
+          { hint: 'Use another id or key, or `onDuplicate: "replace"`.' },
+        );
+      case 'cycle':
+        return new DependencyCycleError(result.path);
+      case 'full':
+        return new CoordinationError(
+          'QUEUE_FULL',
+          `Queue ${result.queue} is full with ${result.length} tasks`,
+          {
+            hint: 'Wait until some have ended, or raise maxLength.',
+          },
+        );
+    }
+  }
+
+  #stored(task: NewTask, state: Extract<EnqueueResult, { status: 'enqueued' }>['state']): TaskHandle {
+    const { events } = this.#deps;
+    const { id, queue, type, priority } = task;
+    if (events.wants('task:created')) events.emit('task:created', { taskId: id, queue, type, priority });
+    if (state === 'ready') {
+      if (events.wants('task:readied')) events.emit('task:readied', { taskId: id, queue });
+      this.#deps.wake();
+    } else if (state === 'scheduled') this.#deps.due(this.#delayOf(task), true);
+    if (task.limits.deadlineMs !== undefined) this.#deps.due(task.limits.deadlineMs, false);
+    return task.local as LocalHandle;
+  }
+
+  #delayOf(task: NewTask): number {
+    if (task.delayMs !== undefined) return task.delayMs;
+    return Math.max(0, (task.runAtWallMs ?? 0) - this.#deps.wall());
+  }
+
+  #duplicate(task: NewTask, result: Extract<EnqueueResult, { status: 'duplicate' }>): TaskHandle {
+    const { events, host, wake } = this.#deps;
+    if (events.wants('task:deduplicated')) {
+      events.emit('task:deduplicated', { taskId: result.id, queue: task.queue, replaced: result.replaced });
+    }
+    if (result.replaced) {
+      wake();
+      if (task.delayMs !== undefined) this.#deps.due(task.delayMs, true);
+    }
+    const first = result.local instanceof LocalHandle ? result.local : undefined;
+    return new DuplicateHandle(result.id, host, first);
+  }
+}

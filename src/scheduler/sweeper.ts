@@ -1,0 +1,105 @@
+import { andThen, isPromise } from '../core/awaitable.ts';
+import { toStoredError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Runtime, Timer } from '../core/ports/runtime.ts';
+import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
+
+const LIMIT = 1_000;
+
+/** Has the store do its chores when they are due: delays, deadlines, cascades that go on, retention. */
+export class Sweeper {
+  readonly #store: TaskStore;
+  readonly #operations: () => Operations;
+  readonly #runtime: Runtime;
+  readonly #events: EventSink;
+  readonly #apply: (answer: Consequences) => void;
+  /** Chores of other processes are looked for this often; `Infinity` where there are none. */
+  readonly #everyMs: number;
+  #timer: Timer | undefined;
+  #dueAt = Number.POSITIVE_INFINITY;
+  #holding = false;
+  #stopped = false;
+  #sweeping = false;
+
+  constructor(parts: {
+    readonly store: TaskStore;
+    readonly operations: () => Operations;
+    readonly runtime: Runtime;
+    readonly events: EventSink;
+    readonly apply: (answer: Consequences) => void;
+    readonly everyMs: number;
+  }) {
+    this.#store = parts.store;
+    this.#operations = parts.operations;
+    this.#runtime = parts.runtime;
+    this.#events = parts.events;
+    this.#apply = parts.apply;
+    this.#everyMs = parts.everyMs;
+  }
+
+  /** How long the chores are overdue, ms; 0 when they aren't. */
+  overdueMs(): number {
+    return Math.max(0, this.#runtime.clock.mono() - this.#dueAt);
+  }
+
+  /** Something will be due in this time at the latest. @param hold keeps the process alive until then: somebody waits for it */
+  due(inMs: number, hold: boolean): void {
+    if (this.#stopped) return;
+    const at = this.#runtime.clock.mono() + inMs;
+    if (at >= this.#dueAt && (this.#holding || !hold)) return;
+    this.#timer?.cancel();
+    this.#dueAt = Math.min(at, this.#dueAt);
+    this.#holding = hold || this.#holding;
+    this.#timer = this.#runtime.clock.after(
+      this.#dueAt - this.#runtime.clock.mono(),
+      () => this.sweep(),
+      this.#holding,
+    );
+  }
+
+  /** Does what is due now. */
+  sweep(): void {
+    if (this.#stopped || this.#sweeping) return;
+    this.#sweeping = true;
+    let answer;
+    try {
+      answer = andThen(
+        this.#operations().run((op) => this.#store.sweep(op, LIMIT)),
+        (swept) => {
+          this.#next(swept.more ? 0 : Math.min(swept.nextInMs, this.#everyMs));
+          this.#apply(swept);
+        },
+      );
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
+    if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#dueAt = Number.POSITIVE_INFINITY;
+  }
+
+  #next(inMs: number): void {
+    this.#sweeping = false;
+    this.#timer?.cancel();
+    this.#dueAt = Number.POSITIVE_INFINITY;
+    this.#holding = false;
+    if (inMs === Number.POSITIVE_INFINITY) return;
+    const counts = this.#store.counts();
+    const hold = !isPromise(counts) && counts.queues.some(({ states }) => states.scheduled > 0);
+    this.due(inMs, hold);
+  }
+
+  #failed(error: unknown): void {
+    this.#sweeping = false;
+    const { code, message } = toStoredError(error);
+    this.#runtime.logger.error('Could not sweep tasks', { code, message });
+    this.#events.emit('system:error', { part: 'scheduler', code, message });
+    this.#timer = this.#runtime.clock.after(1_000, () => this.sweep());
+  }
+}

@@ -1,0 +1,116 @@
+import { CoordinationError } from '../core/errors.ts';
+import { checkMs, checkNumber } from '../core/check.ts';
+import type { Lease, ResourceRequest } from '../core/lock-types.ts';
+import type { Logger } from '../core/ports/runtime.ts';
+import type { Run } from './run.ts';
+import type { Gathered, GatherOptions, TaskContext, TaskHandle, TaskSpec } from './types.ts';
+
+/** What a context asks of the scheduler on behalf of its run. */
+export interface ContextHost {
+  readonly logger: Logger;
+  progress(run: Run, ratio: number | undefined, note: string | undefined): void;
+  submitChild(run: Run, spec: TaskSpec): Promise<TaskHandle>;
+  gather(run: Run, specs: readonly TaskSpec[], options: GatherOptions): Promise<Gathered<unknown>>;
+  withLock<R>(
+    run: Run,
+    requests: readonly ResourceRequest[],
+    use: (lease: Lease) => R | Promise<R>,
+  ): Promise<R>;
+  request<R>(run: Run, to: string, payload: unknown, timeoutMs: number | undefined): Promise<R>;
+  sleep(run: Run, ms: number): Promise<void>;
+}
+
+/** The handler's view of its run. Getters build what few handlers use only when it is looked at, and return bound functions. */
+export class RunContext implements TaskContext {
+  readonly #run: Run;
+  readonly #host: ContextHost;
+
+  constructor(run: Run, host: ContextHost) {
+    this.#run = run;
+    this.#host = host;
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: input is typed by the public interface
+  get task(): {
+    id: string;
+    type: string;
+    input: any;
+    priority: number;
+    metadata: Readonly<Record<string, unknown>>;
+  } {
+    const { body } = this.#run.claim;
+    return {
+      id: body.id,
+      type: body.type,
+      input: body.payload,
+      priority: body.priority,
+      metadata: body.headers ?? {},
+    };
+  }
+
+  get agentId(): string {
+    return this.#run.agent?.id ?? '';
+  }
+
+  get attempt(): number {
+    return this.#run.claim.attempt;
+  }
+
+  get token(): number {
+    return this.#run.claim.token;
+  }
+
+  get signal(): AbortSignal {
+    return this.#run.signal;
+  }
+
+  get logger(): Logger {
+    return this.#host.logger;
+  }
+
+  get progress(): TaskContext['progress'] {
+    const run = this.#run;
+    const host = this.#host;
+    return (ratio, note) => {
+      if (ratio !== undefined) checkNumber(ratio, 'progress', 0, 1);
+      if (note !== undefined && typeof note !== 'string')
+        throw new CoordinationError('INVALID_ARGUMENT', 'Expected the note to be a string');
+      host.progress(run, ratio, note?.slice(0, 500));
+    };
+  }
+
+  get submit(): TaskContext['submit'] {
+    const run = this.#run;
+    const host = this.#host;
+    return (child) => host.submitChild(run, child);
+  }
+
+  get gather(): TaskContext['gather'] {
+    const run = this.#run;
+    const host = this.#host;
+    return (children, options = {}) => host.gather(run, children, options);
+  }
+
+  get withLock(): TaskContext['withLock'] {
+    const run = this.#run;
+    const host = this.#host;
+    return (resource, use) =>
+      host.withLock(
+        run,
+        Array.isArray(resource) ? (resource as ResourceRequest[]) : [resource as ResourceRequest],
+        use,
+      );
+  }
+
+  get request(): TaskContext['request'] {
+    const run = this.#run;
+    const host = this.#host;
+    return (to, payload, timeoutMs) => host.request(run, to, payload, timeoutMs);
+  }
+
+  get sleep(): TaskContext['sleep'] {
+    const run = this.#run;
+    const host = this.#host;
+    return (ms) => host.sleep(run, checkMs(ms, 'sleep'));
+  }
+}

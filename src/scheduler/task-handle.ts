@@ -1,0 +1,221 @@
+import { checkMs, checkSignal } from '../core/check.ts';
+import { CoordinationError } from '../core/errors.ts';
+import type { Clock } from '../core/ports/runtime.ts';
+import type { Outcome } from './outcome.ts';
+import type { Run } from './run.ts';
+import type { CancelOutcome, ResultOptions, TaskHandle, TaskView, WaitReason } from './types.ts';
+
+/** What a handle asks of its scheduler. */
+export interface HandleHost {
+  readonly clock: Clock;
+  /** Those whose result somebody waits for, so that shutdown can settle them. */
+  readonly awaited: AwaitedHandles;
+  cancelTask(taskId: string, reason?: string): Promise<CancelOutcome>;
+  status(taskId: string): Promise<TaskView>;
+  why(taskId: string): Promise<WaitReason>;
+  /** The outcome of a task that this process has no record of; `undefined` while it hasn't ended. */
+  lookUp(taskId: string): Promise<Outcome | undefined>;
+}
+
+/** A promise of an outcome, as a link of the list of all that are open. */
+interface Deferred {
+  readonly promise: Promise<unknown>;
+  readonly settle: (outcome: Outcome) => void;
+  readonly handle: LocalHandle;
+  previous: Deferred | undefined;
+  next: Deferred | undefined;
+}
+
+/** The handles whose result is awaited: an intrusive list, so that waiting costs no table. */
+export class AwaitedHandles {
+  #first: Deferred | undefined;
+
+  add(deferred: Deferred): void {
+    deferred.next = this.#first;
+    if (this.#first !== undefined) this.#first.previous = deferred;
+    this.#first = deferred;
+  }
+
+  remove(deferred: Deferred): void {
+    if (deferred.previous !== undefined) deferred.previous.next = deferred.next;
+    else if (this.#first === deferred) this.#first = deferred.next;
+    if (deferred.next !== undefined) deferred.next.previous = deferred.previous;
+  }
+
+  /** Settles all that are open. */
+  settleAll(outcomeOf: (taskId: string) => Outcome): void {
+    while (this.#first !== undefined) this.#first.handle.settle(outcomeOf(this.#first.handle.id));
+  }
+}
+
+/**
+ * The handle of a task that was submitted here. The store keeps it with the task and echoes it, so that the outcome reaches it without
+ * any table; it costs nothing more until somebody asks for the result.
+ */
+export class LocalHandle implements TaskHandle {
+  readonly id: string;
+  readonly #host: HandleHost;
+  #outcome: Outcome | undefined;
+  #deferred: Deferred | undefined;
+  /** The attempt under way. */
+  run: Run | undefined;
+
+  constructor(id: string, host: HandleHost) {
+    this.id = id;
+    this.#host = host;
+    this.#outcome = undefined;
+    this.#deferred = undefined;
+    this.run = undefined;
+  }
+
+  get duplicate(): boolean {
+    return false;
+  }
+
+  get outcome(): Outcome | undefined {
+    return this.#outcome;
+  }
+
+  result(options?: ResultOptions): Promise<unknown> {
+    const base = this.#base();
+    return options === undefined ? base : limited(base, this.id, this.#host.clock, options);
+  }
+
+  cancel(reason?: string): Promise<CancelOutcome> {
+    return this.#host.cancelTask(this.id, reason);
+  }
+
+  status(): Promise<TaskView> {
+    return this.#host.status(this.id);
+  }
+
+  why(): Promise<WaitReason> {
+    return this.#host.why(this.id);
+  }
+
+  /** The task has ended. A redriven task may end again: who asks later sees the later outcome. */
+  settle(outcome: Outcome): void {
+    this.#outcome = outcome;
+    this.run = undefined;
+    const deferred = this.#deferred;
+    if (deferred === undefined) return;
+    this.#deferred = undefined;
+    this.#host.awaited.remove(deferred);
+    deferred.settle(outcome);
+  }
+
+  /** It lives again (redrive). */
+  revive(): void {
+    this.#outcome = undefined;
+  }
+
+  #base(): Promise<unknown> {
+    if (this.#outcome !== undefined) return promiseOf(this.#outcome);
+    if (this.#deferred === undefined) {
+      this.#deferred = deferred(this);
+      this.#host.awaited.add(this.#deferred);
+    }
+    return this.#deferred.promise;
+  }
+}
+
+/** A handle of a task that was there before: it follows the first handle if that is of this process, else it asks the store. */
+export class DuplicateHandle implements TaskHandle {
+  readonly id: string;
+  readonly #host: HandleHost;
+  readonly #first: LocalHandle | undefined;
+
+  constructor(id: string, host: HandleHost, first: LocalHandle | undefined) {
+    this.id = id;
+    this.#host = host;
+    this.#first = first;
+  }
+
+  get duplicate(): boolean {
+    return true;
+  }
+
+  async result(options?: ResultOptions): Promise<unknown> {
+    if (this.#first !== undefined) return this.#first.result(options);
+    return limited(this.#poll(options?.signal), this.id, this.#host.clock, options ?? {});
+  }
+
+  cancel(reason?: string): Promise<CancelOutcome> {
+    return this.#host.cancelTask(this.id, reason);
+  }
+
+  status(): Promise<TaskView> {
+    return this.#host.status(this.id);
+  }
+
+  why(): Promise<WaitReason> {
+    return this.#host.why(this.id);
+  }
+
+  async #poll(signal: AbortSignal | undefined): Promise<unknown> {
+    for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 1_000)) {
+      const outcome = await this.#host.lookUp(this.id);
+      if (outcome !== undefined) return promiseOf(outcome);
+      await new Promise<void>((resolve) => void this.#host.clock.after(waitMs, resolve, true));
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+function deferred(handle: LocalHandle): Deferred {
+  let settle: (outcome: Outcome) => void = () => undefined;
+  const promise = new Promise<unknown>((resolve, reject) => {
+    settle = (outcome) => {
+      if (outcome.state === 'completed') resolve(outcome.value);
+      else reject(outcome.error);
+    };
+  });
+  return { promise, settle, handle, previous: undefined, next: undefined };
+}
+
+function promiseOf(outcome: Outcome): Promise<unknown> {
+  return outcome.state === 'completed' ? Promise.resolve(outcome.value) : Promise.reject(outcome.error);
+}
+
+/** `base`, unless the signal aborts or the time is over first. */
+export function limited<T>(
+  base: Promise<T>,
+  taskId: string,
+  clock: Clock,
+  options: ResultOptions,
+): Promise<T> {
+  const signal = checkSignal(options.signal, 'options.signal');
+  const timeoutMs =
+    options.timeoutMs === undefined ? undefined : checkMs(options.timeoutMs, 'options.timeoutMs');
+  if (signal === undefined && timeoutMs === undefined) return base;
+  return new Promise<T>((resolve, reject) => {
+    if (signal?.aborted === true) {
+      reject(signal.reason as Error);
+      return;
+    }
+    const timer =
+      timeoutMs === undefined || timeoutMs === Number.POSITIVE_INFINITY
+        ? undefined
+        : clock.after(
+            timeoutMs,
+            () =>
+              end(() =>
+                reject(
+                  new CoordinationError('TIMEOUT', `Task ${taskId} has not ended within ${timeoutMs} ms`),
+                ),
+              ),
+            true,
+          );
+    const onAbort = (): void => end(() => reject(signal?.reason as Error));
+    const end = (report: () => void): void => {
+      timer?.cancel();
+      signal?.removeEventListener('abort', onAbort);
+      report();
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    base.then(
+      (value) => end(() => resolve(value)),
+      (error: unknown) => end(() => reject(error as Error)),
+    );
+  });
+}

@@ -1,0 +1,77 @@
+import { handled } from './core/awaitable.ts';
+import type { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
+import type { ConflictResolverParts } from './conflicts/conflict-resolver.ts';
+import type { MessageRouter } from './messaging/router.ts';
+import type { ResourceManager } from './resources/resource-manager.ts';
+import type { SchedulerParts } from './scheduler/parts.ts';
+import type { AdvancedTaskScheduler } from './scheduler/scheduler.ts';
+import type { TaskTypes } from './scheduler/types.ts';
+import type { AgentLoad } from './work-stealing/steal-policy.ts';
+
+/** The narrow functions that parts are given of each other. No part knows another; here is all that they share. */
+
+/** What the scheduler uses of locks, messages and breakers. */
+export function schedulerParts(
+  locks: ResourceManager,
+  messages: MessageRouter,
+  breakers: CircuitBreakerManager,
+): Pick<SchedulerParts, 'locks' | 'waits' | 'request' | 'breaker'> {
+  return {
+    locks: {
+      acquire: (requests, owner, options) => locks.acquireFor(owner, requests, options),
+      releaseRun: (node) => handled(locks.releaseOwner(node)),
+      untilFinished: (node) => locks.untilFinished(node),
+      why: (node) => locks.whyWaiting(node),
+    },
+    waits: locks.waits,
+    request: (owner, to, payload, options) =>
+      messages.request(owner.agent ?? owner.node, to, payload, { ...options, node: owner.node }),
+    breaker: (name) => {
+      const breaker = breakers.getBreaker(name);
+      return {
+        execute: (call) => breaker.execute(call),
+        closedInMs: () => breaker.getMetrics().retryAfterMs,
+      };
+    },
+  };
+}
+
+/** Real facts for automatic resolution, and how a resolution moves what it speaks of. */
+export function conflictParts<T extends TaskTypes>(
+  tasks: AdvancedTaskScheduler<T>,
+  locks: ResourceManager,
+): Pick<ConflictResolverParts, 'facts' | 'apply'> {
+  return {
+    facts: (conflict) => ({
+      agentPriorities: new Map(conflict.agents.map((agent) => [agent, tasks.agentPriority(agent)])),
+      ...(conflict.kind === 'resource' ? { requestTimestamps: locks.requestTimes(conflict.subject, conflict.agents) } : {}),
+    }),
+    apply: async (resolution, conflict) => {
+      // A holder that has to leave gets a grace: the winner has the lock after it, the resolution holds at once.
+      if (conflict.kind === 'resource') handled(locks.moveLock(conflict.subject, resolution.winner));
+      else if (conflict.kind === 'assignment') await tasks.moveTask(conflict.subject, resolution.winner);
+    },
+  };
+}
+
+/** The loads of all agents as the balancer compares them. */
+export function stealingLoads<T extends TaskTypes>(tasks: AdvancedTaskScheduler<T>): readonly AgentLoad[] {
+  return tasks.loads().map(({ id, capabilities, draining, running, waiting }) => ({
+    agentId: id,
+    capabilities,
+    draining,
+    taskCount: running + waiting.length,
+    waiting: counted(waiting),
+  }));
+}
+
+function counted(needs: readonly (readonly string[])[]): NonNullable<AgentLoad['waiting']> {
+  const groups = new Map<string, { readonly capabilities: readonly string[]; count: number }>();
+  for (const capabilities of needs) {
+    const key = capabilities.join('\u0000');
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { capabilities, count: 1 });
+    else group.count += 1;
+  }
+  return [...groups.values()];
+}

@@ -1,0 +1,112 @@
+import { execFile } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CodeBlock, codeBlocks } from './support/code-blocks.ts';
+
+/**
+ * Code blocks of the documentation marked `run` are run, each in a process of its own; every `// prints: …` in them is compared with
+ * what they print. Blocks of TypeScript without the mark must at least type-check.
+ */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const pages = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+].toSorted();
+const blocks = pages.flatMap((page) => codeBlocks(join(root, page)));
+const placeOf = (block: CodeBlock): string => `${relative(root, block.file)}:${block.line}`;
+
+/** In the tree, so that imports resolve as they do for our own code. */
+let folder = '';
+beforeAll(() => {
+  mkdirSync(join(root, '.tmp'), { recursive: true });
+  folder = mkdtempSync(join(root, '.tmp/docs-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** The block as a module of the tree. */
+function sourceOf(block: CodeBlock): string {
+  return block.text
+    .replaceAll(/from 'agentmesh'/g, `from '${join(root, 'src/index.ts')}'`)
+    .replaceAll(/from 'agentmesh\/testing'/g, `from '${join(root, 'src/testing/index.ts')}'`);
+}
+
+describe('code that is marked to run', () => {
+  const runnable = blocks.filter((block) => block.marks.includes('run'));
+
+  test('there is some', () => {
+    expect(runnable.length).toBeGreaterThan(5);
+  });
+
+  test.each(runnable.map((block) => [placeOf(block), block] as const))(
+    '%s prints what it says and ends by itself',
+    async (place, block) => {
+      const file = join(folder, `${place.replaceAll(/\W/g, '-')}.ts`);
+      writeFileSync(file, sourceOf(block));
+      const { stdout } = await promisify(execFile)(process.execPath, [file], { timeout: 15_000 });
+      const said = [...block.text.matchAll(/\/\/ prints: (.*)$/gm)].map((found) => found[1]);
+      expect(said.length).toBeGreaterThan(0);
+      expect(stdout.trim().split('\n')).toEqual(said);
+    },
+  );
+});
+
+test('all TypeScript in the documentation type-checks', async () => {
+  const modules = blocks.filter((block) => block.language === 'ts' || block.marks.includes('run'));
+  expect(modules.length).toBeGreaterThan(5);
+  const files = modules.map((block, i) => {
+    const file = join(folder, `check-${i}.ts`);
+    writeFileSync(file, `${sourceOf(block)}\nexport {};\n`);
+    return file;
+  });
+  const config = join(folder, 'tsconfig.json');
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: join(root, 'tsconfig.json'),
+      compilerOptions: {
+        noUnusedLocals: false,
+        noUnusedParameters: false,
+        typeRoots: [join(root, 'node_modules/@types')],
+      },
+      include: [],
+      files,
+    }),
+  );
+  const tsc = await promisify(execFile)(process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    config,
+  ]).catch((error: { readonly stdout: string }) => error);
+  const places = tsc.stdout.replaceAll(/\S*check-(\d+)\.ts/g, (_, i: string) => {
+    const block = modules[Number(i)];
+    return block === undefined ? i : placeOf(block);
+  });
+  expect(places.split('\n').filter((line) => /^(README|docs)/.test(line))).toEqual([]);
+}, 60_000);
+
+test('every link of the documentation leads somewhere', () => {
+  const broken = [...pages, 'CONTRIBUTING.md', 'CHANGELOG.md'].flatMap((page) => {
+    const text = readFileSync(join(root, page), 'utf8').replaceAll(/```[\s\S]*?```/g, '');
+    return [...text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)]
+      .map((found) => found[1] ?? '')
+      .filter((link) => !/^https?:/.test(link) && !existsSync(join(root, dirname(page), link)))
+      .map((link) => `${page}: ${link}`);
+  });
+  expect(broken).toEqual([]);
+});

@@ -1,0 +1,169 @@
+import { execFile } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { codeBlocks } from '../support/code-blocks.ts';
+
+/** The packed package, installed into an empty project: what a user gets. Needs `dist` (`npm run test:package` builds it) and the registry. */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const run = promisify(execFile);
+const npm = (folder: string, ...args: string[]): Promise<{ stdout: string }> =>
+  run('npm', [...args, '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'], { cwd: folder });
+
+let project = '';
+
+beforeAll(async () => {
+  expect(existsSync(join(root, 'dist/index.js')), 'run `npm run build` first').toBe(true);
+  project = mkdtempSync(join(tmpdir(), 'agentmesh-package-'));
+  writeFileSync(join(project, 'package.json'), '{ "name": "empty", "private": true, "type": "module" }');
+  await npm(root, 'pack', '--ignore-scripts', '--pack-destination', project);
+  const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'));
+  await npm(project, 'install', '--ignore-scripts', `./${tarball}`);
+});
+
+afterAll(() => {
+  rmSync(project, { recursive: true, force: true });
+});
+
+/** A Node binary of this version from its npm package, kept in `.tmp` between runs. */
+async function nodeOf(version: string): Promise<string> {
+  const folder = join(root, '.tmp/node', version);
+  const name = process.platform === 'linux' ? `node-linux-${process.arch}` : 'node';
+  const binary = join(folder, 'node_modules', name, 'bin/node');
+  if (!existsSync(binary)) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'package.json'), '{ "private": true }');
+    await npm(folder, 'install', '--no-save', `${name}@${version}`);
+  }
+  const { stdout } = await run(binary, ['--version']);
+  expect(stdout.trim()).toBe(`v${version}`);
+  return binary;
+}
+
+describe('the installed package', () => {
+  const [example] = codeBlocks(join(root, 'README.md')).filter((block) => block.marks.includes('run'));
+
+  test('the first example of the README has at most 15 lines', () => {
+    const lines = (example?.text ?? '').split('\n').filter((line) => line.trim() !== '');
+    expect(lines.length).toBeGreaterThan(5);
+    expect(lines.length).toBeLessThanOrEqual(15);
+  });
+
+  test.each([['22.12.0'], [process.versions.node]])(
+    'the first example of the README runs on Node %s, prints what it says, and the process exits by itself',
+    async (version) => {
+      writeFileSync(join(project, 'example.js'), example?.text ?? '');
+      const { stdout, stderr } = await run(await nodeOf(version), ['example.js'], {
+        cwd: project,
+        timeout: 20_000,
+      });
+      const said = [...(example?.text ?? '').matchAll(/\/\/ prints: (.*)$/gm)].map((found) => found[1]);
+      expect(said.length).toBeGreaterThan(0);
+      expect(stdout.trim().split('\n')).toEqual(said);
+      expect(stderr).toBe('');
+    },
+  );
+
+  const consumer = `
+    import { CoordinationManager, defineStrategy, isCoordinationError, type TaskHandle } from 'agentmesh';
+    import { createTestClock } from 'agentmesh/testing';
+    interface Tasks extends Record<string, { input: unknown; output: unknown }> {
+      edit: { input: { file: string }; output: number };
+    }
+    export const clock = createTestClock();
+    export const strategy = defineStrategy({ name: 'first', select: (_, candidates) => candidates[0]?.id });
+    export async function go(): Promise<number> {
+      const mesh = new CoordinationManager<Tasks>({ maxRetries: 3 });
+      await mesh.initialize();
+      try {
+        const handle: TaskHandle<number> = await mesh.submitTask({ type: 'edit', input: { file: 'a' } });
+        // @ts-expect-error a mis-spelt option does not compile
+        void new CoordinationManager({ maxRetires: 3 });
+        return await handle.result();
+      } catch (error) {
+        if (isCoordinationError(error, 'TASK_FAILED')) return error.code.length;
+        throw error;
+      } finally {
+        await mesh.shutdown();
+      }
+    }
+  `;
+
+  test.each([
+    ['with @types/node', { lib: ['ES2024', 'ESNext.Disposable'], types: ['node'] }],
+    ['with DOM types instead', { lib: ['ES2024', 'ESNext.Disposable', 'DOM'], types: [] }],
+  ])('types check under NodeNext and strict, %s', async (_, options) => {
+    const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      readonly devDependencies: Readonly<Record<string, string>>;
+    };
+    await npm(project, 'install', '--no-save', `@types/node@${devDependencies['@types/node']}`);
+    writeFileSync(join(project, 'consumer.ts'), consumer);
+    writeFileSync(
+      join(project, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: {
+          ...options,
+          module: 'NodeNext',
+          moduleResolution: 'NodeNext',
+          target: 'ES2023',
+          strict: true,
+          exactOptionalPropertyTypes: true,
+          noEmit: true,
+          skipLibCheck: false,
+        },
+        files: ['consumer.ts'],
+      }),
+    );
+    const tsc = await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')], {
+      cwd: project,
+    }).catch((error: { stdout: string }) => error);
+    expect(tsc.stdout).toBe('');
+  });
+
+  test('the root bundle holds no driver and nothing of agentmesh/testing', async () => {
+    const bundle = async (from: string): Promise<readonly string[]> => {
+      const { metafile } = await build({
+        stdin: { contents: `export * from '${from}';`, resolveDir: project },
+        bundle: true,
+        write: false,
+        metafile: true,
+        platform: 'node',
+        format: 'esm',
+        logLevel: 'silent',
+      });
+      return Object.keys(metafile.inputs);
+    };
+    const inputs = await bundle('agentmesh');
+    expect(inputs.some((path) => path.includes('agentmesh/dist/index.js'))).toBe(true);
+    expect(
+      inputs.filter((path) =>
+        /node_modules\/(pg|ioredis|@platformatic|fast-check)\/|dist\/testing\.js/.test(path),
+      ),
+    ).toEqual([]);
+    expect(await bundle('agentmesh/testing')).not.toEqual([]);
+  });
+
+  test('it brings dist, README, LICENSE and CHANGELOG, and nothing else', () => {
+    const installed = join(project, 'node_modules/agentmesh');
+    expect(readdirSync(installed).toSorted()).toEqual([
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'dist',
+      'package.json',
+    ]);
+  });
+});
