@@ -67,6 +67,7 @@ export {
   type StrategyContext,
   type TaskStatistics,
 } from './scheduler/strategy.ts';
+export { candidatePool } from './scheduler/strategy-candidates.ts';
 export { AffinitySchedulingStrategy } from './scheduler/strategies/affinity.ts';
 export { CapabilitySchedulingStrategy } from './scheduler/strategies/capability.ts';
 export { LearningSchedulingStrategy } from './scheduler/strategies/learning.ts';

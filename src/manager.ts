@@ -440,6 +440,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     }
     this.#operations.end();
     this.metrics?.stop();
+    this.breakers.shutdown();
     if (wasStarted !== undefined) await this.#attempt('backend', () => this.#backend.stop());
     await this.#endpoint?.close();
     this.#state = 'stopped';

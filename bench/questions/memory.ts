@@ -63,6 +63,7 @@ export const memory = defineQuestion({
             id: crypto.randomUUID(),
             createdAt: new Date(),
             controller: new AbortController(),
+            listeners: new Map<string, () => void>(),
             metadata: { index: i },
           })),
         };
@@ -72,8 +73,8 @@ export const memory = defineQuestion({
   control: {
     contestant: 'an object for each thing',
     metric: 'at 1 M',
-    by: 1.1,
-    why: 'an AbortController and a Date for each task',
+    by: 1.3,
+    why: 'an AbortController, a Map and a Date for each task',
   },
   goals: [
     { text: '≤ 400 B at 1 M', metric: 'at 1 M', value: 400 },

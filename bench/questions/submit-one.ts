@@ -1,6 +1,6 @@
 import { promise as fastq } from 'fastq';
 import PQueue from 'p-queue';
-import { startMesh, turn, usEach, worker } from '../harness/mesh.ts';
+import { startMesh, usEach, worker } from '../harness/mesh.ts';
 import { defineQuestion, type Scale } from '../harness/question.ts';
 
 const noop = async (): Promise<void> => undefined;
@@ -38,13 +38,19 @@ export const submitOne = defineQuestion({
         return oneByOne(scale, () => queue.push(undefined));
       },
     },
-    'a turn of the loop each': { run: (scale) => oneByOne(scale, () => turn().then(turn).then(noop)) },
+    'a native timer each': {
+      run: (scale) =>
+        oneByOne(
+          { ...scale, of: (n) => scale.of(n / 200) },
+          () => new Promise<void>((resolve) => setTimeout(() => resolve(noop()), 1)),
+        ),
+    },
   },
   control: {
-    contestant: 'a turn of the loop each',
+    contestant: 'a native timer each',
     metric: 'per task',
-    by: 1.1,
-    why: 'hands over through setImmediate',
+    by: 10,
+    why: 'hands over through setTimeout',
   },
   goals: [{ text: '≤ 2 µs', metric: 'per task', value: 2 }],
 });

@@ -55,7 +55,7 @@ async function run(scale: Scale, disturb: boolean): Promise<Record<string, numbe
     if (at === undefined) return;
     asked.delete(taskId);
     samples.assignment.push(performance.now() - at);
-    void mesh.completeTask(taskId, undefined, claim);
+    setImmediate(() => void mesh.completeTask(taskId, undefined, claim));
   });
 
   let queued = 0;
@@ -168,7 +168,7 @@ export const thePromise = defineQuestion({
   },
   control: {
     contestant: 'a blocked loop',
-    metric: 'delivery',
+    metric: 'assignment',
     by: 2,
     why: 'synchronous work that blocks the loop',
   },

@@ -5,10 +5,12 @@ import type { Mesh, ResourceRequest, TaskContext } from './mesh.ts';
  * plan, tool calls and every other line are the same.
  */
 export interface Coordination {
-  /** Locks a task needs before it begins; it waits for them without taking an agent's time. */
-  declare(requests: readonly ResourceRequest[]): readonly ResourceRequest[];
-  /** Runs `use` while the resource is held. */
-  hold<R>(context: TaskContext, request: ResourceRequest, use: () => Promise<R>): Promise<R>;
+  /** Runs `use` while everything asked for is held. */
+  hold<R>(
+    context: TaskContext,
+    request: ResourceRequest | readonly ResourceRequest[],
+    use: () => Promise<R>,
+  ): Promise<R>;
   /** The version of a file: to be read before the file is. */
   version(path: string, agentId: string): number;
   /** Whether the file still has that version. To be asked while holding it. */
@@ -19,7 +21,6 @@ export interface Coordination {
 
 export function coordinationBy({ versions }: Mesh): Coordination {
   return {
-    declare: (requests) => requests,
     hold: (context, request, use) => context.withLock(request, use),
     version: (path, agentId) => versions.acquireLock(path, agentId),
     isCurrent: (path, version) => versions.version(path) === version,
@@ -28,7 +29,6 @@ export function coordinationBy({ versions }: Mesh): Coordination {
 }
 
 export const noCoordination: Coordination = {
-  declare: () => [],
   hold: (_context, _request, use) => use(),
   version: () => 0,
   isCurrent: () => true,

@@ -1,5 +1,5 @@
 import type { Coordination } from './coordination.ts';
-import type { Mesh, TaskContext } from './mesh.ts';
+import type { Mesh, ResourceRequest, TaskContext } from './mesh.ts';
 import { markAt, type EditTask } from './plan.ts';
 import type { Tools } from './tools.ts';
 import type { Workspace } from './workspace.ts';
@@ -10,7 +10,7 @@ export interface Desk {
   readonly coordination: Coordination;
   readonly workspace: Workspace;
   readonly tools: Tools;
-  /** Who wrote a file last: the other side of a conflict. */
+  /** Which run wrote a file last, as `agent/task`: the other side of a conflict. */
   readonly lastWriter: Map<string, string>;
 }
 
@@ -26,15 +26,6 @@ export async function edit(context: TaskContext, task: EditTask, desk: Desk): Pr
   await editHolding(context, task, desk);
 }
 
-/** The locks that a task can name before it starts. One with several files finds them one by one, and takes them as it comes to them. */
-export function declaredLocks(
-  task: EditTask,
-): readonly { readonly path: string; readonly mode?: 'shared' }[] {
-  if (task.mode !== 'lock' || task.paths.length !== 1) return [];
-  const [path = ''] = task.paths;
-  return [...(task.source === undefined ? [] : [{ path: task.source, mode: 'shared' as const }]), { path }];
-}
-
 /** Holds every file from reading to writing. Nothing is written before the last one is held, so a deadlock's victim can start over. */
 async function editHolding(context: TaskContext, task: EditTask, desk: Desk): Promise<void> {
   const drafts: { path: string; text: string }[] = [];
@@ -44,14 +35,18 @@ async function editHolding(context: TaskContext, task: EditTask, desk: Desk): Pr
       for (const draft of drafts) await write(context, draft.path, draft.text, desk);
       return;
     }
-    const work = async (): Promise<void> => {
+    await desk.coordination.hold(context, locksFor(task, path), async () => {
       const text = await desk.workspace.read(path);
       drafts.push({ path, text: await revise(context, task, index, text, desk) });
       await from(index + 1);
-    };
-    await (declaredLocks(task).length > 0 ? work() : desk.coordination.hold(context, { path }, work));
+    });
   };
   await from(0);
+}
+
+/** A file of its own, and together with it the one it only reads. */
+function locksFor(task: EditTask, path: string): readonly ResourceRequest[] {
+  return task.source === undefined ? [{ path }] : [{ path: task.source, mode: 'shared' }, { path }];
 }
 
 /** Reads and edits without holding anything; true when the result could be written or merged with what came in between. */
@@ -67,16 +62,11 @@ async function editOptimistically(context: TaskContext, task: EditTask, desk: De
       return true;
     }
     const theirs = {
-      agentId: desk.lastWriter.get(path) ?? '',
+      by: desk.lastWriter.get(path) ?? 'somebody',
       text: await workspace.read(path),
       version: coordination.version(path, context.agentId),
     };
-    const merged = await desk.mesh.settle(
-      path,
-      base,
-      { agentId: context.agentId, text: mine, version },
-      theirs,
-    );
+    const merged = await desk.mesh.settle(path, base, { by: runName(context), text: mine, version }, theirs);
     if (merged === undefined) return false;
     await write(context, path, merged, desk);
     return true;
@@ -106,7 +96,12 @@ async function revise(
 
 /** Writes a file that is held, as a new version of it. */
 async function write(context: TaskContext, path: string, text: string, desk: Desk): Promise<void> {
-  desk.lastWriter.set(path, context.agentId);
+  desk.lastWriter.set(path, runName(context));
   await desk.workspace.write(path, text);
   desk.coordination.advance(path);
+}
+
+/** Two runs of one agent are two parties: while one waits, the agent may have begun another. */
+function runName({ agentId, task }: TaskContext): string {
+  return `${agentId}/${task.id}`;
 }

@@ -24,9 +24,9 @@ export type {
 /** Stands between the agents and a tool that is down now and then. */
 export const FORMATTER = 'formatter';
 
-/** One side of a conflict: who made which text of a file, and from which version. */
+/** One side of a conflict: which run made which text of a file, and from which version. */
 export interface Side {
-  readonly agentId: string;
+  readonly by: string;
   readonly text: string;
   readonly version: number;
 }
@@ -59,7 +59,7 @@ export class Mesh implements AsyncDisposable {
     manager.breaker(FORMATTER, {
       failureThreshold: 3,
       successThreshold: 2,
-      halfOpenLimit: 2,
+      halfOpenLimit: 8, // one for each developer
       timeout: 60,
       classify: ({ ok, error }) => (ok ? 'success' : error instanceof ToolDownError ? 'failure' : 'ignore'),
     });
@@ -98,7 +98,7 @@ export class Mesh implements AsyncDisposable {
   }
 
   /**
-   * Two agents changed the same version of a file: has their texts merged. `undefined` when both changed the same lines; then the one whose
+   * Two runs changed the same version of a file: has their texts merged. `undefined` when both changed the same lines; then the one whose
    * text isn't written yet has to start over.
    */
   async settle(path: string, base: string, mine: Side, theirs: Side): Promise<string | undefined> {
@@ -106,10 +106,10 @@ export class Mesh implements AsyncDisposable {
     const sides = [mine, theirs];
     const conflict = await conflicts.reportVersionConflict(
       path,
-      sides.map(({ agentId }) => agentId),
+      sides.map(({ by }) => by),
       {
-        contents: { base, theirs: new Map(sides.map(({ agentId, text }) => [agentId, text])) },
-        versions: new Map(sides.map(({ agentId, version }) => [agentId, version])),
+        contents: { base, theirs: new Map(sides.map(({ by, text }) => [by, text])) },
+        versions: new Map(sides.map(({ by, version }) => [by, version])),
         currentVersion: theirs.version,
       },
     );

@@ -61,15 +61,15 @@ function drawConflicts({ conflicts }: Timeline): Html {
   const merged = conflicts.filter(({ outcome }) => outcome === 'merged').length;
   return html`<section><h2>Conflicts: ${conflicts.length} found, ${merged} merged</h2>
 <p class="soft">An optimistic edit holds nothing while it works. When the file has changed meanwhile, the two edits are merged line by line; when both touched the same lines, the edit is made again on the new text.</p>
-<div class="cap"><table><tr><th>at</th><th>file</th><th>agents</th><th>outcome</th></tr>${conflicts.map(
+<div class="cap"><table><tr><th>at</th><th>file</th><th>between</th><th>outcome</th></tr>${conflicts.map(
     ({ at, path, agents, outcome }) =>
-      html`<tr><td>${milliseconds(at)}</td><td><code>${path}</code></td><td>${agents.join(', ')}</td><td class="${outcome === 'merged' ? 'good' : ''}">${outcome}</td></tr>`,
+      html`<tr><td>${milliseconds(at)}</td><td><code>${path}</code></td><td>${agents.map((name) => html`<span class="name">${name}</span> `)}</td><td class="${outcome === 'merged' ? 'good' : ''}">${outcome}</td></tr>`,
   )}</table></div></section>`;
 }
 
 function drawHotFiles(plan: Plan, { waits, conflicts }: Timeline, { off }: Runs): Html {
   const rows = plan.hotPaths.map((path) => {
-    const mine = waits.filter(({ resourceId }) => resourceId.endsWith(path));
+    const mine = waits.filter(({ resource }) => resource === path);
     return {
       path,
       tasks: plan.tasks.filter(({ paths }) => paths.includes(path)).length,

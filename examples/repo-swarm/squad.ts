@@ -1,4 +1,4 @@
-import { declaredLocks, edit, type Desk } from './editing.ts';
+import { edit, type Desk } from './editing.ts';
 import { kindOf } from './kinds/index.ts';
 import { FORMATTER, type AgentProfile, type TaskContext, type TaskSpec } from './mesh.ts';
 import type { EditTask, Plan } from './plan.ts';
@@ -134,14 +134,12 @@ export class Squad {
   }
 
   #editTask(task: EditTask): TaskSpec {
-    const locks = this.#desk.coordination.declare(declaredLocks(task));
     return {
       id: task.id,
       type: 'edit',
       priority: 'medium',
       capabilities: [kindOf(task.kind).capability],
       breaker: FORMATTER,
-      ...(locks.length > 0 ? { locks } : {}),
       retry: RETRY,
       input: task,
     };

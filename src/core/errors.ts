@@ -17,6 +17,7 @@ export const ERROR_CODES = [
   'UNKNOWN_STRATEGY',
   /** The conflict was resolved before, by another strategy. */
   'CONFLICT_RESOLVED',
+  /** No circuit breaker of this name was made yet. */
   'UNKNOWN_BREAKER',
   /** The edge would close a cycle of dependencies; the error has its `path`. */
   'DEPENDENCY_CYCLE',

@@ -17,17 +17,15 @@ import {
   type GraphChange,
 } from './task-standing.ts';
 
+/** A change in the making. Most changes have one list or none, so lists are made when something goes into them. */
 interface Draft {
-  readonly ready: string[];
-  readonly cancelled: string[];
-  readonly skipped: string[];
+  ready: string[] | undefined;
+  cancelled: string[] | undefined;
+  skipped: string[] | undefined;
 }
 
-const NO_CHANGE: GraphChange = Object.freeze({
-  ready: Object.freeze([]),
-  cancelled: Object.freeze([]),
-  skipped: Object.freeze([]),
-});
+const NO_IDS: readonly string[] = Object.freeze([]);
+const NO_CHANGE: GraphChange = Object.freeze({ ready: NO_IDS, cancelled: NO_IDS, skipped: NO_IDS });
 
 /**
  * The tasks of a graph as columns, and how one's end reaches the others. Trusts its arguments. Invariants: a node is `waiting` exactly when
@@ -120,7 +118,7 @@ export class TaskNodes {
     for (const parent of parents)
       if (this.#standing.get(parent) === REFERENCED && this.#edges.outDegree(parent) === 0)
         this.#drop(parent);
-    return draft.ready;
+    return draft.ready ?? NO_IDS;
   }
 
   /** Ends a node; the second time nothing changes. */
@@ -130,7 +128,7 @@ export class TaskNodes {
     const draft = emptyDraft();
     this.#stand(node, end);
     this.#spread(node, before, draft);
-    return draft;
+    return changeOf(draft);
   }
 
   /** The node of a task, once its edges are known to close no cycle. */
@@ -195,7 +193,7 @@ export class TaskNodes {
       this.#end(node, end, draft);
       this.#spread(node, REFERENCED, draft);
     }
-    return draft;
+    return changeOf(draft);
   }
 
   /** Tells the dependents of a node that ended; those that end with it tell theirs, breadth first. */
@@ -203,10 +201,11 @@ export class TaskNodes {
     const queue = [from];
     for (let i = 0; i < queue.length; i++) {
       const node = queue[i] as number;
+      const standing = this.#standing.get(node);
       for (let edge = this.#edges.firstOut(node); edge !== NONE; edge = this.#edges.nextOut(edge)) {
         const child = this.#edges.target(edge);
         if (this.#standing.get(child) !== WAITING) continue;
-        const verdict = this.#verdict(node, edge);
+        const verdict = edgeVerdict(standing, this.#edges.label(edge));
         if (verdict === 'cancels' || verdict === 'skips') {
           this.#end(child, verdict === 'cancels' ? CANCELLED : SKIPPED, draft);
           queue.push(child);
@@ -234,12 +233,13 @@ export class TaskNodes {
 
   #makeReady(node: number, draft: Draft): void {
     this.#stand(node, READY);
-    draft.ready.push(this.idOf(node));
+    (draft.ready ??= []).push(this.idOf(node));
   }
 
   #end(node: number, end: number, draft: Draft): void {
     this.#stand(node, end);
-    (end === CANCELLED ? draft.cancelled : draft.skipped).push(this.idOf(node));
+    const ended = end === CANCELLED ? (draft.cancelled ??= []) : (draft.skipped ??= []);
+    ended.push(this.idOf(node));
   }
 
   /** The only place where a standing changes. */
@@ -254,5 +254,9 @@ export class TaskNodes {
 }
 
 function emptyDraft(): Draft {
-  return { ready: [], cancelled: [], skipped: [] };
+  return { ready: undefined, cancelled: undefined, skipped: undefined };
+}
+
+function changeOf({ ready, cancelled, skipped }: Draft): GraphChange {
+  return { ready: ready ?? NO_IDS, cancelled: cancelled ?? NO_IDS, skipped: skipped ?? NO_IDS };
 }

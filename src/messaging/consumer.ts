@@ -185,10 +185,11 @@ export class Consumer {
       this.#current = undefined;
     }
     if (handling.over) {
-      if (isPromise(outcome)) handled(outcome);
+      if (isPromise(outcome)) handled(Promise.resolve(outcome));
       return;
     }
-    if (outcome !== undefined && isPromise(outcome)) this.#await(handling, outcome, now);
+    // A thenable of another kind is adopted: its `then` may throw or answer anything.
+    if (outcome !== undefined && isPromise(outcome)) this.#await(handling, Promise.resolve(outcome), now);
     else this.#succeeded(handling);
   }
 
@@ -233,12 +234,10 @@ export class Consumer {
     if (ackWithinMs !== Number.POSITIVE_INFINITY) {
       handling.timer = clock.after(ackWithinMs, () => this.#overrun(handling));
     }
-    const settled = outcome.then(
+    outcome.then(
       () => this.#ended(handling, undefined),
       (error: unknown) => this.#ended(handling, { error }),
     );
-    // A thenable of another kind may answer with something that isn't a promise.
-    if (isPromise(settled)) handled(settled);
   }
 
   #overrun(handling: Handling): void {

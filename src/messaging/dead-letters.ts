@@ -29,7 +29,7 @@ export class DeadLetters {
     const { agentId, ids } = checkFilter(filter);
     refuseUnknown('page', checkObject(page, 'page'), ['after', 'limit']);
     const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, 1_000);
-    const { items, next } = await this.#transport.list(
+    const { items, next } = await this.#list(
       { messages: 'dead', ...(agentId === undefined ? {} : { address: agentId }) },
       { limit, ...(page.after === undefined ? {} : { after: page.after }) },
     );
@@ -61,7 +61,14 @@ export class DeadLetters {
   }
 
   async totals(): Promise<MessageCounts> {
-    return (await this.#transport.list({}, { limit: 1 })).totals;
+    return (await this.#list({}, { limit: 1 })).totals;
+  }
+
+  /** A read is repeated like an operation when its answer is lost. */
+  #list(
+    ...request: Parameters<MessageTransport['list']>
+  ): ReturnType<MessageTransport['list']> {
+    return this.#operations.run(() => this.#transport.list(...request));
   }
 }
 

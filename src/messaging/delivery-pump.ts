@@ -38,7 +38,15 @@ interface ReceiveAnswer {
   readonly nextInMs: number;
 }
 
+/** A turn of the loop in which messages are handed out. */
+interface Turn {
+  readonly started: number;
+  steps: number;
+  over: boolean;
+}
+
 const YIELD_MS = 5;
+const YIELD_STEPS = 4_096;
 const FLUSH_AT = 256;
 const POLL_MS = 1_000;
 const SWEEP_LIMIT = 1_000;
@@ -59,6 +67,9 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   readonly #consumers = new Map<string, Consumer>();
   #awake: Consumer[] = [];
   #scheduled = false;
+  #running = false;
+  #turn: Turn | undefined;
+  #nextTurn: PromiseWithResolvers<void> | undefined;
   /** A call whose answer must come before the next. */
   #calling = false;
   #stopped = false;
@@ -94,6 +105,17 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
 
   get ackWithinMs(): number {
     return this.#settings.ackWithinMs;
+  }
+
+  /** Enough was handed out in this turn of the loop: agents that answer each other at once must not keep timers waiting. */
+  get isTurnOver(): boolean {
+    return this.#turn?.over === true;
+  }
+
+  /** Resolves in the next turn, when messages have been handed out there. Only while {@link isTurnOver}. */
+  nextTurn(): Promise<void> {
+    this.#nextTurn ??= Promise.withResolvers<void>();
+    return this.#nextTurn.promise;
   }
 
   get staleAcks(): number {
@@ -285,23 +307,34 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#calling || this.#stopped) return;
+    if (this.#scheduled || this.#running || this.#calling || this.#stopped || this.isTurnOver) return;
     this.#scheduled = true;
     queueMicrotask(this.#run);
   }
 
   readonly #run = (): void => {
     this.#scheduled = false;
-    const started = this.clock.mono();
-    while (this.#awake.length > 0 && !this.#calling && !this.#stopped) {
+    this.#running = true;
+    while (this.#awake.length > 0 && !this.#calling && !this.#stopped && !this.isTurnOver) {
       this.#step();
-      if (this.clock.mono() - started > YIELD_MS && this.#awake.length > 0) {
-        this.#scheduled = true;
-        this.clock.soon(this.#run);
-        return;
-      }
+      this.#turn ??= this.#beginTurn();
+      this.#turn.steps += 1;
+      this.#turn.over =
+        this.#turn.steps > YIELD_STEPS || this.clock.mono() - this.#turn.started > YIELD_MS;
     }
+    this.#running = false;
   };
+
+  #beginTurn(): Turn {
+    this.clock.soon(() => {
+      this.#turn = undefined;
+      this.#run();
+      const next = this.#nextTurn;
+      this.#nextTurn = undefined;
+      next?.resolve();
+    });
+    return { started: this.clock.mono(), steps: 0, over: false };
+  }
 
   #step(): void {
     const flushed = this.flush();

@@ -128,8 +128,15 @@ export class MessageRouter implements AsyncDisposable {
       this.#check(from, to);
       const message = this.#composer.message('send', from, to, payload, options);
       const result = this.#outbox.publish(message);
-      if (isPromise(result)) return result.then((stored) => this.#accepted(message, stored));
-      return Promise.resolve(this.#accepted(message, result));
+      if (isPromise(result))
+        return result.then((stored) => {
+          this.#published(message, stored);
+          return message.id;
+        });
+      this.#published(message, result);
+      // Whoever awaits each send lets timers and receivers have their turn.
+      if (this.#pump.isTurnOver) return this.#pump.nextTurn().then(() => message.id);
+      return Promise.resolve(message.id);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -358,12 +365,6 @@ export class MessageRouter implements AsyncDisposable {
     if (this.#stopped !== undefined) throw this.#stopped;
     if (from !== undefined) this.#subscriptions.refuseRemoved(from);
     if (to !== undefined) this.#subscriptions.refuseRemoved(to);
-  }
-
-  /** @returns the id of a message that was stored. @throws MAILBOX_FULL */
-  #accepted(message: NewMessage, result: PublishResult): string {
-    this.#published(message, result);
-    return message.id;
   }
 
   /** Reports what became of a message and wakes who may take it. @throws MAILBOX_FULL */

@@ -1,4 +1,3 @@
-import type { Grant } from '../core/ports/locks.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import { type HeldLock, lostError } from './owner-book.ts';
 import type { Kept, LeaseKeeper } from './lease-keeper.ts';
@@ -17,10 +16,10 @@ export class LeaseTimers {
   }
 
   /** @param sentAt mono ms when the store was asked: the lease counts from there. False: it is over already. */
-  start(lock: HeldLock, leaseMs: number, renew: boolean, sentAt: number, grant: Grant): boolean {
+  start(lock: HeldLock, leaseMs: number, renew: boolean, sentAt: number, expiresInMs = leaseMs): boolean {
     const terms = { leaseMs, renew, deadline: 0, timer: undefined };
     lock.terms = terms;
-    if (!this.#extend(lock, sentAt, Math.min(grant.expiresInMs, leaseMs))) return false;
+    if (!this.#extend(lock, sentAt, Math.min(expiresInMs, leaseMs))) return false;
     if (renew) this.#keep(lock, sentAt);
     return true;
   }

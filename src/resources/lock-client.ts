@@ -4,19 +4,28 @@ import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { modeName } from '../core/lock-modes.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Grant, LockAnswer, LockOrder, LockStore, Owner } from '../core/ports/locks.ts';
+import type {
+  Grant,
+  GrantRef,
+  LockAnswer,
+  LockOrder,
+  LockStore,
+  QuickAnswer,
+  QuickGrant,
+} from '../core/ports/locks.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Awaitable, BackendTime, SessionNumber } from '../core/ports/words.ts';
 import { refuseFence } from './fence.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { LeaseTimers } from './lease-timers.ts';
 import { LockTimeoutError } from './lock-timeout-error.ts';
-import { type LockAsk, LockWait } from './lock-wait.ts';
+import { type LockAsk, LockWait, type WaitHost } from './lock-wait.ts';
 import { HeldLock, type LockHost, lostError, OwnerBook } from './owner-book.ts';
 import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
 import { refusalError } from './refusal.ts';
 import { downgraded, upgraded } from './resource-request.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
+import { WaitTimeouts } from './wait-timeouts.ts';
 
 const DONE: Promise<void> = Promise.resolve();
 /** Resources whose newest seen token is remembered; locks of forgotten ones are still refused once they are lost. */
@@ -42,14 +51,14 @@ export interface LockClientOptions {
  * This process's side of the lock store: sends requests, hears what becomes of them, and knows who holds and wants what here. All user
  * input was checked before.
  */
-export class LockClient implements LockHost {
+export class LockClient implements LockHost, WaitHost {
   readonly runtime: Runtime;
   readonly store: LockStore;
   readonly operations: Operations;
   readonly keeper: LeaseKeeper;
   readonly #events: EventSink;
   readonly #graph: WaitForGraph;
-  readonly #order: LockOrder;
+  readonly order: LockOrder;
   readonly #timeoutMs: number;
   readonly #versions: OptimisticLockManager | undefined;
   readonly #timers: LeaseTimers;
@@ -57,9 +66,7 @@ export class LockClient implements LockHost {
   readonly books = new Map<string, OwnerBook>();
   /** Owners of one request, linked. */
   #singles: OwnerBook | undefined;
-  /** Requests under way, by owner. */
-  readonly #waiting = new Map<string, Set<LockWait>>();
-  readonly #changed = (wait: LockWait, answer: LockAnswer): void => this.changed(wait, answer);
+  readonly #timeouts: WaitTimeouts;
   readonly #fences = new Map<string, number>();
   #nextId = 0;
   #booksLimit = 16_384;
@@ -70,10 +77,11 @@ export class LockClient implements LockHost {
     this.operations = options.operations;
     this.#events = options.events;
     this.#graph = options.graph;
-    this.#order = options.order;
+    this.order = options.order;
     this.#timeoutMs = options.timeoutMs;
     this.#versions = options.versions;
     this.keeper = new LeaseKeeper(this.store, () => this.session, this.runtime.clock);
+    this.#timeouts = new WaitTimeouts(this.runtime.clock, (wait) => this.#timedOut(wait));
     this.#timers = new LeaseTimers(this.runtime.clock, this.keeper, (lock) => this.#gaveUp(lock));
   }
 
@@ -107,23 +115,26 @@ export class LockClient implements LockHost {
   }
 
   *locks(): Iterable<HeldLock> {
-    for (const book of this.books.values()) yield* book.locks();
-    for (let book = this.#singles; book !== undefined; book = book.next) yield* book.locks();
+    for (const book of this.#allBooks()) yield* book.locks();
   }
 
   *waits(): Iterable<LockWait> {
-    for (const waits of this.#waiting.values()) yield* waits;
+    for (const book of this.#allBooks()) yield* waitsOf(book);
   }
 
-  waitingNodes(): Iterable<string> {
-    return this.#waiting.keys();
+  *#allBooks(): Iterable<OwnerBook> {
+    yield* this.books.values();
+    for (let book = this.#singles; book !== undefined; book = book.next) yield book;
+  }
+
+  *waitingNodes(): Iterable<string> {
+    for (const book of this.#allBooks()) if (book.firstWait !== undefined) yield book.id;
   }
 
   /** The record of an owner that holds or wants something here. */
   findBook(id: string): OwnerBook | undefined {
     const known = this.books.get(id);
     if (known !== undefined) return known;
-    for (const { ask } of this.#waiting.get(id) ?? []) return ask.book;
     for (let book = this.#singles; book !== undefined; book = book.next) if (book.id === id) return book;
     return undefined;
   }
@@ -143,9 +154,10 @@ export class LockClient implements LockHost {
     if (quick === undefined) return undefined;
     const grant = quick.take(this.session, resource, mode, book);
     if (grant === undefined) return undefined;
-    const lock = new HeldLock(this, book, resource, grant, grant, undefined, undefined);
+    const lock = new HeldLock(this, book, resource, grant, grant, undefined);
     grant.listener = lock;
-    this.#enlist(book, lock);
+    this.#enter(book);
+    book.add(lock);
     if (this.#events.wants('resource:acquired')) this.#reportAcquired(lock, 0);
     return lock;
   }
@@ -153,7 +165,15 @@ export class LockClient implements LockHost {
   /** Resolves with the lock, or with `undefined` when it may not wait. */
   acquire(ask: LockAsk): Awaitable<HeldLock | undefined> {
     if (ask.signal?.aborted === true) return Promise.reject(ask.signal.reason as Error);
-    const wait = this.#newWait(ask);
+    const { book } = ask;
+    book.priority = ask.priority;
+    if (!book.single) {
+      book.defeats = this.#graph.defeats(book.id);
+      if (book.since === 0 && book.count > 0) book.since = oldestToken(book);
+    }
+    const wait = new LockWait(this, ask, this.runtime.clock.mono());
+    const { quick } = this.store;
+    if (quick !== undefined) return this.#inPlace(wait, quick.ask(this.session, wait));
     const answer = this.operations.run((op) => this.store.request(op, [wait]));
     if (!isPromise(answer)) return this.#first(wait, answer.answers[0] as LockAnswer, answer.at);
     const promise = this.#begin(wait);
@@ -167,25 +187,29 @@ export class LockClient implements LockHost {
     return promise;
   }
 
-  #newWait(ask: LockAsk): LockWait {
-    const { book } = ask;
-    const owner: Owner = {
-      id: book.id,
-      agent: book.agent,
-      task: book.task,
-      priority: ask.priority,
-      since: book.since === 0 ? oldestToken(book) : book.since,
-      defeats: this.#graph.defeats(book.id),
-      single: book.single,
-    };
-    return new LockWait(
-      this.#changed,
-      this.newId('wait'),
-      ask,
-      owner,
-      this.#order,
-      this.runtime.clock.mono(),
-    );
+  /** The answer of a store in this process. */
+  #inPlace(wait: LockWait, answer: QuickAnswer): Awaitable<HeldLock | undefined> {
+    wait.answered = true;
+    switch (answer.status) {
+      case 'granted':
+        wait.grant = answer.grant;
+        return this.#arrive(wait, undefined, wait.startedAt);
+      case 'waiting': {
+        wait.grant = answer.grant;
+        const { book } = wait.ask;
+        const promise = this.#begin(wait);
+        if (book.since === 0 && !book.single) book.since = answer.since;
+        wait.queued = true;
+        this.#reportWaiting(wait, answer.ahead);
+        // Nobody may wait for its locks (`suspect` false), yet for the owner itself: a parent for its child, an asker for its reply.
+        if (!wait.settled) this.#graph.entered(book.id);
+        return promise;
+      }
+      case 'refused':
+        return this.#refused(wait, answer);
+      default:
+        throw lostWait(wait);
+    }
   }
 
   #first(wait: LockWait, answer: LockAnswer, at: BackendTime): Awaitable<HeldLock | undefined> {
@@ -221,15 +245,11 @@ export class LockClient implements LockHost {
 
   /** Makes the promise, and arms everything that may end the wait. */
   #begin(wait: LockWait): Promise<HeldLock> {
-    const { book, timeoutMs, signal } = wait.ask;
+    const { book, signal } = wait.ask;
     const promise = wait.promise();
-    book.waiting += 1;
-    const known = this.#waiting.get(book.id);
-    if (known === undefined) this.#waiting.set(book.id, new Set([wait]));
-    else known.add(wait);
-    if (timeoutMs !== Number.POSITIVE_INFINITY) {
-      wait.timer = this.runtime.clock.after(timeoutMs, () => this.#timedOut(wait), true);
-    }
+    this.#enter(book);
+    book.addWait(wait);
+    this.#timeouts.add(wait);
     if (signal !== undefined) {
       wait.onAbort = () => this.fail(wait, signal.reason);
       signal.addEventListener('abort', wait.onAbort, { once: true });
@@ -239,16 +259,13 @@ export class LockClient implements LockHost {
 
   /** It waits in the store: that may close a cycle. */
   #queued(wait: LockWait, answer: LockAnswer & { readonly status: 'waiting' }, at: BackendTime): void {
-    const { book, plan } = wait.ask;
+    const { book } = wait.ask;
     wait.holders = answer.holders.map(({ owner, agent }) => agent ?? owner);
-    if (book.since === 0) book.since = wait.owner.since === 0 ? at : wait.owner.since;
+    if (book.since === 0 && !book.single) book.since = at;
     if (wait.settled) return;
     wait.queued = true;
     if (answer.pushed !== true) this.#poll(wait);
-    if (this.#events.wants('resource:waited')) {
-      const resourceId = plan.names[0] as string;
-      this.#events.emit('resource:waited', { resourceId, agentId: book.label, ahead: answer.ahead });
-    }
+    this.#reportWaiting(wait, answer.ahead);
     if (!wait.settled) this.#graph.entered(book.id);
   }
 
@@ -284,7 +301,7 @@ export class LockClient implements LockHost {
           this.#graph.left(wait.ask.book.id);
           return;
         case 'aborted':
-          throw wait.verdict ?? verdictOf(wait, answer.cycle);
+          throw verdictOf(wait, answer.cycle);
         case 'refused': {
           const outcome = this.#refused(wait, answer);
           this.#settle(wait);
@@ -311,15 +328,20 @@ export class LockClient implements LockHost {
   }
 
   /** A grant has come. @throws LEASE_LOST when it took longer than its lease to come */
-  #arrive(wait: LockWait, grant: Grant, sentAt: number): HeldLock {
+  #arrive(wait: LockWait, grant: Grant | undefined, sentAt: number): HeldLock {
     const { ask } = wait;
     if (ask.upgradeOf !== undefined) return this.#upgraded(wait, ask.upgradeOf, grant);
-    const names = ask.plan.names;
-    const lock = new HeldLock(this, ask.book, names[0] as string, grant, undefined, ask.plan, grant.tokens);
+    const { plan, book } = ask;
+    const quick = wait.grant;
+    const lock = new HeldLock(this, book, plan.names[0] as string, (quick ?? grant) as GrantRef, quick, plan);
     wait.held = lock;
     lock.grantedAt = this.runtime.clock.mono();
-    this.#enlist(ask.book, lock);
-    if (ask.leaseMs !== undefined && !this.#timers.start(lock, ask.leaseMs, ask.renew, sentAt, grant)) {
+    this.#enter(book);
+    book.add(lock);
+    if (
+      ask.leaseMs !== undefined &&
+      !this.#timers.start(lock, ask.leaseMs, ask.renew, sentAt, grant?.expiresInMs)
+    ) {
       const late = lostError(lock);
       lock.abort(late);
       handled(this.release(lock));
@@ -328,13 +350,13 @@ export class LockClient implements LockHost {
     if (this.#events.wants('resource:acquired')) {
       this.#reportAcquired(lock, lock.grantedAt - wait.startedAt);
     }
-    if (ask.book.waiting > 0) this.#shareWith(lock);
+    if (book.firstWait !== undefined) this.#shareWith(lock);
     return lock;
   }
 
   /** Other documented calls of the same agent for the same resource get the same lease. */
   #shareWith(lock: HeldLock): void {
-    for (const other of this.#waiting.get(lock.book.id) ?? []) {
+    for (const other of waitsOf(lock.book)) {
       const { ask } = other;
       if (!ask.legacy || other.settled || ask.plan.names[0] !== lock.resource || !isExclusive(lock)) continue;
       this.#settle(other);
@@ -345,7 +367,7 @@ export class LockClient implements LockHost {
     }
   }
 
-  #upgraded(wait: LockWait, lock: HeldLock, grant: Grant): HeldLock {
+  #upgraded(wait: LockWait, lock: HeldLock, grant: Grant | undefined): HeldLock {
     wait.held = lock;
     if (lock.status !== 'held') throw lock.reason ?? lostWait(wait);
     lock.changeModes(wait.ask.plan.items, grant);
@@ -368,7 +390,7 @@ export class LockClient implements LockHost {
   #ended(wait: LockWait, error: unknown): void {
     if (!wait.settled) this.#settle(wait);
     const { book, plan } = wait.ask;
-    if (error instanceof DeadlockError) book.defeats += 1;
+    if (error instanceof DeadlockError) book.defeated = true;
     if (wait.queued && this.#events.wants('resource:abandoned')) {
       this.#events.emit('resource:abandoned', {
         resourceId: plan.names[0] as string,
@@ -385,20 +407,37 @@ export class LockClient implements LockHost {
   #settle(wait: LockWait): void {
     const { book, signal } = wait.ask;
     wait.settled = true;
-    wait.timer?.cancel();
+    this.#timeouts.remove(wait);
     if (wait.onAbort !== undefined) signal?.removeEventListener('abort', wait.onAbort);
-    const waits = this.#waiting.get(book.id);
-    if (waits?.delete(wait) === true) book.waiting -= 1;
-    if (waits?.size === 0) this.#waiting.delete(book.id);
+    book.removeWait(wait);
+    this.#leave(book);
   }
 
   #withdraw(wait: LockWait): void {
-    this.#send(() => this.operations.run((op) => this.store.release(op, [{ id: wait.id }])));
+    const { grant } = wait;
+    if (grant !== undefined) this.store.quick?.give(grant);
+    else this.#send(() => this.operations.run((op) => this.store.release(op, [{ id: wait.id }])));
   }
 
   #timedOut(wait: LockWait): void {
     const { plan, timeoutMs } = wait.ask;
-    this.fail(wait, new LockTimeoutError(plan.names[0] as string, wait.holders, timeoutMs));
+    const holders = wait.grant === undefined ? wait.holders : this.#blockersOf(wait, wait.grant);
+    this.fail(wait, new LockTimeoutError(plan.names[0] as string, holders, timeoutMs));
+  }
+
+  /** At most 5 agents or owners that stand in the way of a wait now. */
+  #blockersOf(wait: LockWait, grant: QuickGrant): readonly string[] {
+    this.store.quick?.expose(grant);
+    const needs = this.store.live?.requirements(wait.ask.book.id) ?? [];
+    const nodes = needs.flatMap(({ blockers }) => blockers.slice(0, 5).map(({ node }) => node));
+    return [...new Set(nodes)].slice(0, 5).map((node) => this.findBook(node)?.label ?? node);
+  }
+
+  /** Lets people ask about the waits of an owner that was made for one request. */
+  expose(owner: string): void {
+    for (const { grant } of waitsOf(this.findBook(owner))) {
+      if (grant !== undefined) this.store.quick?.expose(grant);
+    }
   }
 
   // ── releasing
@@ -545,34 +584,38 @@ export class LockClient implements LockHost {
 
   // ── records
 
-  #enlist(book: OwnerBook, lock: HeldLock): void {
-    if (book.single && book.count === 0) {
-      book.next = this.#singles;
-      if (this.#singles !== undefined) this.#singles.previous = book;
-      this.#singles = book;
-    }
-    book.add(lock);
+  /** Before an owner of one request comes to hold or want something: it is in no map. */
+  #enter(book: OwnerBook): void {
+    if (!book.single || !book.idle) return;
+    book.next = this.#singles;
+    if (this.#singles !== undefined) this.#singles.previous = book;
+    this.#singles = book;
   }
 
-  #delist(lock: HeldLock): void {
-    const { book } = lock;
-    book.remove(lock);
-    if (lock.terms !== undefined) this.#timers.stop(lock);
-    if (!book.single || book.count > 0) return;
-    if (book.previous === undefined) this.#singles = book.next;
-    else book.previous.next = book.next;
+  /** After it gave something up. */
+  #leave(book: OwnerBook): void {
+    if (!book.single || !book.idle) return;
+    if (book.previous === undefined) {
+      if (this.#singles === book) this.#singles = book.next;
+    } else book.previous.next = book.next;
     if (book.next !== undefined) book.next.previous = book.previous;
     book.previous = undefined;
     book.next = undefined;
+  }
+
+  #delist(lock: HeldLock): void {
+    lock.book.remove(lock);
+    if (lock.terms !== undefined) this.#timers.stop(lock);
+    this.#leave(lock.book);
   }
 
   /** An owner holds and wants nothing any more. */
   #idle(book: OwnerBook): void {
     if (book.since !== 0) {
       this.#graph.finished(book.id);
-      // After a defeat the next try is the same piece of work: it keeps its age.
-      if (book.defeats === 0) book.since = 0 as BackendTime;
-      book.defeats = 0;
+      // After a defeat it keeps its age.
+      if (!book.defeated) book.since = 0 as BackendTime;
+      book.defeated = false;
     }
     const { finishers } = book;
     if (finishers === undefined) return;
@@ -581,6 +624,12 @@ export class LockClient implements LockHost {
   }
 
   // ── events
+
+  #reportWaiting(wait: LockWait, ahead: number): void {
+    if (!this.#events.wants('resource:waited')) return;
+    const resourceId = wait.ask.plan.names[0] as string;
+    this.#events.emit('resource:waited', { resourceId, agentId: wait.ask.book.label, ahead });
+  }
 
   #reportAcquired(lock: HeldLock, waitedMs: number): void {
     const agentId = lock.book.label;
@@ -655,11 +704,14 @@ export class LockClient implements LockHost {
     if (quick === undefined) return this.runtime.clock.mono() - lock.grantedAt;
     return this.store.quick?.ageMs(quick) ?? 0;
   }
+}
 
-  /** The wait of a victim. */
-  judge(owner: string, id: string, error: DeadlockError): void {
-    for (const wait of this.#waiting.get(owner) ?? []) if (wait.id === id) wait.verdict = error;
-  }
+/** A copy, so that ending one disturbs nobody. */
+function waitsOf(book: OwnerBook | undefined): readonly LockWait[] {
+  const found: LockWait[] = [];
+  for (let wait = book?.firstWait as LockWait | undefined; wait !== undefined; wait = wait.next)
+    found.push(wait);
+  return found;
 }
 
 function isExclusive(lock: HeldLock): boolean {

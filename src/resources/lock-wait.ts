@@ -1,4 +1,3 @@
-import type { DeadlockError } from '../core/deadlock-error.ts';
 import type {
   GrantRef,
   LockAnswer,
@@ -6,9 +5,9 @@ import type {
   LockOrder,
   LockRequest,
   Owner,
+  QuickGrant,
 } from '../core/ports/locks.ts';
-import type { Timer } from '../core/ports/runtime.ts';
-import type { HeldLock, OwnerBook } from './owner-book.ts';
+import type { HeldLock, OwnerBook, WaitLink } from './owner-book.ts';
 import type { LockPlan } from './resource-request.ts';
 
 /** What a caller asks for, checked. */
@@ -25,51 +24,73 @@ export interface LockAsk {
   readonly wait: boolean;
   /** The documented `acquire(id, agentId)`: who holds it gets the same lease again. */
   readonly legacy: boolean;
-  readonly upgradeOf?: HeldLock;
+  readonly upgradeOf: HeldLock | undefined;
+}
+
+/** What a wait asks of the part that sent it. */
+export interface WaitHost {
+  readonly order: LockOrder;
+  newId(kind: string): string;
+  /** The store says what became of it. */
+  changed(wait: LockWait, answer: LockAnswer): void;
 }
 
 /** One request on its way: it is what the store is given, and hears what becomes of it. Settles exactly once. */
-export class LockWait implements LockRequest, LockListener {
-  readonly id: string;
+export class LockWait implements LockRequest, LockListener, WaitLink {
   readonly ask: LockAsk;
-  readonly owner: Owner;
-  readonly order: LockOrder;
-  readonly upgradeOf: GrantRef | undefined;
   /** mono ms. */
   readonly startedAt: number;
   /** The store has answered, so that it knows what a withdrawal is about. */
   answered = false;
   settled = false;
   queued = false;
-  holders: readonly string[] = [];
-  /** Why its wait is being ended. */
-  verdict: DeadlockError | undefined;
+  /** The store's own object, when it is in this process. */
+  grant: QuickGrant | undefined;
   held: HeldLock | undefined;
-  timer: Timer | undefined;
+  holders: readonly string[] = [];
   onAbort: (() => void) | undefined;
-  readonly #changed: (wait: LockWait, answer: LockAnswer) => void;
+  /** In its owner's list. */
+  previous: LockWait | undefined;
+  next: LockWait | undefined;
+  /** In the list of those with the same time limit. */
+  earlier: LockWait | undefined;
+  later: LockWait | undefined;
+  readonly #host: WaitHost;
+  #id: string | undefined;
   #resolve: ((lock: HeldLock) => void) | undefined;
   #reject: ((error: unknown) => void) | undefined;
 
-  constructor(
-    changed: (wait: LockWait, answer: LockAnswer) => void,
-    id: string,
-    ask: LockAsk,
-    owner: Owner,
-    order: LockOrder,
-    startedAt: number,
-  ) {
-    this.#changed = changed;
-    this.id = id;
+  constructor(host: WaitHost, ask: LockAsk, startedAt: number) {
+    this.#host = host;
     this.ask = ask;
-    this.owner = owner;
-    this.order = order;
     this.startedAt = startedAt;
-    this.upgradeOf = ask.upgradeOf?.grant;
+    this.grant = undefined;
+    this.held = undefined;
+    this.onAbort = undefined;
+    this.previous = undefined;
+    this.next = undefined;
+    this.earlier = undefined;
+    this.later = undefined;
+    this.#id = undefined;
+    this.#resolve = undefined;
+    this.#reject = undefined;
   }
 
+  get id(): string {
+    this.#id ??= this.#host.newId('wait');
+    return this.#id;
+  }
   get items(): LockRequest['items'] {
     return this.ask.plan.items;
+  }
+  get owner(): Owner {
+    return this.ask.book;
+  }
+  get order(): LockOrder {
+    return this.#host.order;
+  }
+  get upgradeOf(): GrantRef | undefined {
+    return this.ask.upgradeOf?.grant;
   }
   get priority(): number {
     return this.ask.priority;
@@ -104,7 +125,7 @@ export class LockWait implements LockRequest, LockListener {
   }
 
   lockChanged(answer: LockAnswer): void {
-    if (this.held === undefined) this.#changed(this, answer);
+    if (this.held === undefined) this.#host.changed(this, answer);
     else this.held.lockChanged(answer);
   }
 }

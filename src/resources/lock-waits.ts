@@ -12,8 +12,6 @@ export interface LockWaitsHost {
   readonly operations: Operations;
   /** Owners that wait in this process. */
   waitingNodes(): Iterable<string>;
-  /** A wait of this process is about to be ended by this verdict. */
-  judge(owner: string, id: string, error: DeadlockError): void;
 }
 
 /** Lock and semaphore waits as edges of the wait-for graph: read from the table of a store in this process, else from its snapshots. */
@@ -30,7 +28,7 @@ function liveWaits(host: LockWaitsHost, live: LiveLocks): WaitSource {
     waiting: () => live.waiting(),
     pass: (node, stuck) => live.pass(node, stuck),
     facts: (node) => live.owner(node) as NodeFacts | undefined,
-    abort: (node, error) => abortAll(host, node, error, concerned(live.waits(node), error.cycle, node), []),
+    abort: (node, error) => abortAll(host, error, concerned(live.waits(node), error.cycle, node), []),
   };
 }
 
@@ -55,7 +53,7 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
             const witnesses = others.flatMap((other) =>
               concerned(waits.waits(other), error.cycle, other).map(({ ref }) => ref),
             );
-            return abortAll(host, node, error, concerned(waits.waits(node), error.cycle, node), witnesses);
+            return abortAll(host, error, concerned(waits.waits(node), error.cycle, node), witnesses);
           },
         };
       }),
@@ -73,13 +71,11 @@ function concerned(waits: readonly OwnWait[], cycle: readonly CycleEdge[], node:
 
 function abortAll(
   host: LockWaitsHost,
-  node: string,
   error: DeadlockError,
   waits: readonly OwnWait[],
   witnesses: readonly WaitRef[],
 ): Awaitable<boolean> {
   const answers = waits.map(({ ref }) => {
-    host.judge(node, ref.id, error);
     return andThen(
       host.operations.run((op) => host.store.abort(op, ref, error.cycle, witnesses)),
       ({ aborted }) => aborted,

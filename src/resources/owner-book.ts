@@ -43,7 +43,7 @@ export class HeldLock implements LockListener {
   readonly book: OwnerBook;
   readonly resource: string;
   status: 'held' | 'released' | 'lost' = 'held';
-  grant: GrantRef;
+  grant: GrantRef & { readonly tokens?: readonly Token[] };
   /** The same, when it came by the quick way. */
   readonly quick: QuickGrant | undefined;
   terms: LeaseTerms | undefined;
@@ -55,7 +55,6 @@ export class HeldLock implements LockListener {
   /** What the user has of it. */
   facade: object | undefined;
   #plan: LockPlan | undefined;
-  #grants: readonly Token[] | undefined;
   #controller: AbortController | undefined;
   #reason: CoordinationError | undefined;
 
@@ -63,10 +62,9 @@ export class HeldLock implements LockListener {
     host: LockHost,
     book: OwnerBook,
     resource: string,
-    grant: GrantRef,
+    grant: GrantRef & { readonly tokens?: readonly Token[] },
     quick: QuickGrant | undefined,
     plan: LockPlan | undefined,
-    tokens: readonly Token[] | undefined,
   ) {
     this.host = host;
     this.book = book;
@@ -77,7 +75,6 @@ export class HeldLock implements LockListener {
     this.previous = undefined;
     this.next = undefined;
     this.#plan = plan;
-    this.#grants = tokens;
     this.facade = undefined;
     this.#controller = undefined;
     this.#reason = undefined;
@@ -101,13 +98,13 @@ export class HeldLock implements LockListener {
     const { names, items } = this.plan;
     for (const name of names) {
       const at = items.findIndex((item) => item.resource === name);
-      yield { ...(items[at] as LockItem), token: this.#grants?.[at] ?? this.grant.token };
+      yield { ...(items[at] as LockItem), token: this.grant.tokens?.[at] ?? this.grant.token };
     }
   }
 
   /** The token of the first resource asked for. */
   get token(): Token {
-    if (this.#grants === undefined) return this.grant.token;
+    if (this.#plan === undefined) return this.grant.token;
     const [first] = this.namedItems();
     return (first as { readonly token: Token }).token;
   }
@@ -134,9 +131,7 @@ export class HeldLock implements LockListener {
   /** Goes on in other modes, after an upgrade or a downgrade. */
   changeModes(items: readonly LockItem[], grant: Grant | undefined): void {
     this.#plan = { names: this.plan.names, items };
-    if (grant === undefined) return;
-    this.#grants = grant.tokens;
-    if (this.quick === undefined) this.grant = { id: grant.id, token: grant.token };
+    if (grant !== undefined && this.quick === undefined) this.grant = grant;
   }
 
   lockChanged(answer: LockAnswer): void {
@@ -153,6 +148,12 @@ export function lostError(lock: HeldLock): CoordinationError {
   });
 }
 
+/** A link of an owner's list of requests. */
+export interface WaitLink {
+  previous: WaitLink | undefined;
+  next: WaitLink | undefined;
+}
+
 /** From so many locks on, an owner's are found by an index instead of by looking through them. */
 const INDEX_FROM = 16;
 
@@ -160,15 +161,18 @@ const INDEX_FROM = 16;
 export class OwnerBook implements Owner {
   readonly agent: string | undefined;
   readonly task: string | undefined;
-  readonly priority: number;
+  /** Of its latest request. */
+  priority: number;
   readonly single: boolean;
   /** When the present unit of work began; 0 until it has to wait. Kept over defeats. */
   since = 0 as BackendTime;
   defeats = 0;
+  /** The last wait ended in defeat: the next try is the same piece of work. */
+  defeated = false;
   first: HeldLock | undefined;
   count = 0;
-  /** Requests under way. */
-  waiting = 0;
+  /** Requests under way, linked. */
+  firstWait: WaitLink | undefined;
   /** Told once when nothing is held or waited for. */
   finishers: (() => void)[] | undefined;
   previous: OwnerBook | undefined;
@@ -192,6 +196,7 @@ export class OwnerBook implements Owner {
     this.priority = priority;
     this.single = single;
     this.first = undefined;
+    this.firstWait = undefined;
     this.finishers = undefined;
     this.previous = undefined;
     this.next = undefined;
@@ -208,7 +213,7 @@ export class OwnerBook implements Owner {
   }
 
   get idle(): boolean {
-    return this.count === 0 && this.waiting === 0;
+    return this.count === 0 && this.firstWait === undefined;
   }
 
   add(lock: HeldLock): void {
@@ -229,6 +234,22 @@ export class OwnerBook implements Owner {
     if (this.#index === undefined) return;
     if (this.count < INDEX_FROM / 2) this.#index = undefined;
     else for (const name of lock.names) if (this.#index.get(name) === lock) this.#index.delete(name);
+  }
+
+  addWait(wait: WaitLink): void {
+    wait.next = this.firstWait;
+    if (this.firstWait !== undefined) this.firstWait.previous = wait;
+    this.firstWait = wait;
+  }
+
+  /** Ignores one that isn't there. */
+  removeWait(wait: WaitLink): void {
+    if (this.firstWait === wait) this.firstWait = wait.next;
+    else if (wait.previous === undefined) return;
+    else wait.previous.next = wait.next;
+    if (wait.next !== undefined) wait.next.previous = wait.previous;
+    wait.previous = undefined;
+    wait.next = undefined;
   }
 
   /** A lock of this owner on a resource; of several the latest. */

@@ -338,6 +338,7 @@ export class ResourceManager implements AsyncDisposable {
   /** Why an owner (or an agent, if that is its owner id) waits: what for, who has it, what that one waits for. Empty when it doesn't wait. */
   whyWaiting(owner: string): readonly WaitLink[] {
     checkId(owner, 'owner');
+    this.#client.expose(owner);
     const now = this.#client.runtime.clock.mono();
     let since = now;
     for (const wait of this.#client.waits()) {
@@ -419,13 +420,7 @@ export class ResourceManager implements AsyncDisposable {
     }
     const plan = planOf(request);
     const checked = checkAcquireOptions(options, this.#timeoutMs);
-    return this.#client.acquire({
-      ...askOf(checked),
-      plan,
-      book: this.#bookFor(checked),
-      wait,
-      legacy: false,
-    });
+    return this.#client.acquire(askOf(checked, checked.priority, plan, this.#bookFor(checked), wait, false));
   }
 
   #acquireAs(
@@ -448,14 +443,8 @@ export class ResourceManager implements AsyncDisposable {
     const book = this.#bookFor({ ...checked, owner, agent: checked.agent ?? agentId });
     const held = plan.names.length === 1 ? book.find(plan.names[0] as string) : undefined;
     if (held !== undefined && !checked.reentrant) return this.#again(held, plan);
-    return this.#client.acquire({
-      ...askOf(checked),
-      priority: priority === undefined ? checked.priority : checkPriority(priority),
-      plan,
-      book,
-      wait: true,
-      legacy: true,
-    });
+    const urgency = priority === undefined ? checked.priority : checkPriority(priority);
+    return this.#client.acquire(askOf(checked, urgency, plan, book, true, true));
   }
 
   /** Who holds it already gets the same lease. @throws INVALID_ARGUMENT when it holds less than it asks for */
@@ -573,16 +562,36 @@ function baseOf(
 }
 
 function planOf(request: Requests): LockPlan {
+  if (typeof request === 'string') {
+    const resource = checkId(request, 'resource');
+    return { names: [resource], items: [{ resource, mode: 'exclusive' }] };
+  }
   if (!Array.isArray(request)) return planLocks([request as ResourceRequest]);
   if (request.length === 0) throw invalid('Expected at least one resource');
   return planLocks(request as readonly ResourceRequest[]);
 }
 
 function askOf(
-  options: CheckedOptions,
-): Pick<LockAsk, 'priority' | 'timeoutMs' | 'signal' | 'leaseMs' | 'renew' | 'reentrant'> {
-  const { priority, timeoutMs, signal, leaseMs, renew, reentrant } = options;
-  return { priority, timeoutMs, signal, leaseMs, renew, reentrant };
+  { timeoutMs, signal, leaseMs, renew, reentrant }: CheckedOptions,
+  priority: number,
+  plan: LockPlan,
+  book: OwnerBook,
+  wait: boolean,
+  legacy: boolean,
+): LockAsk {
+  return {
+    plan,
+    book,
+    priority,
+    timeoutMs,
+    signal,
+    leaseMs,
+    renew,
+    reentrant,
+    wait,
+    legacy,
+    upgradeOf: undefined,
+  };
 }
 
 function toLease(lock: Awaitable<HeldLock | undefined>): Promise<LockLease> {

@@ -1,7 +1,145 @@
+import type { CoordinationError } from '../core/errors.ts';
+import type { Lease } from '../core/lock-types.ts';
 import { OPTIONS } from '../core/options.ts';
+import type { Timer } from '../core/ports/runtime.ts';
+import type { Claim, SettleResult } from '../core/ports/tasks.ts';
 import type { NormalisedAgent } from './normalise.ts';
-import type { Run } from './run.ts';
+import type { Outcome } from './outcome.ts';
+import { settingsOf, type TaskSettings } from './settings.ts';
 import type { TaskHandler } from './types.ts';
+
+/** Why a run was told to stop; decides how it is settled once its handler is done. */
+export type StopCause =
+  | 'timeout'
+  | 'deadline'
+  | 'cancel'
+  | 'preempt'
+  | 'agent-left'
+  | 'shutdown-abort'
+  | 'shutdown-release'
+  | 'taken';
+
+/**
+ * Where one attempt stands. `locking`: claimed, waits for its locks, holds no slot. `queued`: waits in its agent's run queue. `parked`:
+ * no agent would take it. `running`: holds a slot. `awaiting`: its handler waits for children, the slot is lent out. `resuming`: wants
+ * the slot back. `ending`: its outcome is decided and not yet stored; a handler that outlived its grace may still run (T10).
+ */
+export type Phase =
+  | 'locking'
+  | 'parked'
+  | 'queued'
+  | 'running'
+  | 'awaiting'
+  | 'resuming'
+  | 'ending'
+  | 'ended';
+
+/** The handle of the task, as far as its run knows it. */
+export interface RunHandle {
+  run: Run | undefined;
+  readonly outcome: Outcome | undefined;
+  settle(outcome: Outcome): void;
+}
+
+/** What few runs need: made when the first of it is set, so that the others stay small. */
+class RunExtras {
+  timer: Timer | undefined = undefined;
+  graceTimer: Timer | undefined = undefined;
+  stopCause: StopCause | undefined = undefined;
+  stopError: CoordinationError | undefined = undefined;
+  controller: AbortController | undefined = undefined;
+  lease: Lease | undefined = undefined;
+  /** What its handler waits for now without its slot (children, replies, sleep), and how to end each wait with an error. */
+  waits: Map<string, (error: Error) => void> | undefined = undefined;
+  /** Continues the handler once the slot is back. */
+  resume: (() => void) | undefined = undefined;
+  /** When its deadline is, mono ms. */
+  deadlineAt: number | undefined = undefined;
+  /** Whoever waits for the settlement of an external task to be stored. */
+  onSettled: ((result: SettleResult | undefined) => void) | undefined = undefined;
+  progress: { readonly ratio?: number; readonly note?: string } | undefined = undefined;
+  /** What its handler threw, for `cause`. */
+  thrown: unknown = undefined;
+  preemptedBy: string | undefined = undefined;
+  /** Its slot was given away while its handler still ran. */
+  zombie = false;
+  /** Whether it used locks or requests through its context, so that leftovers are looked for. */
+  usedParts = false;
+  /** Local moves by stealing. */
+  moves = 0;
+}
+
+const NO_EXTRAS: Readonly<RunExtras> = Object.freeze(new RunExtras());
+
+/** One attempt of one task in this process: from the claim to the settlement. */
+export class Run {
+  readonly claim: Claim;
+  readonly settings: TaskSettings;
+  readonly handle: RunHandle | undefined;
+  phase: Phase = 'parked';
+  agent: Agent | undefined = undefined;
+  /** Whether the store knows it as started. */
+  started: boolean;
+  /** From ready to claim, ms. */
+  readonly #readyForMs: number;
+  /** When it was claimed, mono ms. */
+  readonly claimedAt: number;
+  /** When its handler was called, mono ms; 0: it never was. */
+  startedAt = 0;
+  /** When its handler was done, mono ms. */
+  endedAt = 0;
+  /** Since when it is in this phase, mono ms; for `why`. */
+  since: number;
+  previous: Run | undefined = undefined;
+  next: Run | undefined = undefined;
+  #extras: RunExtras | undefined = undefined;
+
+  /** @param at backend time of the claim, µs; `now` the same moment as mono ms */
+  constructor(claim: Claim, handle: RunHandle | undefined, now: number, at: number) {
+    this.claim = claim;
+    this.settings = settingsOf(claim.body);
+    this.handle = handle;
+    this.started = claim.started;
+    this.claimedAt = now;
+    this.#readyForMs = at > claim.readyAt ? (at - claim.readyAt) / 1_000 : 0;
+    this.since = now;
+    if (handle !== undefined) handle.run = this;
+  }
+
+  get id(): string {
+    return this.claim.task;
+  }
+
+  get holdsSlot(): boolean {
+    return this.phase === 'running';
+  }
+
+  /** From ready to start, ms. */
+  get queuedMs(): number {
+    return this.#readyForMs + Math.max(0, this.startedAt - this.claimedAt);
+  }
+
+  /** What few runs have, to read. */
+  get facts(): Readonly<RunExtras> {
+    return this.#extras ?? NO_EXTRAS;
+  }
+
+  /** The same, to write. */
+  get extras(): RunExtras {
+    this.#extras ??= new RunExtras();
+    return this.#extras;
+  }
+
+  /** Created when somebody looks: aborting one costs 5 µs, making one 0.3. */
+  get signal(): AbortSignal {
+    const { extras } = this;
+    if (extras.controller === undefined) {
+      extras.controller = new AbortController();
+      if (extras.stopError !== undefined) extras.controller.abort(extras.stopError);
+    }
+    return extras.controller.signal;
+  }
+}
 
 const AGE_STEP_US = OPTIONS.queue.ageStepMs.default * 1_000;
 

@@ -6,7 +6,7 @@ import type { Awaitable } from '../core/ports/words.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
-import type { Run, StopCause } from './run.ts';
+import type { Run, StopCause } from './agent.ts';
 import { settleStopped, stopError } from './settlement.ts';
 import type { Settler } from './settler.ts';
 import { LocalHandle } from './task-handle.ts';
@@ -62,7 +62,7 @@ export class Cancellation {
       case 'parked': {
         const at = dispatcher.parked.indexOf(run);
         if (at >= 0) dispatcher.parked.splice(at, 1);
-        void run.lease?.release();
+        void run.facts.lease?.release();
         break;
       }
       case 'locking':
@@ -71,9 +71,9 @@ export class Cancellation {
         executor.stop(run, cause, reason);
         return;
     }
-    run.stopCause = cause;
-    run.stopError = stopError(cause, run.id, reason);
-    run.controller?.abort(run.stopError);
+    run.extras.stopCause = cause;
+    run.extras.stopError = stopError(cause, run.id, reason);
+    run.facts.controller?.abort(run.facts.stopError);
     run.phase = 'ending';
     // Whatever the cause, it hasn't begun: unless it was cancelled it goes back uncounted.
     const settlement = settleStopped(

@@ -67,7 +67,7 @@ export class AgentPool implements Iterable<Candidate> {
     const member = createMember(
       agent,
       this.#seats.next(),
-      (capabilities) => this.#offers.join(capabilities),
+      (capabilities) => this.#offers.join(capabilities, agent.types),
       this.#history,
     );
     if (member.types !== undefined) this.#choosy += 1;

@@ -5,11 +5,10 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import type { BackendTime } from '../core/ports/words.ts';
-import type { Agent } from './agent.ts';
+import { type Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Executor } from './executor.ts';
 import type { Placement } from './placement.ts';
-import { Run } from './run.ts';
 import type { Settler } from './settler.ts';
 import { LocalHandle } from './task-handle.ts';
 
@@ -49,6 +48,8 @@ export class Dispatcher {
   #claiming = false;
   #claimedThisTurn = 0;
   #turnStart = 0;
+  /** When the batch at hand was begun, mono ms: read once for all that starts with it. */
+  #now = 0;
   #stopped = false;
   /** Claimed, but no agent would take them now. */
   readonly parked: Run[] = [];
@@ -96,14 +97,16 @@ export class Dispatcher {
   };
 
   #pump(): void {
-    this.#serveAgents();
-    if (this.parked.length > 0) this.#placeParked();
+    if (this.#hungry.size > 0 || this.parked.length > 0) {
+      this.#now = this.#deps.runtime.clock.mono();
+      this.#serveAgents();
+      this.#placeParked();
+    }
     this.#claim();
   }
 
   /** Runs that want their slot back first, then each agent's run queue. */
   #serveAgents(): void {
-    if (this.#hungry.size === 0) return;
     const { executor, agents } = this.#deps;
     const hungry = [...this.#hungry];
     this.#hungry.clear();
@@ -113,7 +116,7 @@ export class Dispatcher {
       while (agent.hasSlot && agent.queue.length > 0 && this.#free() > 0) {
         const run = agent.queue.shift() as Run;
         agents.queued(agent, -1);
-        executor.begin(run, agent);
+        executor.begin(run, agent, this.#now);
       }
       if (agent.hasSlot && agent.queue.length > 0) this.#hungry.add(agent);
     }
@@ -186,6 +189,7 @@ export class Dispatcher {
     const { claims } = answer;
     if (claims.length === 0) return;
     const now = this.#deps.runtime.clock.mono();
+    this.#now = now;
     if (now - this.#turnStart > TURN_MS) {
       this.#turnStart = now;
       this.#claimedThisTurn = Math.max(this.#claimedThisTurn, CLAIMS_A_TURN);
@@ -197,14 +201,15 @@ export class Dispatcher {
   #runOf(claim: Claim, at: BackendTime, now: number): Run {
     const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
     const run = new Run(claim, handle, now, at);
-    if (claim.deadlineAt !== undefined) run.deadlineAt = now + Math.max(0, (claim.deadlineAt - at) / 1_000);
+    if (claim.deadlineAt !== undefined)
+      run.extras.deadlineAt = now + Math.max(0, (claim.deadlineAt - at) / 1_000);
     return run;
   }
 
   /** Gives a claimed task to an agent: the one it is pinned to, or the strategy's choice; parks it when nobody takes it. */
   place(run: Run): void {
     const { takeLocks, placement } = this.#deps;
-    if (run.settings.locks !== undefined && run.lease === undefined && takeLocks !== undefined) {
+    if (run.settings.locks !== undefined && run.facts.lease === undefined && takeLocks !== undefined) {
       run.phase = 'locking';
       this.locking += 1;
       takeLocks(run);
@@ -219,7 +224,7 @@ export class Dispatcher {
       return;
     }
     this.#announce(run, chosen.agent, chosen.strategy, chosen.reason);
-    this.#deps.executor.begin(run, chosen.agent);
+    this.#deps.executor.begin(run, chosen.agent, this.#now);
   }
 
   /** A pinned task waits in its agent's run queue, or starts at once. */
@@ -240,7 +245,7 @@ export class Dispatcher {
     }
     run.agent = agent;
     this.#announce(run, agent, 'assigned', undefined);
-    if (agent.hasSlot && agent.queue.length === 0 && this.#free() > 0) executor.begin(run, agent);
+    if (agent.hasSlot && agent.queue.length === 0 && this.#free() > 0) executor.begin(run, agent, this.#now);
     else this.enqueueAt(agent, run);
   }
 

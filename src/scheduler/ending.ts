@@ -2,7 +2,7 @@ import type { EventSink } from '../core/events.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { Consequences, Ended, Settlement, SettleResult } from '../core/ports/tasks.ts';
 import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import { LocalHandle } from './task-handle.ts';
 import type { Outcome as Observed } from './strategy.ts';
 
@@ -31,7 +31,7 @@ export class Ending {
   /** The end of an attempt was stored, or refused. */
   settled(run: Run, settlement: Settlement, result: SettleResult): void {
     run.phase = 'ended';
-    run.onSettled?.(result);
+    run.facts.onSettled?.(result);
     if (run.handle?.run === run) run.handle.run = undefined;
     if (result.status !== 'settled') {
       this.#refused(run, result);
@@ -138,7 +138,7 @@ export class Ending {
     if (events.wants('task:buried')) {
       events.emit('task:buried', { taskId: run.id, queue: run.claim.body.queue, reason, signature });
     }
-    run.handle?.settle(dead(run.id, run.claim.attempt, reason, run.thrown ?? reviveError(error)));
+    run.handle?.settle(dead(run.id, run.claim.attempt, reason, run.facts.thrown ?? reviveError(error)));
   }
 
   #failedAttempt(run: Run, error: StoredError, final: boolean): void {
@@ -165,9 +165,9 @@ export class Ending {
     const { events } = this.#deps;
     const { reason, delayMs } = settlement;
     const agentId = run.agent?.id ?? '';
-    if (run.stopCause === 'preempt') {
+    if (run.facts.stopCause === 'preempt') {
       if (events.wants('task:preempted'))
-        events.emit('task:preempted', { taskId: run.id, agentId, by: run.preemptedBy ?? '' });
+        events.emit('task:preempted', { taskId: run.id, agentId, by: run.facts.preemptedBy ?? '' });
     } else if (events.wants('task:released'))
       events.emit('task:released', { taskId: run.id, agentId, reason });
     if (delayMs === 0) this.#deps.wake();

@@ -6,9 +6,8 @@ import { checkJson, RESULT_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run, StopCause } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
-import type { Run, StopCause } from './run.ts';
 import type { Settler } from './settler.ts';
 import {
   breakerDelay,
@@ -60,13 +59,11 @@ export class Executor {
     return this.#deferred > 0;
   }
 
-  /** Starts a run on an agent that has a free slot. */
-  begin(run: Run, agent: Agent): void {
-    const { runtime, events } = this.#deps;
-    run.phase = 'running';
-    run.startedAt = runtime.clock.mono();
-    run.since = run.startedAt;
-    run.queuedMs = run.readyForMs + (run.startedAt - run.claimedAt);
+  /** Starts a run on an agent that has a free slot. @param now mono ms, read once for all that start in one go */
+  begin(run: Run, agent: Agent, now: number): void {
+    const { events } = this.#deps;
+    run.startedAt = now;
+    run.since = now;
     const wasIdle = agent.isIdle;
     agent.attach(run);
     this.#takeSlot(run, agent);
@@ -138,26 +135,26 @@ export class Executor {
    * are settled at once. The first cause counts.
    */
   stop(run: Run, cause: StopCause, reason: string): void {
-    if (run.stopCause !== undefined || run.phase === 'ending' || run.phase === 'ended') return;
+    if (run.facts.stopCause !== undefined || run.phase === 'ending' || run.phase === 'ended') return;
     this.#mark(run, cause, reason);
-    const error = run.stopError as Error;
-    run.controller?.abort(error);
-    for (const end of run.waits?.values() ?? []) end(error);
+    const error = run.facts.stopError as Error;
+    run.facts.controller?.abort(error);
+    for (const end of run.facts.waits?.values() ?? []) end(error);
     if (run.agent?.external === true) {
       this.#fail(run, error);
       return;
     }
     const { graceMs, runtime } = this.#deps;
-    run.graceTimer = runtime.clock.after(graceMs, () => this.#abandon(run), true);
+    run.extras.graceTimer = runtime.clock.after(graceMs, () => this.#abandon(run), true);
   }
 
   /** Waits for something without holding the slot; other tasks run in it meanwhile. The slot is back when this resolves or rejects. */
   async lend<T>(run: Run, what: string, wait: Promise<T>): Promise<T> {
-    if (run.stopError !== undefined) throw run.stopError;
-    run.waits ??= new Map();
-    const key = run.waits.has(what) ? `${what}#${run.waits.size}` : what;
+    if (run.facts.stopError !== undefined) throw run.facts.stopError;
+    const waits = (run.extras.waits ??= new Map());
+    const key = waits.has(what) ? `${what}#${waits.size}` : what;
     const ended = new Promise<T>((resolve, reject) => {
-      run.waits?.set(key, reject);
+      waits.set(key, reject);
       wait.then(resolve, reject);
     });
     if (run.phase === 'running') {
@@ -169,7 +166,7 @@ export class Executor {
     try {
       return await ended;
     } finally {
-      run.waits.delete(key);
+      waits.delete(key);
       const back = this.#reclaim(run);
       if (back !== undefined) await back;
       this.#deps.parts.waits?.left?.(run.id);
@@ -181,8 +178,8 @@ export class Executor {
     run.phase = 'running';
     run.since = this.#deps.runtime.clock.mono();
     this.#takeSlot(run, agent);
-    const { resume } = run;
-    run.resume = undefined;
+    const { resume } = run.facts;
+    run.extras.resume = undefined;
     resume?.();
   }
 
@@ -192,15 +189,15 @@ export class Executor {
    */
   #reclaim(run: Run): Promise<void> | undefined {
     const { agent } = run;
-    if (run.phase !== 'awaiting' || agent === undefined || (run.waits?.size ?? 0) > 0) return undefined;
-    if (run.stopCause !== undefined || agent.gone) return undefined;
+    if (run.phase !== 'awaiting' || agent === undefined || (run.facts.waits?.size ?? 0) > 0) return undefined;
+    if (run.facts.stopCause !== undefined || agent.gone) return undefined;
     if (agent.hasSlot) {
       this.resume(run, agent);
       return undefined;
     }
     run.phase = 'resuming';
     return new Promise<void>((resolve) => {
-      run.resume = resolve;
+      run.extras.resume = resolve;
       agent.resuming.push(run);
       this.#deps.parts.waits?.entered(run.id);
     });
@@ -209,35 +206,40 @@ export class Executor {
   #armTimers(run: Run): void {
     const { runtime, taskTimeoutMs } = this.#deps;
     const timeoutMs = run.settings.timeoutMs ?? taskTimeoutMs;
-    const leftMs = run.deadlineAt === undefined ? undefined : run.deadlineAt - runtime.clock.mono();
+    const { deadlineAt } = run.facts;
+    if (deadlineAt === undefined && timeoutMs === undefined) return;
+    const leftMs = deadlineAt === undefined ? undefined : deadlineAt - runtime.clock.mono();
     if (leftMs !== undefined && (timeoutMs === undefined || leftMs < timeoutMs)) {
-      run.timer = runtime.clock.after(leftMs, () => this.stop(run, 'deadline', 'deadline'), true);
+      run.extras.timer = runtime.clock.after(leftMs, () => this.stop(run, 'deadline', 'deadline'), true);
     } else if (timeoutMs !== undefined && timeoutMs !== Number.POSITIVE_INFINITY) {
-      run.timer = runtime.clock.after(timeoutMs, () => this.stop(run, 'timeout', `${timeoutMs} ms`), true);
+      run.extras.timer = runtime.clock.after(
+        timeoutMs,
+        () => this.stop(run, 'timeout', `${timeoutMs} ms`),
+        true,
+      );
     }
   }
 
   #finish(run: Run, value: unknown): void {
     if (this.#isOver(run)) return;
-    if (run.stopCause !== undefined && !countsAfterStop(run.stopCause)) {
-      this.#fail(run, run.stopError);
-      return;
-    }
-    try {
-      if (value !== undefined) checkJson(value, 'the result', RESULT_LIMITS);
-    } catch (error) {
-      this.#fail(run, error);
-      return;
+    const { stopCause, stopError: stopped } = run.facts;
+    if (stopCause !== undefined && !countsAfterStop(stopCause)) return this.#fail(run, stopped);
+    if (value !== undefined) {
+      try {
+        checkJson(value, 'the result', RESULT_LIMITS);
+      } catch (error) {
+        return this.#fail(run, error);
+      }
     }
     this.#conclude(run, { claim: run.claim, as: 'complete', result: value });
   }
 
   #fail(run: Run, error: unknown): void {
     if (this.#isOver(run)) return;
-    const { stopCause } = run;
+    const { stopCause } = run.facts;
     if (stopCause === 'taken') return this.#conclude(run, undefined);
     if (stopCause !== undefined) {
-      const stopped = settleStopped(run.claim, stopCause, run.stopError?.message ?? stopCause);
+      const stopped = settleStopped(run.claim, stopCause, run.facts.stopError?.message ?? stopCause);
       if (stopped !== undefined) return this.#conclude(run, stopped);
     }
     const delayMs = run.settings.breaker === undefined ? undefined : breakerDelay(error);
@@ -250,9 +252,9 @@ export class Executor {
         refundAttempt: true,
       });
     }
-    const cause = stopCause === undefined ? error : run.stopError;
+    const cause = stopCause === undefined ? error : run.facts.stopError;
     const bury = stopCause === 'deadline' ? 'DEADLINE' : undefined;
-    run.thrown = cause;
+    run.extras.thrown = cause;
     const settlement = settleFailure(run.claim, cause, this.#deps.decide(run, cause), bury);
     if (settlement.as === 'retry' && isDeadlock(error)) this.#afterSurvivor(run, error, settlement);
     else this.#conclude(run, settlement);
@@ -281,18 +283,18 @@ export class Executor {
     if (run.phase === 'ending' || run.phase === 'ended') return;
     const { events, graceMs } = this.#deps;
     this.zombies += 1;
-    run.zombie = true;
+    run.extras.zombie = true;
     if (events.wants('task:abandoned')) {
       events.emit('task:abandoned', { taskId: run.id, agentId: run.agent?.id ?? '', graceMs });
     }
-    this.#fail(run, run.stopError);
+    this.#fail(run, run.facts.stopError);
   }
 
   /** Whether the handler's answer comes too late to matter. */
   #isOver(run: Run): boolean {
     if (run.phase !== 'ending' && run.phase !== 'ended') return false;
-    if (run.zombie) {
-      run.zombie = false;
+    if (run.facts.zombie) {
+      run.extras.zombie = false;
       this.zombies -= 1;
     }
     return true;
@@ -302,7 +304,7 @@ export class Executor {
     this.#release(run);
     if (settlement === undefined) {
       run.phase = 'ended';
-      run.onSettled?.(undefined);
+      run.facts.onSettled?.(undefined);
     } else {
       run.phase = 'ending';
       this.#deps.settler.add(run, settlement);
@@ -311,12 +313,13 @@ export class Executor {
 
   /** Gives back everything a run has: timers, locks, slot. */
   #release(run: Run): void {
-    run.timer?.cancel();
-    run.graceTimer?.cancel();
-    const { agent, lease } = run;
-    if (lease !== undefined || run.usedParts) this.#deps.parts.locks?.releaseRun(run.id);
-    run.lease = undefined;
-    run.endedAt = this.#deps.runtime.clock.mono();
+    const { agent, facts } = run;
+    facts.timer?.cancel();
+    facts.graceTimer?.cancel();
+    if (facts.lease !== undefined || facts.usedParts) {
+      this.#deps.parts.locks?.releaseRun(run.id);
+      run.extras.lease = undefined;
+    }
     if (agent === undefined) return;
     if (agent.external) this.externals.delete(run.id);
     agent.detach(run);
@@ -328,8 +331,8 @@ export class Executor {
   }
 
   #mark(run: Run, cause: StopCause, reason: string): void {
-    run.stopCause = cause;
-    run.stopError = stopError(cause, run.id, reason);
+    run.extras.stopCause = cause;
+    run.extras.stopError = stopError(cause, run.id, reason);
   }
 
   #takeSlot(run: Run, agent: Agent): void {

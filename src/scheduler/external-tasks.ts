@@ -5,7 +5,7 @@ import type { Clock } from '../core/ports/runtime.ts';
 import type { SettleResult, TaskRecord } from '../core/ports/tasks.ts';
 import { claimText } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 
 export interface ExternalDeps {
   readonly clock: Clock;
@@ -58,7 +58,7 @@ export class ExternalTasks {
 
   async #end(run: Run, act: () => void): Promise<void> {
     const stored = new Promise<SettleResult | undefined>((resolve) => {
-      run.onSettled = resolve;
+      run.extras.onSettled = resolve;
     });
     act();
     const result = await stored;

@@ -1,5 +1,5 @@
 import type { SchedulerParts } from './parts.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import { ownerOf } from './run-host.ts';
 import { type RetryDecision, settleFailure } from './settlement.ts';
 import type { Settler } from './settler.ts';
@@ -26,14 +26,14 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
         void lease.release();
         return;
       }
-      run.lease = lease;
+      run.extras.lease = lease;
       deps.place(run);
     },
     (error: unknown) => {
       deps.done();
       if (run.phase !== 'locking') return;
       run.phase = 'ending';
-      run.thrown = error;
+      run.extras.thrown = error;
       deps.settler.add(run, settleFailure(run.claim, error, deps.decide(run, error), undefined));
     },
   );

@@ -2,9 +2,8 @@ import { CoordinationError, toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { nearestName } from '../core/options.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
-import type { Run } from './run.ts';
 import {
   type CandidatePool,
   type Choice,
@@ -39,7 +38,7 @@ export class Placement {
   readonly #events: EventSink;
   readonly #agents: AgentRegistry;
   readonly #history: TaskHistory;
-  readonly #random;
+  readonly #context: PlacementContext;
   readonly #strategies = new Map<string, SchedulingStrategy>();
   readonly #fallback: SchedulingStrategy;
   #current: SchedulingStrategy;
@@ -60,7 +59,11 @@ export class Placement {
     this.#events = parts.events;
     this.#agents = parts.agents;
     this.#history = parts.history;
-    this.#random = parts.runtime.random.fork('strategies');
+    this.#context = new PlacementContext(
+      parts.runtime,
+      parts.history,
+      parts.runtime.random.fork('strategies'),
+    );
     for (const strategy of builtIn) this.#strategies.set(strategy.name, strategy);
     this.#fallback = builtIn[0] as SchedulingStrategy;
     this.#current = this.#fallback;
@@ -112,8 +115,7 @@ export class Placement {
         if (agent !== undefined) return { agent, strategy: 'preferred', reason: undefined };
       }
     }
-    const task = placed(run);
-    return this.#ask(this.#current, task, pool) ?? undefined;
+    return this.#ask(this.#current, new RunView(run), pool);
   }
 
   /** Tells the strategy how an attempt ended. */
@@ -136,7 +138,12 @@ export class Placement {
         reason: 'no agent that may run it has a free slot',
         alternatives: [],
       };
-    const context = this.#context(task.type);
+    // A stream of its own: looking must not shift what is chosen later.
+    const context: StrategyContext = {
+      now: this.#runtime.clock.mono(),
+      random: this.#context.random.fork('explain'),
+      lastAgent: this.#history.lastAgent(task.type),
+    };
     const given = strategy.explain?.(task, pool, context);
     if (given !== undefined) return { strategy: strategy.name, ...given };
     const choice = normalised(
@@ -153,7 +160,7 @@ export class Placement {
 
   #ask(strategy: SchedulingStrategy, task: PlacedTask, pool: CandidatePool): Chosen | undefined {
     try {
-      const context = this.#context(task.type);
+      const context = this.#contextOf(task.type);
       const choice = normalised(
         strategy.selectFrom === undefined
           ? strategy.select(task, [...pool], context)
@@ -169,12 +176,9 @@ export class Placement {
     return strategy === this.#fallback ? undefined : this.#ask(this.#fallback, task, pool);
   }
 
-  #context(type: string): StrategyContext {
-    return {
-      now: this.#runtime.clock.mono(),
-      random: this.#random,
-      lastAgent: this.#history.lastAgent(type),
-    };
+  #contextOf(type: string): StrategyContext {
+    this.#context.type = type;
+    return this.#context;
   }
 
   #report(strategy: SchedulingStrategy, message: string): void {
@@ -184,19 +188,62 @@ export class Placement {
   }
 }
 
-function placed(run: Run): PlacedTask {
-  const { body, attempt } = run.claim;
-  return {
-    id: body.id,
-    type: body.type,
-    queue: body.queue,
-    priority: body.priority,
-    weight: body.weight,
-    group: body.group,
-    capabilities: body.capabilities,
-    attempt,
-    prefer: run.settings.prefer ?? NO_NAMES,
-  };
+/** A claimed task as a strategy sees it: reads through to its run, so that nothing is copied. */
+class RunView implements PlacedTask {
+  readonly #run: Run;
+
+  constructor(run: Run) {
+    this.#run = run;
+  }
+
+  get id(): string {
+    return this.#run.claim.body.id;
+  }
+  get type(): string {
+    return this.#run.claim.body.type;
+  }
+  get queue(): string {
+    return this.#run.claim.body.queue;
+  }
+  get priority(): number {
+    return this.#run.claim.body.priority;
+  }
+  get weight(): number {
+    return this.#run.claim.body.weight;
+  }
+  get group(): string | undefined {
+    return this.#run.claim.body.group;
+  }
+  get capabilities(): readonly string[] {
+    return this.#run.claim.body.capabilities;
+  }
+  get attempt(): number {
+    return this.#run.claim.attempt;
+  }
+  get prefer(): readonly string[] {
+    return this.#run.settings.prefer ?? NO_NAMES;
+  }
+}
+
+/** The context of the placement under way: one object for all, whose facts are looked up when they are asked for. */
+class PlacementContext implements StrategyContext {
+  type = '';
+  readonly random: StrategyContext['random'];
+  readonly #runtime: Runtime;
+  readonly #history: TaskHistory;
+
+  constructor(runtime: Runtime, history: TaskHistory, random: StrategyContext['random']) {
+    this.#runtime = runtime;
+    this.#history = history;
+    this.random = random;
+  }
+
+  get now(): number {
+    return this.#runtime.clock.mono();
+  }
+  get lastAgent(): string | undefined {
+    return this.#history.lastAgent(this.type);
+  }
 }
 
 function normalised(

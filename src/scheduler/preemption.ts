@@ -1,6 +1,5 @@
 import type { TaskRecord } from '../core/ports/tasks.ts';
-import type { Agent } from './agent.ts';
-import type { Run } from './run.ts';
+import type { Agent, Run } from './agent.ts';
 import { mayRun } from './run-waits.ts';
 
 /** A running task that should make way, and for whom. */
@@ -20,7 +19,7 @@ export function choosePreemption(
 ): Preemption | undefined {
   const running = [...agents].flatMap((agent) =>
     [...agent.runs()].filter(
-      (run) => run.holdsSlot && run.settings.preemptible === true && run.stopCause === undefined,
+      (run) => run.holdsSlot && run.settings.preemptible === true && run.facts.stopCause === undefined,
     ),
   );
   if (running.length === 0) return undefined;

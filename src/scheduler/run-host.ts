@@ -6,7 +6,7 @@ import type { Runtime } from '../core/ports/runtime.ts';
 import type { Executor } from './executor.ts';
 import { gather } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import { childWait, type RunWaits } from './run-waits.ts';
 import type { ContextHost } from './task-context.ts';
 import { LocalHandle } from './task-handle.ts';
@@ -36,9 +36,12 @@ export class RunHost implements ContextHost {
 
   progress(run: Run, ratio: number | undefined, note: string | undefined): void {
     const { events } = this.#deps;
-    run.progress = { ...(ratio === undefined ? {} : { ratio }), ...(note === undefined ? {} : { note }) };
+    run.extras.progress = {
+      ...(ratio === undefined ? {} : { ratio }),
+      ...(note === undefined ? {} : { note }),
+    };
     if (!events.wants('task:progressed')) return;
-    events.emit('task:progressed', { taskId: run.id, agentId: run.agent?.id ?? '', ...run.progress });
+    events.emit('task:progressed', { taskId: run.id, agentId: run.agent?.id ?? '', ...run.facts.progress });
   }
 
   async submitChild(run: Run, spec: TaskSpec): Promise<TaskHandle> {
@@ -60,7 +63,7 @@ export class RunHost implements ContextHost {
   ): Promise<R> {
     const { locks } = this.#deps.parts;
     if (locks === undefined) throw notHere('locks');
-    run.usedParts = true;
+    run.extras.usedParts = true;
     // The slot stays: a lock is held for the time of a write, a slot for the time of a task.
     const lease = await locks.acquire(requests, ownerOf(run), { signal: run.signal });
     try {
@@ -132,7 +135,7 @@ class ChildHandle implements TaskHandle {
       return await this.#executor.lend(run, childWait(this.id), result);
     } finally {
       if (local !== undefined) this.#waits.removeChild(local.id);
-      if ((run.waits?.size ?? 0) === 0) this.#waits.waiting.delete(run.id);
+      if ((run.facts.waits?.size ?? 0) === 0) this.#waits.waiting.delete(run.id);
     }
   }
 

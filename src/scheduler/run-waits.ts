@@ -2,9 +2,8 @@ import { isPromise } from '../core/awaitable.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
-import type { Run } from './run.ts';
 import type { LocalHandle } from './task-handle.ts';
 
 const NOTHING: readonly Requirement[] = [];
@@ -41,9 +40,9 @@ export function childWaits(waits: RunWaits): WaitSource {
   return {
     requirements(node) {
       const run = waits.waiting.get(node);
-      if (run?.phase !== 'awaiting' || run.waits === undefined) return NOTHING;
+      if (run?.phase !== 'awaiting' || run.facts.waits === undefined) return NOTHING;
       const children: string[] = [];
-      for (const key of run.waits.keys()) {
+      for (const key of run.facts.waits.keys()) {
         // A handler that waits for something else at the same time may go on by that: no deadlock can be claimed.
         if (!key.startsWith(CHILD)) return NOTHING;
         children.push(key.slice(CHILD.length).split('#', 1)[0] as string);
@@ -56,8 +55,9 @@ export function childWaits(waits: RunWaits): WaitSource {
     },
     abort(node, error: DeadlockError) {
       const run = waits.waiting.get(node);
-      if (run?.phase !== 'awaiting' || run.waits === undefined || run.waits.size === 0) return false;
-      for (const end of run.waits.values()) end(error);
+      if (run?.phase !== 'awaiting' || run.facts.waits === undefined || run.facts.waits.size === 0)
+        return false;
+      for (const end of run.facts.waits.values()) end(error);
       return true;
     },
     waiting: () => waits.waiting.keys(),

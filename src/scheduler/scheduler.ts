@@ -9,7 +9,7 @@ import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run, StopCause } from './agent.ts';
 import { AgentRegistry } from './agent-registry.ts';
 import { AgentPool } from './candidate-pool.ts';
 import { Cancellation } from './cancellation.ts';
@@ -28,7 +28,6 @@ import { Placement } from './placement.ts';
 import { choosePreemption } from './preemption.ts';
 import { QueueAdmin } from './queue-admin.ts';
 import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
-import type { Run, StopCause } from './run.ts';
 import { RunHost } from './run-host.ts';
 import { childWaits, RunWaits, slotWaits } from './run-waits.ts';
 import { Settler } from './settler.ts';
@@ -150,7 +149,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#agents = new AgentRegistry(clock, new AgentPool((type, agent) => this.#history.of(type, agent)));
     this.#placement = new Placement(
       { runtime: this.#runtime, events, agents: this.#agents, history: this.#history },
-      builtInStrategies(),
+      builtInStrategies(this.#options.historySize),
     );
     this.#host = {
       clock,
@@ -176,7 +175,6 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     });
     this.#settler = new Settler({
       ...shared,
-      logger: this.#runtime.logger,
       hooks: {
         settled: (run, settlement, result) => this.#ending.settled(run, settlement, result),
         consequences,
@@ -263,7 +261,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       this.#placement.register(strategy);
     } else {
       checkFunction(strategy.selectAgent, `select of strategy ${strategy.name}`);
-      this.#placement.register(adaptLegacyStrategy(strategy));
+      this.#placement.register(
+        adaptLegacyStrategy(strategy, {
+          taskHistory: this.#history.types,
+          wall: () => this.#runtime.clock.wall(),
+          profile: (id) => this.#agents.get(id)?.facts.profile,
+        }),
+      );
     }
   }
 
@@ -334,7 +338,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     try {
       this.#refuseIfStopped();
       const checked = withCheckedInput(task as unknown as TaskSpec);
-      const stored = andThen(checked, (spec) => this.#submission.enqueueOne(this.#normalise(spec)));
+      const stored = isPromise(checked)
+        ? checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)))
+        : this.#submission.enqueueOne(this.#normalise(checked));
       return (isPromise(stored) ? stored : Promise.resolve(stored)) as Promise<TaskHandle<T[N]['output']>>;
     } catch (error) {
       return Promise.reject(error as Error);
@@ -533,7 +539,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     if (run?.agent === agent) return;
     if (run !== undefined) {
       const stored = new Promise<unknown>((resolve) => {
-        run.onSettled = resolve;
+        run.extras.onSettled = resolve;
       });
       this.#cancellation.stop(run, 'agent-left', `moved to ${agentId}`);
       await stored;
@@ -558,10 +564,10 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     const moved: string[] = [];
     for (let i = source.queue.length - 1; i >= 0 && moved.length < count; i--) {
       const run = source.queue[i] as Run;
-      if (run.settings.only === true || run.moves >= maxMoves || !canTake(target, run)) continue;
+      if (run.settings.only === true || run.facts.moves >= maxMoves || !canTake(target, run)) continue;
       source.queue.splice(i, 1);
       this.#agents.queued(source, -1);
-      run.moves += 1;
+      run.extras.moves += 1;
       moved.push(run.id);
       this.#dispatcher.enqueueAt(target, run);
     }
@@ -693,7 +699,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       ({ items }) => {
         const choice = choosePreemption(items, agents);
         if (choice === undefined) return;
-        choice.victim.preemptedBy = choice.by;
+        choice.victim.extras.preemptedBy = choice.by;
         this.#executor.stop(choice.victim, 'preempt', choice.by);
       },
     );

@@ -2,9 +2,9 @@ import { andThen, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Logger } from '../core/ports/runtime.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 
 const MAX_BATCH = 1_000;
 
@@ -24,7 +24,7 @@ export class Settler {
   readonly #operations: () => Operations;
   readonly #hooks: SettlerHooks;
   readonly #events: EventSink;
-  readonly #logger: Logger;
+  readonly #runtime: Runtime;
   #runs: Run[] = [];
   #settlements: Settlement[] = [];
   #scheduled = false;
@@ -36,13 +36,13 @@ export class Settler {
     readonly operations: () => Operations;
     readonly hooks: SettlerHooks;
     readonly events: EventSink;
-    readonly logger: Logger;
+    readonly runtime: Runtime;
   }) {
     this.#store = parts.store;
     this.#operations = parts.operations;
     this.#hooks = parts.hooks;
     this.#events = parts.events;
-    this.#logger = parts.logger;
+    this.#runtime = parts.runtime;
   }
 
   add(run: Run, settlement: Settlement): void {
@@ -66,6 +66,9 @@ export class Settler {
     this.#runs = [];
     this.#settlements = [];
     this.#flying += 1;
+    // Handlers that were done in one turn ended at the same time as far as anybody can tell: one look at the clock for all.
+    const now = this.#runtime.clock.mono();
+    for (const run of runs) run.endedAt = now;
     let answer;
     try {
       answer = andThen(
@@ -100,7 +103,7 @@ export class Settler {
   /** The store could not be reached: the claims stay ours until the lease ends, then somebody takes them over (at least once). */
   #failed(runs: readonly Run[], error: unknown): void {
     const { code, message } = toStoredError(error);
-    this.#logger.error('Could not store how tasks ended', { tasks: runs.length, code, message });
+    this.#runtime.logger.error('Could not store how tasks ended', { tasks: runs.length, code, message });
     this.#events.emit('system:error', { part: 'scheduler', code, message });
     this.#landed();
   }

@@ -3,10 +3,11 @@ import type { Offer } from '../core/ports/tasks.ts';
 /** Most slots one offer speaks of: agents without a limit offer this many. */
 export const MOST_SLOTS: number = 2 ** 31 - 1;
 
-/** Agents of the same capabilities. */
+/** Agents of the same capabilities and types. */
 export interface SlotClass {
   readonly key: string;
   readonly capabilities: readonly string[];
+  readonly types: readonly string[] | undefined;
   members: number;
   /** Free slots of agents with a limit. */
   slots: number;
@@ -23,13 +24,14 @@ export class SlotOffers {
   #unlimited = 0;
   #offers: readonly Offer[] | undefined;
 
-  /** The class of these capabilities, sorted, with one member more. */
-  join(capabilities: readonly string[]): SlotClass {
+  /** The class of these capabilities and types, sorted, with one member more. */
+  join(capabilities: readonly string[], types: readonly string[] | undefined): SlotClass {
     // Names hold no control characters, so the keys of different sets differ.
-    const key = capabilities.join('\u0000');
+    const names = capabilities.join('\u0000');
+    const key = types === undefined ? names : `${names}\u0001${types.join('\u0000')}`;
     let found = this.#classes.get(key);
     if (found === undefined) {
-      found = { key, capabilities, members: 0, slots: 0, unlimited: 0, offer: undefined };
+      found = { key, capabilities, types, members: 0, slots: 0, unlimited: 0, offer: undefined };
       this.#classes.set(key, found);
     }
     found.members += 1;
@@ -68,7 +70,8 @@ export class SlotOffers {
     for (const group of this.#classes.values()) {
       const slots = group.unlimited > 0 ? MOST_SLOTS : Math.min(group.slots, MOST_SLOTS);
       if (slots === 0) continue;
-      group.offer ??= { capabilities: group.capabilities, slots };
+      const { capabilities, types } = group;
+      group.offer ??= { capabilities, slots, ...(types === undefined ? {} : { types }) };
       offers.push(group.offer);
     }
     this.#offers = offers;

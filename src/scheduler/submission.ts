@@ -1,4 +1,4 @@
-import { andThen } from '../core/awaitable.ts';
+import { andThen, isPromise } from '../core/awaitable.ts';
 import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
@@ -47,16 +47,20 @@ export class Submission {
   /** @throws what the store refused it for */
   enqueueOne(task: NewTask): Awaitable<TaskHandle> {
     const { operations, store } = this.#deps;
-    return andThen(
-      operations().run((op) => store.enqueue(op, [task])),
-      (answer) => {
-        const handle = this.#accept(task, answer.results[0] as EnqueueResult);
-        if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more)
-          this.#deps.consequences(answer);
-        if (handle instanceof CoordinationError) throw handle;
-        return handle;
-      },
-    );
+    const answer = operations().run((op) => store.enqueue(op, [task]));
+    return isPromise(answer)
+      ? answer.then((stored) => this.#acceptOne(task, stored))
+      : this.#acceptOne(task, answer);
+  }
+
+  #acceptOne(
+    task: NewTask,
+    answer: Consequences & { readonly results: readonly EnqueueResult[] },
+  ): TaskHandle {
+    const handle = this.#accept(task, answer.results[0] as EnqueueResult);
+    if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more) this.#deps.consequences(answer);
+    if (handle instanceof CoordinationError) throw handle;
+    return handle;
   }
 
   #accept(task: NewTask, result: EnqueueResult): Submitted {

@@ -2,7 +2,7 @@ import { CoordinationError } from '../core/errors.ts';
 import { checkMs, checkNumber } from '../core/check.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Logger } from '../core/ports/runtime.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import type { Gathered, GatherOptions, TaskContext, TaskHandle, TaskSpec } from './types.ts';
 
 /** What a context asks of the scheduler on behalf of its run. */

@@ -1,7 +1,7 @@
 import type { StoredError } from '../core/errors.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
 import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import type { TaskStatus, TaskView } from './types.ts';
 
 /** The word for people; `assigned` and `running` need the local run where there is one. */
@@ -44,7 +44,7 @@ export function toView(record: TaskRecord, run: Run | undefined): TaskView {
     ...(record.result === undefined ? {} : { result: record.result }),
     ...(error === undefined ? {} : { error: errorView(error) }),
     ...(record.reason === undefined ? {} : { reason: record.reason }),
-    ...(run?.progress === undefined ? {} : { progress: run.progress }),
+    ...(run?.facts.progress === undefined ? {} : { progress: run.facts.progress }),
     ...(record.endedAt === undefined ? {} : { endedAt: record.endedAt / 1_000 }),
   };
 }

@@ -1,7 +1,7 @@
 import type { QueueCounts, TaskRecord } from '../core/ports/tasks.ts';
-import type { Agent } from './agent.ts';
-import type { Run } from './run.ts';
+import type { Agent, Run } from './agent.ts';
 import { mayRun } from './run-waits.ts';
+import { settingsOf } from './settings.ts';
 import type { WaitLink, WaitReason } from './types.ts';
 
 /** How far a chain of reasons is followed. */
@@ -56,6 +56,10 @@ async function linksOf(record: TaskRecord, facts: WhyFacts): Promise<readonly Wa
     case 'waiting':
       return [dependencyLink(record, facts)];
     case 'scheduled': {
+      const { breaker } = settingsOf(record.body);
+      const breakerMs = breaker === undefined ? 0 : facts.breakerMs(breaker);
+      if (breaker !== undefined && breakerMs > 0)
+        return [{ kind: 'breaker', subject: breaker, expectedInMs: breakerMs }];
       const dueUs = (record.runAt ?? 0) - facts.now();
       const detail =
         record.attempt > 0
@@ -140,7 +144,7 @@ function claimedLinks(record: TaskRecord, facts: WhyFacts): readonly WaitLink[] 
         { kind: 'slot', subject: 'an agent', sinceMs, detail: 'no agent that may take it wants it now' },
       ];
     case 'awaiting': {
-      const children = [...(run.waits?.keys() ?? [])]
+      const children = [...(run.facts.waits?.keys() ?? [])]
         .filter((key) => key.startsWith('child '))
         .map((key) => key.slice(6));
       const [child] = children;

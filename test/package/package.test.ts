@@ -40,6 +40,7 @@ afterAll(() => {
 
 /** A Node binary of this version from its npm package, kept in `.tmp` between runs. */
 async function nodeOf(version: string): Promise<string> {
+  if (version === process.versions.node) return process.execPath;
   const folder = join(root, '.tmp/node', version);
   const name = process.platform === 'linux' ? `node-linux-${process.arch}` : 'node';
   const binary = join(folder, 'node_modules', name, 'bin/node');

@@ -6,7 +6,8 @@ export interface ModelTask {
   readonly queue: string;
   readonly capabilities: readonly string[];
   readonly group: string | undefined;
-  readonly parent: string | undefined;
+  /** Of the task tree; its parent's parent once that is forgotten. */
+  parent: string | undefined;
   readonly keepMs: number;
   readonly maxCrashes: number;
   readonly deadlineMs: number | undefined;
@@ -194,10 +195,10 @@ export class TaskModel {
 
   sweep(): void {
     for (const task of this.tasks) if (task.state === 'scheduled' && task.due <= this.now) this.#ready(task, task.due);
-    for (const task of [...this.tasks]) {
-      if (task.deadlineMs === undefined || !LIVE_UNCLAIMED.includes(task.state)) continue;
-      if (task.aliveSince + task.deadlineMs <= this.now) this.#end(task, 'dead');
-    }
+    const late = this.tasks
+      .filter((task) => LIVE_UNCLAIMED.includes(task.state) && deadlineOf(task) <= this.now)
+      .toSorted((a, b) => deadlineOf(a) - deadlineOf(b));
+    for (const task of late) this.#end(task, 'dead');
     this.drain();
     for (const task of [...this.tasks]) {
       if (hasEnded(task) && task.endedAt + task.keepMs <= this.now) this.prune(task);
@@ -206,6 +207,7 @@ export class TaskModel {
 
   prune(task: ModelTask): void {
     this.tasks = this.tasks.filter((other) => other !== task);
+    for (const child of this.tasks) if (child.parent === task.id) child.parent = task.parent;
     this.pruned += 1;
   }
 
@@ -385,6 +387,10 @@ export class TaskModel {
     }
     return found;
   }
+}
+
+function deadlineOf(task: ModelTask): number {
+  return task.aliveSince + (task.deadlineMs ?? Number.POSITIVE_INFINITY);
 }
 
 export function rankOf(task: ModelTask): number {

@@ -162,6 +162,7 @@ describe('properties', () => {
   test('all JSON passes, and what passes means the same after a round trip', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
+        fc.pre(!JSON.stringify(value).includes('"__proto__":')); // the one key that is refused
         expect(checkJson(value, 'input', RESULT_LIMITS)).toBeGreaterThan(0);
         expect(sameJson(value, JSON.parse(JSON.stringify(value)))).toBe(true);
       }),

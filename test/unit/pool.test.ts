@@ -73,7 +73,9 @@ describe('candidates', () => {
       cost: 1,
     });
     expect(() => Object.assign(candidate as object, { running: 0 })).toThrow(TypeError);
-    expect(() => (candidate as { capabilities: string[] }).capabilities.push('admin')).toThrow(TypeError);
+    expect(() => (candidate as unknown as { capabilities: string[] }).capabilities.push('admin')).toThrow(
+      TypeError,
+    );
     expect(pool.eligible({ capabilities: ['admin'] }).isEmpty).toBe(true);
   });
 

@@ -229,7 +229,7 @@ describe('what the demo says of a run', () => {
       ['t2', 2, 41, 52, undefined],
     ]);
     expect(timeline.waits).toEqual([
-      { agentId: 'dev-1', resourceId: 'a.ts', from: 20, to: 25, granted: true },
+      { agentId: 'dev-1', resource: 'a.ts', from: 20, to: 25, granted: true },
     ]);
     expect(timeline.deadlocks).toMatchObject([{ at: 21, victim: 't2', resolvedAfterMs: 5 }]);
     expect(timeline.conflicts.map(({ outcome }) => outcome)).toEqual(['merged', 'retried']);

@@ -27,15 +27,15 @@ ${timeline.spans.map((span) => drawSpan(span, tasks.get(span.taskId), x, y(span.
 ${timeline.waits
   .filter(({ agentId }) => AGENTS.includes(agentId))
   .map(
-    ({ agentId, from, to, resourceId, granted }) =>
-      html`<rect class="wait${granted ? '' : ' given-up'}" x="${px(x(from))}" y="${px(y(agentId) + (LANE + BAR) / 2 - 4)}" width="${px(Math.max(1, x(to) - x(from)))}" height="4"><title>${agentId} waited ${milliseconds(to - from)} for ${resourceId}${granted ? '' : ', in vain'}</title></rect>`,
+    ({ agentId, from, to, resource, granted }) =>
+      html`<rect class="wait${granted ? '' : ' given-up'}" x="${px(x(from))}" y="${px(y(agentId) + (LANE + BAR) / 2 - 4)}" width="${px(Math.max(1, x(to) - x(from)))}" height="4"><title>${agentId} waited ${milliseconds(to - from)} for ${resource}${granted ? '' : ', in vain'}</title></rect>`,
   )}
 ${timeline.steals.map(({ at, from, to, tasks }) => {
   const side = x(at);
   return html`<path class="steal" marker-end="url(#arrow)" d="M${px(side)} ${px(middle(from))} C${px(side + 22)} ${px(middle(from))} ${px(side + 22)} ${px(middle(to))} ${px(side + 3)} ${px(middle(to))}"><title>${to} took ${tasks.length} unstarted tasks from ${from}: ${tasks.join(', ')}</title></path>`;
 })}
 ${timeline.conflicts.map(({ at, path, agents, outcome }) => {
-  const [cx, cy] = [x(at), y(agents[0] ?? '') + 7];
+  const [cx, cy] = [x(at), y(agents[0]?.split('/')[0] ?? '') + 7];
   return html`<path class="conflict ${outcome}" d="M${px(cx)} ${px(cy - 5)} l5 5 l-5 5 l-5 -5 z"><title>${agents.join(' and ')} both changed ${path}: ${outcome}</title></path>`;
 })}
 ${timeline.deadlocks.map(({ at, agents, victim }) => {

@@ -61,6 +61,7 @@ details{margin-top:14px}summary{cursor:pointer;color:var(--accent);font-weight:5
 table{width:100%;border-collapse:collapse;font-size:14px}
 th{font-weight:550;color:var(--soft);text-align:left;border-bottom:1px solid var(--line);padding:5px 10px 5px 0}
 td{border-bottom:1px solid var(--line);padding:5px 10px 5px 0;vertical-align:middle}
+td:first-child,.name{white-space:nowrap}
 tr:last-child td{border-bottom:0}
 .n{text-align:right;white-space:nowrap}
 td.bad{color:var(--bad)}td.good{color:var(--good)}

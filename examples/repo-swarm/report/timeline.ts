@@ -14,7 +14,7 @@ export interface Span {
 /** A wait for a lock; `agentId` is empty when no agent was kept waiting. */
 export interface Wait {
   readonly agentId: string;
-  readonly resourceId: string;
+  readonly resource: string;
   readonly from: number;
   readonly to: number;
   readonly granted: boolean;
@@ -100,7 +100,11 @@ class TimelineReader {
         this.#endWait(event.payload, at, false);
         break;
       case 'deadlock:detected':
-        this.#deadlocks.push({ at, ...event.payload });
+        this.#deadlocks.push({
+          at,
+          ...event.payload,
+          cycle: event.payload.cycle.map((edge) => ({ ...edge, what: nameOf(edge.what) })),
+        });
         break;
       case 'deadlock:resolved':
         this.#resolveDeadlock(event.payload.victim, event.payload.afterMs);
@@ -153,7 +157,7 @@ class TimelineReader {
     granted: boolean,
   ): void {
     const from = this.#waiting.get(`${agentId}\0${resourceId}`)?.shift();
-    if (from !== undefined) this.#waits.push({ agentId, resourceId, from, to, granted });
+    if (from !== undefined) this.#waits.push({ agentId, resource: nameOf(resourceId), from, to, granted });
   }
 
   #resolveDeadlock(victim: string, resolvedAfterMs: number): void {
@@ -186,4 +190,9 @@ class TimelineReader {
     const conflict = this.#conflicts.get(id);
     if (conflict !== undefined) this.#conflicts.set(id, { ...conflict, outcome });
   }
+}
+
+/** Path locks are named from the root of the tree. */
+function nameOf(resourceId: string): string {
+  return resourceId.replace(/^\//, '');
 }

@@ -9,41 +9,59 @@ const EXCLUSIVE_BIT = 1 << EXCLUSIVE;
 
 export type TicketState = 'waiting' | 'held' | 'ended';
 
-/** Who holds and wants what: one for each owner id in use. */
+/** Who holds and wants what: one for each owner id in use. Tickets are linked, not kept in a Set: sets that are filled and emptied all the time leave chains of dead tables behind. */
 export class Holder {
   owner: Owner;
-  /** Held tickets, linked by their `nextHeld`. */
+  /** Held tickets. */
   first: Ticket | undefined;
   held = 0;
-  readonly waits = new Set<Ticket>();
+  /** Waiting tickets. */
+  firstWait: Ticket | undefined;
+  waiting = 0;
 
   constructor(owner: Owner) {
     this.owner = owner;
+    this.first = undefined;
+    this.firstWait = undefined;
   }
 
   get idle(): boolean {
-    return this.held === 0 && this.waits.size === 0;
+    return this.held === 0 && this.waiting === 0;
   }
 
   add(ticket: Ticket): void {
-    ticket.nextHeld = this.first;
-    if (this.first !== undefined) this.first.previousHeld = ticket;
+    link(ticket, this.first);
     this.first = ticket;
     this.held += 1;
   }
 
   remove(ticket: Ticket): void {
-    if (ticket.previousHeld === undefined) this.first = ticket.nextHeld;
-    else ticket.previousHeld.nextHeld = ticket.nextHeld;
-    if (ticket.nextHeld !== undefined) ticket.nextHeld.previousHeld = ticket.previousHeld;
-    ticket.previousHeld = undefined;
-    ticket.nextHeld = undefined;
+    if (this.first === ticket) this.first = ticket.nextOwn;
+    unlink(ticket);
     this.held -= 1;
+  }
+
+  addWait(ticket: Ticket): void {
+    link(ticket, this.firstWait);
+    this.firstWait = ticket;
+    this.waiting += 1;
+  }
+
+  removeWait(ticket: Ticket): void {
+    if (this.firstWait === ticket) this.firstWait = ticket.nextOwn;
+    unlink(ticket);
+    this.waiting -= 1;
+  }
+
+  waits(): Ticket[] {
+    const found: Ticket[] = [];
+    for (let ticket = this.firstWait; ticket !== undefined; ticket = ticket.nextOwn) found.push(ticket);
+    return found;
   }
 
   /** This owner's held place at a resource, one with units or of a mode in `modes`. */
   placeAt(entry: LockEntry, modes = -1): Place | undefined {
-    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextHeld) {
+    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextOwn) {
       if (ticket.place.entry === entry && (modes & (1 << ticket.place.mode)) !== 0) return ticket.place;
       if (ticket.more === undefined) continue;
       for (const place of ticket.more) {
@@ -56,7 +74,7 @@ export class Holder {
   /** How often this owner holds a resource in one mode. */
   countAt(entry: LockEntry, mode: number): number {
     let count = 0;
-    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextHeld) {
+    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextOwn) {
       for (const place of ticket.places()) if (place.entry === entry && place.mode === mode) count += 1;
     }
     return count;
@@ -64,7 +82,7 @@ export class Holder {
 
   unitsAt(entry: LockEntry): number {
     let units = 0;
-    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextHeld) {
+    for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextOwn) {
       for (const place of ticket.places()) if (place.entry === entry) units += place.units;
     }
     return units;
@@ -97,14 +115,26 @@ export interface LeaseState {
   revoked: string | undefined;
 }
 
-/** What tickets of one store share: their index by id, filled at the first reading of a quick ticket's id. */
+function link(ticket: Ticket, first: Ticket | undefined): void {
+  ticket.nextOwn = first;
+  if (first !== undefined) first.previousOwn = ticket;
+}
+
+function unlink(ticket: Ticket): void {
+  if (ticket.previousOwn !== undefined) ticket.previousOwn.nextOwn = ticket.nextOwn;
+  if (ticket.nextOwn !== undefined) ticket.nextOwn.previousOwn = ticket.previousOwn;
+  ticket.previousOwn = undefined;
+  ticket.nextOwn = undefined;
+}
+
+/** Tickets by id; one that came by the quick way is here only once somebody has read its id. */
 export class TicketIndex {
   readonly byId = new Map<string, Ticket>();
   #next = 0;
 
-  name(ticket: Ticket): string {
+  name(ticket: Ticket, request: LockRequest | undefined): string {
     this.#next += 1;
-    const id = `quick-${this.#next}`;
+    const id = request === undefined ? `quick-${this.#next}` : request.id;
     this.byId.set(id, ticket);
     return id;
   }
@@ -124,9 +154,11 @@ export class Ticket implements QuickGrant {
   grantedAt = 0 as BackendTime;
   wait: Waiting | undefined;
   lease: LeaseState | undefined;
-  previousHeld: Ticket | undefined;
-  nextHeld: Ticket | undefined;
+  /** In its owner's list of held or of waiting tickets. */
+  previousOwn: Ticket | undefined;
+  nextOwn: Ticket | undefined;
   readonly #index: TicketIndex;
+  readonly #request: LockRequest | undefined;
   #id: string | undefined;
 
   constructor(
@@ -134,19 +166,29 @@ export class Ticket implements QuickGrant {
     owner: Owner,
     holder: Holder | undefined,
     session: SessionNumber,
-    id: string | undefined,
+    request: LockRequest | undefined,
   ) {
     this.#index = index;
+    this.#request = request;
+    this.#id = undefined;
+    this.previousOwn = undefined;
+    this.nextOwn = undefined;
+    this.more = undefined;
+    this.wait = undefined;
+    this.lease = undefined;
     this.owner = owner;
     this.holder = holder;
     this.session = session;
     this.listener = undefined;
-    this.#id = id;
   }
 
   get id(): string {
-    this.#id ??= this.#index.name(this);
+    this.#id ??= this.#index.name(this, this.#request);
     return this.#id;
+  }
+
+  get tokens(): readonly Token[] {
+    return this.places().map((place) => place.token);
   }
 
   places(): readonly Place[] {
@@ -281,6 +323,8 @@ export class LockEntry {
     if (place.previous === undefined) this.holders = place.next;
     else place.previous.next = place.next;
     if (place.next !== undefined) place.next.previous = place.previous;
+    place.previous = undefined;
+    place.next = undefined;
     this.holderCount -= 1;
     this.epoch += 1;
     if (place.ticket.lease !== undefined) this.leased -= 1;
@@ -378,6 +422,8 @@ export class LockEntry {
       next.previous = previous;
       this.epoch += 1;
     }
+    place.previous = undefined;
+    place.next = undefined;
     place.queued = false;
     this.waiting -= 1;
     if (!place.open) this.closed -= 1;

@@ -5,6 +5,8 @@ import type { Holder, LockEntry, Place, Ticket } from './lock-entry.ts';
 interface Table {
   readonly entries: ReadonlyMap<string, LockEntry>;
   readonly holders: ReadonlyMap<string, Holder>;
+  /** The id of a ticket's owner, which is then among the holders if it waits. */
+  nodeOf(ticket: Ticket): string;
 }
 
 export type LockFilter = Parameters<LockStore['list']>[0];
@@ -50,12 +52,12 @@ function reachable(table: Table, published: readonly CycleEdge[], around: string
   };
   for (let owner = next.pop(); owner !== undefined; owner = next.pop()) {
     for (const edge of published) if (edge.waiter === owner) visit(edge.holder);
-    for (const ticket of table.holders.get(owner)?.waits ?? []) {
+    for (const ticket of table.holders.get(owner)?.waits() ?? []) {
       for (const { entry } of ticket.places()) {
         if (found.has(entry)) continue;
         found.add(entry);
         for (const place of chain(entry.holders)) visit(place.ticket.owner.id);
-        for (const place of chain(entry.head)) visit(place.ticket.owner.id);
+        for (const place of chain(entry.head)) visit(table.nodeOf(place.ticket));
       }
     }
   }

@@ -76,7 +76,7 @@ export class Lane {
   notBefore = 0;
   /** Messages that had to step aside, oldest first; while there are any, later arrivals join them. */
   parked: Ring<Stored> | undefined;
-  /** In the mailbox's list of lanes with parked messages that may go on. */
+  /** In the mailbox's list of lanes with parked messages. */
   listed = false;
 
   /** Whether this holder may be given the next one. */

@@ -52,7 +52,7 @@ export class Mailbox {
   #pruneLanesAt = 64;
   /** Largest first; each queue in order of arrival. */
   #levels: Level[] = [];
-  /** Lanes with parked messages that may be free. */
+  /** Lanes with parked messages, but for those that wait for their time or for their messages to come back. */
   #listed: Lane[] = [];
   /** Lanes that wait for their time. */
   #delayed: Lane[] = [];
@@ -259,6 +259,7 @@ export class Mailbox {
         stored = front.shift() as Stored;
         if (stored.lane.parked !== undefined || !stored.lane.isFreeFor(holder, at, onePerKey)) {
           stored.lane.parkLast(stored);
+          this.#list(stored.lane);
           continue;
         }
       }
@@ -278,19 +279,20 @@ export class Mailbox {
     return undefined;
   }
 
-  /** The listed lane whose head goes first. Those that are not free are struck off: what frees them lists them again. */
+  /** The listed lane whose head goes first. Lanes that wait for something are struck off: what ends that lists them again. */
   #bestListed(holder: Holder, at: BackendTime, onePerKey: boolean): Lane | undefined {
     let best: Lane | undefined;
-    let free = 0;
+    let kept = 0;
     for (const lane of this.#listed) {
-      if (lane.parked === undefined || !lane.isFreeFor(holder, at, onePerKey)) {
+      if (lane.parked === undefined || lane.stalled || lane.notBefore > at) {
         lane.listed = false;
         continue;
       }
-      this.#listed[free++] = lane;
+      this.#listed[kept++] = lane;
+      if (!lane.isFreeFor(holder, at, onePerKey)) continue;
       if (best === undefined || isAhead(headOf(lane), headOf(best))) best = lane;
     }
-    this.#listed.length = free;
+    this.#listed.length = kept;
     return best;
   }
 

@@ -59,19 +59,19 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
     op: Operation,
     request: ClaimRequest,
   ): Stamped & { readonly claims: readonly Claim[]; readonly more: boolean } {
-    this.#core.sessions.expireDue();
+    const at = this.#core.sessions.expireDue();
     return this.#core.log.once(op, () => {
-      const now = this.#table.now();
+      const now = this.#table.now(at);
       const claiming = new Claiming(this.#table, op.session, request, now);
       claiming.run();
-      return { at: now.at, claims: claiming.claims, more: claiming.more };
+      return { at, claims: claiming.claims, more: claiming.more };
     });
   }
 
   start(op: Operation, claims: readonly ClaimRef[]): Stamped & { readonly started: readonly boolean[] } {
-    this.#core.sessions.expireDue();
+    const at = this.#core.sessions.expireDue();
     return this.#core.log.once(op, () => {
-      const { at } = this.#table.now();
+      this.#table.now(at);
       return { at, started: start(this.#table, claims) };
     });
   }
@@ -84,10 +84,10 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
   }
 
   takeover(op: Operation, request: TakeoverRequest): Stamped & { readonly claims: readonly Claim[] } {
-    this.#core.sessions.expireDue();
+    const at = this.#core.sessions.expireDue();
     return this.#core.log.once(op, () => {
-      const now = this.#table.now();
-      return { at: now.at, claims: takeover(this.#table, op.session, request, now) };
+      const now = this.#table.now(at);
+      return { at, claims: takeover(this.#table, op.session, request, now) };
     });
   }
 
@@ -166,6 +166,7 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
     if (how === 'close') for (const row of unstarted(holder.claims)) table.giveUp(row, effects);
     table.cascade.drain(effects);
     table.reportLater(effects.endedList);
+    table.trim();
     if (holder.claims.size === 0) {
       table.holders.delete(session);
       return;

@@ -43,10 +43,10 @@ function comesFirst(ours: Change | undefined, theirs: Change | undefined): boole
 }
 
 function collides(region: Region, change: Change, side: Side): boolean {
-  if (change.start < region.end) return true;
-  if (change.start > region.end) return false;
+  if (change.start !== region.end) return change.start < region.end;
+  // Changes of one side never touch each other: it is one of the other side that ends here.
   const last = (side === 'ours' ? region.theirs : region.ours).at(-1);
-  return last !== undefined && last.end === region.end && !(oneForOne(last) && oneForOne(change));
+  return last !== undefined && !(oneForOne(last) && oneForOne(change));
 }
 
 function oneForOne({ start, end, from, to }: Change): boolean {

@@ -243,23 +243,42 @@ export interface LockStore {
   readonly live?: LiveLocks;
 }
 
-/** A grant in this process, as the store's own object: no id is made until somebody reads it. */
+/** A wait or a grant in this process, as the store's own object: no id is made until somebody reads it. */
 export interface QuickGrant extends GrantRef {
   readonly grantedAt: BackendTime;
+  /** In the order of the request's items. */
+  readonly tokens: readonly Token[];
   listener: LockListener | undefined;
 }
 
+/** What {@link QuickLocks.ask} answers: as {@link LockAnswer}, with the store's own object in place of references. */
+export type QuickAnswer =
+  | { readonly status: 'granted'; readonly grant: QuickGrant }
+  | {
+      readonly status: 'waiting';
+      readonly grant: QuickGrant;
+      readonly ahead: number;
+      readonly suspect: boolean;
+      /** Backend time: since when. */
+      readonly since: BackendTime;
+    }
+  | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
+
 /**
- * The narrow way for the commonest case: one item, free, session lease, answered in place so that neither an operation nor its record is
- * needed (a lost reply is impossible). Measured on an uncontended acquire and release through `ResourceManager`: see `bench/locks.ts`.
+ * The narrow way for clients in the store's own process: answered in place, so that neither an operation nor its record, nor an id and
+ * its index entry are needed (a lost reply is impossible). Everything it does can be done by the port's methods too, and behaves the same.
  */
 export interface QuickLocks {
-  /** Takes a free resource; `undefined` changes nothing: something is in the way, ask with `request`. `mode` is an index of `LOCK_WORDS`. */
+  /** Takes one resource for a session lease if it is free; `undefined` changes nothing: ask. `mode` is an index of `LOCK_WORDS`. */
   take(session: SessionNumber, resource: string, mode: number, owner: Owner): QuickGrant | undefined;
-  /** Gives it back and hands on in the same call. False: it was not current any more. */
+  /** One request, as `LockStore.request`; its listener hears the rest. */
+  ask(session: SessionNumber, request: LockRequest): QuickAnswer;
+  /** Gives a grant back, or withdraws a wait, and hands on in the same call. False: it was not current any more. */
   give(grant: QuickGrant): boolean;
   /** How long it has been held, ms; exact to a turn of the loop. */
   ageMs(grant: QuickGrant): number;
+  /** Makes a waiting one known to {@link LiveLocks} by its owner's id, when the owner was made for one request. */
+  expose(grant: QuickGrant): void;
 }
 
 /** A store in this process can be asked about waits without a copy; its answers hold until the next call that changes anything. */

@@ -122,6 +122,9 @@ export class TimerWheel {
   #unlink(entry: Entry): void {
     entry.previous.next = entry.next;
     entry.next.previous = entry.previous;
+    // A dead entry that has aged keeps all it points to alive until the next full collection: links must not outlive it.
+    entry.previous = entry;
+    entry.next = entry;
     entry.wheel = undefined;
     this.#counts[entry.level] = (this.#counts[entry.level] as number) - 1;
   }

@@ -29,8 +29,9 @@ export function newArm(): Arm {
 
 /** What is left of an arm's evidence when its type has seen `now` outcomes with `arms` agents: 0…1. */
 function faded(arm: Arm, now: number, arms: number): number {
-  if (arm.runs <= KEPT) return 1;
-  return Math.max(KEPT / arm.runs, 0.5 ** ((now - arm.at) / (HALF_LIFE * Math.max(1, arms))));
+  const halfLives = (now - arm.at) / (HALF_LIFE * Math.max(1, arms));
+  // Most were seen a moment ago: they keep all, and it costs no power.
+  return halfLives < 0.01 || arm.runs <= KEPT ? 1 : Math.max(KEPT / arm.runs, 0.5 ** halfLives);
 }
 
 /** Mean and deviation of the belief about an arm's success ratio: Beta(1 + successes, 1 + failures). */

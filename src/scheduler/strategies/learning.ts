@@ -19,18 +19,23 @@ export interface LearningOptions {
   readonly speed?: number | undefined;
   /** One task of so many goes to the agent that was tried longest ago, so that one that got better is found. @default 64 */
   readonly probeEvery?: number | undefined;
-  /** Agents that are compared for one task; in larger pools they take turns, beside the best known. @default 16 */
+  /** Agents that are compared for one task; in larger pools they take turns, beside the best known. @default 12 */
   readonly sample?: number | undefined;
   /** Pairs of type and agent it remembers; whole types, the longest unused first, are forgotten. @default 1,000 */
   readonly historySize?: number | undefined;
+}
+
+interface Favourite {
+  readonly id: string;
+  readonly worth: number;
 }
 
 interface TypeMemory {
   /** Outcomes seen. */
   now: number;
   readonly arms: Map<string, Arm>;
-  /** The best known, best first; compared for every task in pools that are sampled. */
-  favourites: string[];
+  /** The best known, best first, with their worth when they last ran; compared for every task in pools that are sampled. */
+  favourites: Favourite[];
 }
 
 type LearningState = {
@@ -39,10 +44,12 @@ type LearningState = {
     readonly type: string;
     readonly now: number;
     readonly arms: readonly (readonly [agentId: string, arm: Arm])[];
+    readonly favourites: readonly Favourite[];
   }[];
 };
 
-const FAVOURITES = 8;
+const FAVOURITES = 4;
+const NONE: readonly Favourite[] = [];
 
 /**
  * Learns for each type of task which agents succeed, and how fast: Thompson sampling (Thompson 1933) over Beta beliefs in their normal
@@ -64,7 +71,7 @@ export class LearningSchedulingStrategy implements SchedulingStrategy<LearningSt
   constructor(options: LearningOptions = {}) {
     this.#speed = checkNumber(options.speed ?? 0.3, 'speed of learning', 0, 1);
     this.#probeEvery = checkInteger(options.probeEvery ?? 64, 'probeEvery of learning', 2);
-    this.#sample = checkInteger(options.sample ?? 16, 'sample of learning', 1);
+    this.#sample = checkInteger(options.sample ?? 12, 'sample of learning', 1);
     this.#size = checkInteger(options.historySize ?? 1_000, 'historySize of learning', 1);
   }
 
@@ -108,14 +115,15 @@ export class LearningSchedulingStrategy implements SchedulingStrategy<LearningSt
     if (learn(arm, outcome.ok, ms, memory.now, memory.arms.size)) {
       for (const each of memory.arms.values()) doubt(each);
     }
-    this.#rank(memory, outcome.agentId);
+    this.#rank(memory, outcome.agentId, arm);
   }
 
   snapshot(): LearningState {
-    const types = [...this.#types].map(([type, { now, arms }]) => ({
+    const types = [...this.#types].map(([type, { now, arms, favourites }]) => ({
       type,
       now,
       arms: [...arms].map(([id, arm]) => [id, { ...arm }] as const),
+      favourites: [...favourites],
     }));
     return { last: this.#last ?? null, types };
   }
@@ -124,20 +132,20 @@ export class LearningSchedulingStrategy implements SchedulingStrategy<LearningSt
     this.#last = state.last ?? undefined;
     this.#types.clear();
     this.#pairs = 0;
-    for (const { type, now, arms } of state.types) {
+    for (const { type, now, arms, favourites } of state.types) {
       const memory = this.#memory(type);
       memory.now = now;
+      memory.favourites = [...favourites];
       for (const [id, arm] of arms) {
         memory.arms.set(id, { ...arm });
         this.#pairs += 1;
-        this.#rank(memory, id);
       }
       this.#forget(memory);
     }
   }
 
   #compared(task: PlacedTask, pool: CandidatePool): readonly Candidate[] {
-    const favourites = this.#types.get(task.type)?.favourites ?? [];
+    const favourites = this.#types.get(task.type)?.favourites ?? NONE;
     return shortlist(pool, this.#sample, this.#last, favourites, this.#scratch);
   }
 
@@ -208,21 +216,21 @@ export class LearningSchedulingStrategy implements SchedulingStrategy<LearningSt
       // None has run yet when the only one is the one that came just now.
       if (oldest === undefined) return;
       kept.arms.delete(oldest);
-      kept.favourites = kept.favourites.filter((id) => id !== oldest);
+      kept.favourites = kept.favourites.filter(({ id }) => id !== oldest);
       this.#pairs -= 1;
     }
   }
 
   /** Keeps the best known in order; only larger pools need them. */
-  #rank(memory: TypeMemory, id: string): void {
+  #rank(memory: TypeMemory, id: string, arm: Arm): void {
     if (memory.arms.size <= this.#sample) return;
-    const ids = memory.favourites.includes(id) ? memory.favourites : [...memory.favourites, id];
-    const worth = new Map(
-      ids.map((each) => [each, this.#worth(memory, memory.arms.get(each), Number.POSITIVE_INFINITY)]),
-    );
-    memory.favourites = ids
-      .sort((a, b) => (worth.get(b) as number) - (worth.get(a) as number))
-      .slice(0, FAVOURITES);
+    const { favourites } = memory;
+    const worth = this.#worth(memory, arm, Number.POSITIVE_INFINITY);
+    const known = favourites.findIndex((favourite) => favourite.id === id);
+    if (known >= 0) favourites.splice(known, 1);
+    const place = favourites.findIndex((favourite) => favourite.worth < worth);
+    favourites.splice(place < 0 ? favourites.length : place, 0, { id, worth });
+    if (favourites.length > FAVOURITES) favourites.pop();
   }
 }
 

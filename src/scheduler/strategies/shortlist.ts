@@ -9,7 +9,7 @@ export function shortlist(
   pool: CandidatePool,
   sample: number,
   after: string | undefined,
-  favourites: readonly string[],
+  favourites: readonly { readonly id: string }[],
   into: Candidate[],
 ): Candidate[] {
   into.length = 0;
@@ -21,7 +21,7 @@ export function shortlist(
   }
   const idle = pool.leastLoaded(after);
   if (idle !== undefined && !into.includes(idle)) into.push(idle);
-  for (const id of favourites) {
+  for (const { id } of favourites) {
     const favourite = pool.get(id);
     if (favourite !== undefined && !into.includes(favourite)) into.push(favourite);
   }

@@ -90,7 +90,7 @@ export class WeightedHybridSchedulingStrategy implements SchedulingStrategy<Hybr
 
   #compared(task: PlacedTask, pool: CandidatePool): readonly Candidate[] {
     const best = this.#best.get(task.type);
-    return shortlist(pool, this.#sample, this.#last, best === undefined ? [] : [best], this.#scratch);
+    return shortlist(pool, this.#sample, this.#last, best === undefined ? [] : [{ id: best }], this.#scratch);
   }
 
   #highest(compared: readonly Candidate[], type: string): Candidate | undefined {

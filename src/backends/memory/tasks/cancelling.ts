@@ -22,7 +22,15 @@ export function cancel(
 ): Consequences & { readonly results: readonly CancelResult[]; readonly requested: Effects['requested'] } {
   const effects = new Effects(table.now());
   const results = requests.map((request) => cancelOne(table, request, effects));
-  return { ...effects.consequences(table.cascade.hasMore), results, requested: effects.requested };
+  table.trim();
+  return {
+    at: effects.moment.at,
+    readied: effects.readiedList,
+    ended: effects.endedList,
+    more: table.cascade.hasMore,
+    results,
+    requested: effects.requested,
+  };
 }
 
 /** Cancels one task and drains what follows from it, so that `affected` is this item's own. */

@@ -1,9 +1,9 @@
 import type { Claim, ClaimRequest } from '../../../core/ports/tasks.ts';
 import type { SessionNumber } from '../../../core/ports/words.ts';
-import type { Lane } from './lane.ts';
 import { MemoryClaim } from './memory-claim.ts';
 import { Offers } from './offers.ts';
-import { isBefore, type Pool } from './pool.ts';
+import type { Pool } from './pool.ts';
+import { PoolChoice } from './pool-choice.ts';
 import type { Holder, Moment } from './row.ts';
 import type { TaskTable } from './table.ts';
 import type { TaskQueue } from './task-queue.ts';
@@ -13,7 +13,6 @@ interface Visit {
   readonly queue: TaskQueue;
   /** How many more it may give by offers. */
   left: number;
-  readonly pools: PoolChoice;
 }
 
 /** Claims for one session: by offers, one from each queue in turn, the best by rank in each; then what is pinned to its agents. */
@@ -35,47 +34,74 @@ export class Claiming {
   }
 
   run(): void {
-    const queues = this.#queues();
-    if (queues.length === 0) return;
-    const request = this.#request;
-    if (request.limit > 0 && request.offers.length > 0) this.#byOffers(queues);
-    if (request.assigned > 0 && request.agents.length > 0) this.#byAgents(queues);
+    const { limit, offers, assigned, agents, queues: named } = this.#request;
+    const { ready } = this.#table;
+    if (ready.all.length === 0) return;
+    const visits = named === undefined ? this.#openQueues() : this.#namedQueues(named);
+    if (limit > 0 && offers.length > 0) this.#byOffers(visits);
+    if (assigned > 0 && agents.length > 0) this.#byAgents(visits);
   }
 
-  /** Those with something, in the order of their turn. */
-  #queues(): readonly { readonly queue: TaskQueue; readonly limit: number }[] {
-    const { ready, queues: known } = this.#table;
-    const found: { readonly queue: TaskQueue; readonly limit: number }[] = [];
-    const named = this.#request.queues;
-    if (named === undefined) {
-      for (const queue of ready.all) if (queue.isOpen) found.push({ queue, limit: Number.POSITIVE_INFINITY });
-    } else {
-      for (const { queue: name, limit } of named) {
-        const queue = known.get(name);
-        if (queue !== undefined && queue.slot >= 0 && queue.isOpen) found.push({ queue, limit });
-      }
-    }
-    if (found.length < 2) return found;
-    const begin = ready.begin(found.length);
-    return begin === 0 ? found : [...found.slice(begin), ...found.slice(0, begin)];
-  }
-
-  #byOffers(queues: readonly { readonly queue: TaskQueue; readonly limit: number }[]): void {
-    const { limit, start, offers: offered } = this.#request;
-    const offers = new Offers(this.#table.kinds, offered);
+  #openQueues(): readonly Visit[] {
     const visits: Visit[] = [];
-    for (const { queue, limit: left } of queues) {
-      const pools = poolsFor(queue, offers);
-      if (pools.length > 0) visits.push({ queue, left, pools: new PoolChoice(pools, queue.isCoupled) });
+    for (const queue of this.#table.ready.all) {
+      if (queue.isOpen) visits.push({ queue, left: Number.POSITIVE_INFINITY });
     }
+    return this.#inTurn(visits);
+  }
+
+  #namedQueues(named: NonNullable<ClaimRequest['queues']>): readonly Visit[] {
+    const visits: Visit[] = [];
+    for (const { queue: name, limit: left } of named) {
+      const queue = this.#table.queues.get(name);
+      if (queue !== undefined && queue.slot >= 0 && queue.isOpen) visits.push({ queue, left });
+    }
+    return this.#inTurn(visits);
+  }
+
+  /** Another one is the first each time, so that claims of one task serve all. */
+  #inTurn(visits: readonly Visit[]): readonly Visit[] {
+    if (visits.length < 2) return visits;
+    const begin = this.#table.ready.begin(visits.length);
+    return begin === 0 ? visits : [...visits.slice(begin), ...visits.slice(0, begin)];
+  }
+
+  #byOffers(visits: readonly Visit[]): void {
+    const offers = new Offers(this.#table.kinds, this.#request.offers);
+    const [visit] = visits;
+    if (visit === undefined || offers.left === 0) return;
+    const pools = visits.length === 1 ? poolsFor(visit.queue, offers) : [];
+    const [pool] = pools;
+    if (pools.length === 1 && pool !== undefined) this.#fromOne(visit, pool, offers);
+    else this.#fromMany(visits, offers);
+    this.more = visits.some(({ queue }) => queue.isOpen && hasFor(queue, offers));
+  }
+
+  /** One queue and one pool: nothing to choose. */
+  #fromOne({ queue, left }: Visit, pool: Pool, offers: Offers): void {
+    const { limit, start } = this.#request;
+    const most = Math.min(limit, left);
+    for (let taken = 0; taken < most && pool.first !== undefined && queue.isOpen && offers.take(pool); taken++) {
+      this.#take(queue, pool, taken < start);
+    }
+  }
+
+  #fromMany(visits: readonly Visit[], offers: Offers): void {
+    const { limit, start } = this.#request;
+    const round = visits.map((visit) => ({
+      visit,
+      pools: new PoolChoice(poolsFor(visit.queue, offers), visit.queue.isCoupled),
+    }));
     let at = 0;
     let taken = 0;
-    while (visits.length > 0 && taken < limit && offers.left > 0) {
-      if (at >= visits.length) at = 0;
-      const visit = visits[at] as Visit;
-      const pool = visit.left > 0 && visit.queue.isOpen ? visit.pools.best(offers) : undefined;
+    while (taken < limit && offers.left > 0) {
+      if (at >= round.length) at = 0;
+      const one = round[at];
+      if (one === undefined) return;
+      const { visit, pools } = one;
+      const pool = visit.left > 0 && visit.queue.isOpen ? pools.best(offers) : undefined;
       if (pool === undefined) {
-        visits.splice(at, 1);
+        round.splice(at, 1);
         continue;
       }
       offers.take(pool);
@@ -84,37 +110,27 @@ export class Claiming {
       taken += 1;
       at += 1;
     }
-    this.more = queues.some(({ queue }) => queue.isOpen && poolsFor(queue, offers).length > 0);
   }
 
   /** Own tasks of the agents hosted here. Few agents have any, so those are looked at and not all that are hosted. */
-  #byAgents(queues: readonly { readonly queue: TaskQueue }[]): void {
+  #byAgents(visits: readonly Visit[]): void {
     let left = this.#request.assigned;
-    for (const { queue } of queues) {
+    for (const { queue } of visits) {
       if (queue.pinned.size === 0) continue;
       for (const pool of this.#hostedPools(queue)) {
-        while (left > 0 && queue.isOpen && pool.first !== undefined) {
-          this.#take(queue, pool, false);
-          left -= 1;
-        }
+        for (; left > 0 && queue.isOpen && pool.first !== undefined; left--) this.#take(queue, pool, false);
         if (pool.first !== undefined && queue.isOpen) this.more = true;
       }
     }
   }
 
-  #hostedPools(queue: TaskQueue): readonly Pool[] {
+  #hostedPools({ pinned }: TaskQueue): readonly Pool[] {
     const { agents } = this.#request;
+    if (agents.length <= pinned.size) return agents.flatMap((agent) => pinned.get(agent) ?? []);
+    const hosted = pinned.size > 8 ? new Set(agents) : undefined;
     const pools: Pool[] = [];
-    if (agents.length <= queue.pinned.size) {
-      for (const agent of agents) {
-        const pool = queue.pinned.get(agent);
-        if (pool !== undefined) pools.push(pool);
-      }
-    } else {
-      const hosted = queue.pinned.size > 8 ? new Set(agents) : undefined;
-      for (const [agent, pool] of queue.pinned) {
-        if (hosted === undefined ? agents.includes(agent) : hosted.has(agent)) pools.push(pool);
-      }
+    for (const [agent, pool] of pinned) {
+      if (hosted === undefined ? agents.includes(agent) : hosted.has(agent)) pools.push(pool);
     }
     return pools;
   }
@@ -131,74 +147,17 @@ export class Claiming {
 function poolsFor(queue: TaskQueue, { kinds }: Offers): Pool[] {
   const [only] = kinds;
   if (only === undefined) return [];
-  if (kinds.length === 1) return queue.view(only).map(({ pool }) => pool);
-  const pools = new Set<Pool>();
-  for (const kind of kinds) for (const { pool } of queue.view(kind)) pools.add(pool);
-  return [...pools];
+  const pools: Pool[] = [];
+  if (kinds.length === 1) {
+    for (const { pool } of queue.view(only)) pools.push(pool);
+    return pools;
+  }
+  const seen = new Set<Pool>();
+  for (const kind of kinds) for (const { pool } of queue.view(kind)) seen.add(pool);
+  return [...seen];
 }
 
-/**
- * The pools a claim may take from, the one with the next task first: a heap, so that with many pools a task doesn't cost a look at each.
- * Where pools depend on each other (groups with shares or limits) a look at each it is.
- */
-class PoolChoice {
-  readonly #pools: Pool[];
-  readonly #isCoupled: boolean;
-
-  constructor(pools: Pool[], isCoupled: boolean) {
-    this.#pools = pools;
-    this.#isCoupled = isCoupled;
-    if (!isCoupled) for (let i = (pools.length >> 1) - 1; i >= 0; i--) this.#down(i);
-  }
-
-  /** The pool with the next task that some offer still has a slot for. Asked again once its first task has been taken. */
-  best(offers: Offers): Pool | undefined {
-    if (this.#isCoupled) return this.#bestOfAll(offers);
-    const pools = this.#pools;
-    for (let first = pools[0]; first !== undefined; first = pools[0]) {
-      if (first.first !== undefined) {
-        if (pools.length > 1) {
-          this.#down(0);
-          first = pools[0] as Pool;
-        }
-        if (offers.hasFor(first)) return first;
-      }
-      const last = pools.pop() as Pool;
-      if (pools.length === 0) return undefined;
-      pools[0] = last;
-      this.#down(0);
-    }
-    return undefined;
-  }
-
-  #bestOfAll(offers: Offers): Pool | undefined {
-    let found: Pool | undefined;
-    for (const pool of this.#pools) {
-      if (pool.first === undefined || (found !== undefined && !isBefore(pool.first, found.first as Lane))) continue;
-      if (offers.hasFor(pool)) found = pool;
-    }
-    return found;
-  }
-
-  #down(from: number): void {
-    const pools = this.#pools;
-    const pool = pools[from] as Pool;
-    const half = pools.length >> 1;
-    let i = from;
-    while (i < half) {
-      let below = 2 * i + 1;
-      if (below + 1 < pools.length && isNext(pools[below + 1] as Pool, pools[below] as Pool)) below += 1;
-      const child = pools[below] as Pool;
-      if (!isNext(child, pool)) break;
-      pools[i] = child;
-      i = below;
-    }
-    pools[i] = pool;
-  }
-}
-
-/** Whether the next task of `a` comes before that of `b`; a pool without one is last. */
-function isNext(a: Pool, b: Pool): boolean {
-  if (a.first === undefined) return false;
-  return b.first === undefined || isBefore(a.first, b.first);
+function hasFor(queue: TaskQueue, { kinds }: Offers): boolean {
+  for (const kind of kinds) if (queue.view(kind).length > 0) return true;
+  return false;
 }

@@ -10,10 +10,13 @@ import {
   type TaskRow,
 } from './row.ts';
 
-/** How a task begins as its parents stand: how many it has to wait for, or what ends it at once. */
-export type Standing =
-  | { readonly as: typeof CANCELLED | typeof SKIPPED; readonly parent: TaskRow }
-  | { readonly as: 'pending'; readonly edges: readonly NewTask['dependsOn'][number][] };
+type Edges = NewTask['dependsOn'];
+
+/** Why a task ends as soon as it comes: a parent that has failed. */
+export interface Doom {
+  readonly as: typeof CANCELLED | typeof SKIPPED;
+  readonly parent: TaskRow;
+}
 
 const COMPACT_ABOVE = 32;
 
@@ -31,44 +34,37 @@ export class DependencyGraph {
     return this.#expected.size;
   }
 
-  isExpected(id: string): boolean {
-    return this.#expected.has(id);
+  /** The edges a redriven task waits for: parents that failed before stand in its way only under `wait`. */
+  unmet(edges: Edges): Edges {
+    return edges.filter(({ parent, onFailure }) => {
+      const row = this.#rows.get(parent);
+      if (row === undefined || !isEnded(row)) return true;
+      return row.state !== COMPLETED && onFailure === 'wait';
+    });
   }
 
   /**
-   * What the edges mean now. The first parent that ended without success under `cancel` or `skip` decides.
-   * @param forced a redrive: parents that failed before don't stand in the way any more
+   * Makes the row wait for those of its parents that are not done. The first parent that ended without success under `cancel` or `skip`
+   * is its doom: then it waits for nobody.
    */
-  standing(edges: NewTask['dependsOn'], forced = false): Standing {
-    const pending: NewTask['dependsOn'][number][] = [];
-    for (const edge of edges) {
-      const parent = this.#rows.get(edge.parent);
-      if (parent === undefined || !isEnded(parent)) pending.push(edge);
-      else if (parent.state === COMPLETED || edge.onFailure === 'continue') continue;
-      else if (edge.onFailure === 'wait') pending.push(edge);
-      else if (!forced) return { as: edge.onFailure === 'cancel' ? CANCELLED : SKIPPED, parent };
+  attach(row: TaskRow, edges: Edges): Doom | undefined {
+    for (const { parent: id, onFailure } of edges) {
+      const parent = this.#rows.get(id);
+      if (parent !== undefined && isEnded(parent)) {
+        if (parent.state === COMPLETED || onFailure === 'continue') continue;
+        if (onFailure !== 'wait') {
+          this.detach(row);
+          return { as: onFailure === 'cancel' ? CANCELLED : SKIPPED, parent };
+        }
+      }
+      this.#link(row, parent === undefined ? this.#expect(id) : dependentsOf(parent), onFailure);
     }
-    return { as: 'pending', edges: pending };
-  }
-
-  /** Makes the row wait for these parents. */
-  attach(row: TaskRow, edges: readonly NewTask['dependsOn'][number][]): void {
-    const deps = depsOf(row);
-    for (const { parent, onFailure } of edges) {
-      const down = this.#dependentsOf(parent);
-      const link: Link = { down, child: row, onFailure, open: true, next: undefined, nextUp: deps.up };
-      if (down.last === undefined) down.first = link;
-      else down.last.next = link;
-      down.last = link;
-      down.open += 1;
-      deps.up = link;
-      deps.pending += 1;
-    }
+    return undefined;
   }
 
   /** The row is there: whoever waits for its id waits for it. */
   adopt(row: TaskRow): void {
-    const expected = this.#expected.get(row.task.id);
+    const expected = this.#expected.size === 0 ? undefined : this.#expected.get(row.task.id);
     if (expected === undefined) return;
     this.#expected.delete(row.task.id);
     depsOf(row).down = expected;
@@ -91,12 +87,12 @@ export class DependencyGraph {
     else if (down.closed > COMPACT_ABOVE + down.open) compact(down);
   }
 
-  /** The child has ended while it waited: it waits for nobody. */
-  detach(row: TaskRow): void {
-    const { deps } = row;
+  /** The row waits for nobody any more. */
+  detach({ deps }: TaskRow): void {
     if (deps === undefined) return;
     for (let link = deps.up; link !== undefined; link = link.nextUp) this.close(link);
     deps.up = undefined;
+    deps.pending = 0;
   }
 
   /**
@@ -104,8 +100,8 @@ export class DependencyGraph {
    * that somebody waits for already can close a cycle. Looks up from its parents and down from its dependents in turns, so that the
    * smaller side bounds the work.
    */
-  cycle(id: string, edges: NewTask['dependsOn']): readonly string[] | undefined {
-    if (edges.some(({ parent }) => parent === id)) return [id, id];
+  cycle(id: string, edges: Edges): readonly string[] | undefined {
+    for (const { parent } of edges) if (parent === id) return [id, id];
     const waiting = this.#rows.get(id)?.deps?.down ?? this.#expected.get(id);
     if (waiting === undefined || waiting.open === 0) return undefined;
     const up = new Search(
@@ -136,13 +132,19 @@ export class DependencyGraph {
     return down === undefined ? [] : childrenOf(down);
   }
 
-  #dependentsOf(id: string): Dependents {
-    const row = this.#rows.get(id);
-    if (row !== undefined) {
-      const deps = depsOf(row);
-      deps.down ??= newDependents(id);
-      return deps.down;
-    }
+  #link(child: TaskRow, down: Dependents, onFailure: Link['onFailure']): void {
+    const deps = depsOf(child);
+    const link: Link = { down, child, onFailure, open: true, next: undefined, nextUp: deps.up };
+    if (down.last === undefined) down.first = link;
+    else down.last.next = link;
+    down.last = link;
+    down.open += 1;
+    deps.up = link;
+    deps.pending += 1;
+  }
+
+  /** Dependents of an id that is not known. */
+  #expect(id: string): Dependents {
     let expected = this.#expected.get(id);
     if (expected === undefined) {
       expected = newDependents(id);
@@ -199,6 +201,12 @@ class Search {
 function depsOf(row: TaskRow): Dependencies {
   row.deps ??= { pending: 0, up: undefined, down: undefined };
   return row.deps;
+}
+
+function dependentsOf(row: TaskRow): Dependents {
+  const deps = depsOf(row);
+  deps.down ??= newDependents(row.task.id);
+  return deps.down;
 }
 
 function newDependents(id: string): Dependents {

@@ -1,4 +1,4 @@
-import type { Consequences, Ended } from '../../../core/ports/tasks.ts';
+import type { Ended } from '../../../core/ports/tasks.ts';
 import { DEAD, type Moment, READY, SKIPPED, STATE_NAMES, type TaskRow } from './row.ts';
 
 /** Most tasks that one call reports beside its own items. */
@@ -80,11 +80,10 @@ export class Effects {
     this.#ended = [...ended, ...(this.#ended ?? [])];
   }
 
-  consequences(more: boolean): Consequences {
-    return { at: this.moment.at, readied: this.#readied ?? NONE, ended: this.#ended ?? NONE, more };
+  get readiedList(): readonly { readonly task: string; readonly queue: string }[] {
+    return this.#readied ?? NONE;
   }
 
-  /** The ended so far, for whoever has to report them later. */
   get endedList(): readonly Ended[] {
     return this.#ended ?? NONE;
   }

@@ -22,8 +22,15 @@ export function enqueue(table: TaskTable, tasks: readonly NewTask[]): Consequenc
   const effects = new Effects(table.now());
   const results: EnqueueResult[] = [];
   for (const task of tasks) results.push(enqueueOne(table, task, effects.moment));
-  table.cascade.drain(effects);
-  return { ...effects.consequences(table.cascade.hasMore), results };
+  if (table.cascade.hasMore) table.cascade.drain(effects);
+  table.trim();
+  return {
+    at: effects.moment.at,
+    readied: effects.readiedList,
+    ended: effects.endedList,
+    more: table.cascade.hasMore,
+    results,
+  };
 }
 
 function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult {
@@ -55,17 +62,19 @@ function beginDependent(table: TaskTable, task: NewTask, queue: TaskQueue, now: 
   const { graph } = table;
   const path = graph.cycle(task.id, task.dependsOn);
   if (path !== undefined) return { status: 'cycle', path };
-  const standing = graph.standing(task.dependsOn);
-  if (standing.as === 'pending' && standing.edges.length === 0) return begin(table, task, queue, now);
   const row = table.insert(task, queue, now);
   graph.adopt(row);
-  if (standing.as !== 'pending') {
+  const doom = graph.attach(row, task.dependsOn);
+  if (doom !== undefined) {
     row.flags |= UNMET;
-    table.end(row, standing.as, now, parentReason(standing.parent));
-    return ENQUEUED[standing.as];
+    table.end(row, doom.as, now, parentReason(doom.parent));
+    return ENQUEUED[doom.as];
   }
-  graph.attach(row, standing.edges);
   row.readied = dueOf(table, task, now);
+  if (row.deps === undefined || row.deps.pending === 0) {
+    table.place(row, now);
+    return row.state === READY ? ENQUEUED[READY] : ENQUEUED[SCHEDULED];
+  }
   table.wait(row, now);
   return ENQUEUED[WAITING];
 }

@@ -19,11 +19,6 @@ export class ReadyQueues implements QueueOwner {
     queue.slot = -1;
   }
 
-  /** The queue itself when it is the only one with something; spares a claim the round. */
-  get only(): TaskQueue | undefined {
-    return this.#queues.length === 1 ? this.#queues[0] : undefined;
-  }
-
   get all(): readonly TaskQueue[] {
     return this.#queues;
   }

@@ -10,6 +10,9 @@ const MAX_LISTS = 64;
 export class Retention {
   readonly #tombstoneMs: number;
   readonly #lists = new Map<number, RowList>();
+  /** The list asked for last, and for which time: most tasks are kept equally long. */
+  #last = new RowList();
+  #lastKept = -1;
   #size = 0;
 
   /** @param tombstoneMs how long state and key of a row without `keepMs` stay */
@@ -33,6 +36,7 @@ export class Retention {
 
   /** The row that ended first. */
   oldest(): TaskRow | undefined {
+    if (this.#lists.size === 1) return this.#last.first;
     let oldest: TaskRow | undefined;
     for (const { first } of this.#lists.values()) {
       if (first !== undefined && (oldest === undefined || endOf(first) < endOf(oldest))) oldest = first;
@@ -57,10 +61,16 @@ export class Retention {
     }
   }
 
-  #listOf(row: TaskRow): RowList {
-    const wanted = row.task.limits.keepMs > 0 ? row.task.limits.keepMs : this.#tombstoneMs;
-    const known = this.#lists.get(wanted);
-    if (known !== undefined) return known;
+  #listOf({ task }: TaskRow): RowList {
+    const wanted = task.limits.keepMs > 0 ? task.limits.keepMs : this.#tombstoneMs;
+    if (wanted === this.#lastKept) return this.#last;
+    const list = this.#lists.get(wanted) ?? this.#newList(wanted);
+    this.#last = list;
+    this.#lastKept = wanted;
+    return list;
+  }
+
+  #newList(wanted: number): RowList {
     const keepMs = this.#lists.size < MAX_LISTS ? wanted : 2 ** Math.ceil(Math.log2(wanted));
     let list = this.#lists.get(keepMs);
     if (list === undefined) {

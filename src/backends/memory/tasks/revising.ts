@@ -31,7 +31,16 @@ export function revise(
     if (change === 'changed' && (revision.set === 'redrive' || revision.set === 'delay')) effects.readied(row);
   }
   table.cascade.drain(effects);
-  return { ...effects.consequences(table.cascade.hasMore), changed: count.changed, deferred: count.deferred, next };
+  table.trim();
+  return {
+    at: effects.moment.at,
+    readied: effects.readiedList,
+    ended: effects.endedList,
+    more: table.cascade.hasMore,
+    changed: count.changed,
+    deferred: count.deferred,
+    next,
+  };
 }
 
 function page(
@@ -97,9 +106,8 @@ function edit(table: TaskTable, row: TaskRow, change: Partial<Pick<NewTask, 'pri
  * @param share where in the spread its due time lies, 0..1
  */
 function redrive(table: TaskTable, row: TaskRow, revision: Redrive, share: number, { moment }: Effects): Change {
-  const standing = table.graph.standing(row.task.dependsOn, true);
   // Without UNMET all its parents are behind it, although some may be forgotten by now.
-  const edges = standing.as === 'pending' && (row.flags & UNMET) !== 0 ? standing.edges : [];
+  const edges = (row.flags & UNMET) === 0 ? [] : table.graph.unmet(row.task.dependsOn);
   if (edges.length > 0 && table.graph.cycle(row.task.id, edges) !== undefined) return 'none';
   table.revive(row);
   const rare = rareOf(row);

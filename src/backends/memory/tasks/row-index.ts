@@ -13,6 +13,9 @@ export class RowIndex {
   readonly #chunks = new Map<number, Chunk>();
   #newest: Chunk | undefined = undefined;
   #newestNumber = -1;
+  /** The chunk of the last deletion; the next is most often there too. */
+  #shrinking: Chunk | undefined = undefined;
+  #shrinkingNumber = -1;
 
   add(row: TaskRow): void {
     const number = Math.floor(row.seq / SIZE);
@@ -30,12 +33,15 @@ export class RowIndex {
 
   delete(row: TaskRow): void {
     const number = Math.floor(row.seq / SIZE);
-    const chunk = this.#chunks.get(number);
+    if (this.#shrinkingNumber !== number) {
+      this.#shrinking = this.#chunks.get(number);
+      this.#shrinkingNumber = number;
+    }
+    const chunk = this.#shrinking;
     if (chunk === undefined) return;
     chunk.rows[row.seq % SIZE] = undefined;
     chunk.live -= 1;
-    if (chunk.live > 0 || chunk === this.#newest) return;
-    this.#chunks.delete(number);
+    if (chunk.live === 0 && chunk !== this.#newest) this.#chunks.delete(number);
   }
 
   /** Rows with a higher `seq` than this, in order. */

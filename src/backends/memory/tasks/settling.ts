@@ -33,7 +33,14 @@ export function settle(
   const results: SettleResult[] = [];
   for (const settlement of settlements) results.push(settleOne(table, settlement, effects.moment));
   if (table.cascade.hasMore) table.cascade.drain(effects);
-  return { ...effects.consequences(table.cascade.hasMore), results };
+  table.trim();
+  return {
+    at: effects.moment.at,
+    readied: effects.readiedList,
+    ended: effects.endedList,
+    more: table.cascade.hasMore,
+    results,
+  };
 }
 
 /** Marks prefetched claims started; false for those that are somebody else's now. */

@@ -14,16 +14,24 @@ export interface Swept extends Consequences {
 
 /** The chores: due delays, deadlines, cascades that go on, retention; each at most `limit` times. */
 export function sweep(table: TaskTable, limit: number): Swept {
-  table.core.sessions.expireDue();
-  const now = table.now();
+  const now = table.now(table.core.sessions.expireDue());
   const effects = new Effects(now, limit);
   effects.report(table.unreported());
   promote(table, effects);
   enforceDeadlines(table, effects);
   table.cascade.drain(effects);
+  table.trim();
   const pruned = pruneDue(table, now, limit);
   const nextInMs = nextIn(table, now);
-  return { ...effects.consequences(nextInMs === 0), pruned, deadSessions: table.deadHolders.size, nextInMs };
+  return {
+    at: now.at,
+    readied: effects.readiedList,
+    ended: effects.endedList,
+    more: nextInMs === 0,
+    pruned,
+    deadSessions: table.deadHolders.size,
+    nextInMs,
+  };
 }
 
 function promote(table: TaskTable, effects: Effects): void {

@@ -88,9 +88,8 @@ export class TaskTable implements CascadeTarget {
   }
 
   /** The time of a call; asked once at its beginning. */
-  now(): Moment {
+  now(at: BackendTime = this.core.clock.now()): Moment {
     this.#hinted = undefined;
-    const at = this.core.clock.now();
     if (at !== this.#now.at) this.#now = { at };
     return this.#now;
   }
@@ -266,7 +265,13 @@ export class TaskTable implements CascadeTarget {
     this.#strip(row);
     this.retention.add(row);
     if (row.deps !== undefined) this.cascade.ended(row);
-    while (this.retention.size > this.#keepEnded) this.prune(this.retention.oldest() as TaskRow);
+  }
+
+  /** Prunes what is more than may be kept, the oldest first; at the end of each call that ends tasks. */
+  trim(): void {
+    for (let surplus = this.retention.size - this.#keepEnded; surplus > 0; surplus--) {
+      this.prune(this.retention.oldest() as TaskRow);
+    }
   }
 
   /** Makes an ended row begin again. The caller places it or lets it wait. */
@@ -385,7 +390,6 @@ export class TaskTable implements CascadeTarget {
     else if (row.state === WAITING) {
       this.graph.detach(row);
       row.flags |= UNMET;
-      if (row.deps !== undefined) row.deps.pending = 0;
     } else if (row.state === SCHEDULED && row.entry !== undefined) {
       this.delays.remove(row.entry);
       row.entry = undefined;

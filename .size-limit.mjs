@@ -1,0 +1,7 @@
+/** What an entry adds to a program, its dependencies included, minified and compressed. Limits: measured + 10 %. */
+const onNode = (config) => ({ ...config, platform: 'node' });
+
+export default [
+  { name: 'agentmesh', path: 'dist/index.js', limit: '125 kB', modifyEsbuildConfig: onNode },
+  { name: 'agentmesh/testing', path: 'dist/testing.js', limit: '30 kB', modifyEsbuildConfig: onNode },
+];

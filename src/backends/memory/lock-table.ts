@@ -1,0 +1,533 @@
+import { CONFLICTS, isIntent, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
+import type { LockAnswer, LockItem, LockListener, LockRequest, Owner } from '../../core/ports/locks.ts';
+import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
+import {
+  Holder,
+  type LeaseState,
+  LockEntry,
+  Place,
+  Ticket,
+  TicketIndex,
+  type Waiting,
+} from './lock-entry.ts';
+import { ageStepUs, coveringToken, grantOf, justBeforeStuck, placeFor, refusalOf } from './lock-rules.ts';
+import type { MemoryCore } from './memory-core.ts';
+
+/** Calls of the quick way that share one reading of the clock, unless the loop turns before. */
+const STAMP_LIFE = 64;
+/** Idle resources and owners are kept for the next use; when this many records exist, idle ones are dropped. */
+const SWEEP_AT = 16_384;
+const NEVER = Number.POSITIVE_INFINITY;
+
+/** What became of a request. */
+export type Outcome =
+  | { readonly status: 'granted'; readonly ticket: Ticket }
+  | { readonly status: 'waiting'; readonly ticket: Ticket; readonly ahead: number; readonly suspect: boolean }
+  | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
+
+/**
+ * The lock table. Every method leaves it consistent and hands on to the next waiters before it returns; listeners are told by
+ * {@link tell}, last, and may call in again. Cost: an uncontended lock one map look-up and one of its owner, a release of a contended one
+ * nothing that grows with the queue.
+ */
+export class LockTable {
+  readonly entries = new Map<string, LockEntry>();
+  readonly holders = new Map<string, Holder>();
+  readonly index = new TicketIndex();
+  readonly #core: MemoryCore;
+  readonly #origin: number;
+  #entriesLimit = SWEEP_AT;
+  #holdersLimit = SWEEP_AT;
+  #lastArrival = 0;
+  #stampAt = 0 as BackendTime;
+  #stampLife = 0;
+  #stampArmed = false;
+  /** Grown in one call and told at its end. */
+  #notices: { readonly listener: LockListener; readonly answer: LockAnswer }[] = [];
+  #telling = false;
+
+  constructor(core: MemoryCore) {
+    this.#core = core;
+    this.#origin = core.clock.now();
+  }
+
+  now(): BackendTime {
+    return this.#core.clock.now();
+  }
+
+  // ── requests
+
+  /** One free resource in one mode, for a session lease; `undefined`: it must be asked for. */
+  take(session: SessionNumber, resource: string, mode: number, owner: Owner): Ticket | undefined {
+    let entry = this.entries.get(resource);
+    if (entry === undefined) entry = this.#newEntry(resource);
+    else if (entry.holders === undefined && entry.head === undefined) entry.of = 0;
+    else if (!isShareable(entry, mode)) return undefined;
+    const holder = owner.single === true ? undefined : this.#holderFor(owner);
+    // Whether it may share with itself must be asked.
+    if (holder !== undefined && entry.holders !== undefined && holder.placeAt(entry) !== undefined)
+      return undefined;
+    const ticket = new Ticket(this.index, owner, holder, session, undefined);
+    const place = new Place(ticket, entry, mode, 0, undefined);
+    const at = this.#stampLife > 0 ? this.#stampAt : this.#stamp();
+    this.#stampLife -= 1;
+    const token = this.#core.clock.token(at);
+    place.token = token;
+    ticket.place = place;
+    ticket.token = token;
+    ticket.grantedAt = at;
+    entry.hold(place);
+    holder?.add(ticket);
+    return ticket;
+  }
+
+  /** Grants, queues or refuses. */
+  ask(session: SessionNumber, request: LockRequest, at: BackendTime): Outcome {
+    const { owner } = request;
+    const upgrade = request.upgradeOf === undefined ? undefined : this.#held(session, request.upgradeOf);
+    if (request.upgradeOf !== undefined && upgrade === undefined) return { status: 'lost' };
+    const holder = upgrade === undefined ? this.#ownHolder(owner) : this.#adopt(upgrade, owner);
+    const ticket = new Ticket(this.index, owner, holder, session, request);
+    ticket.listener = request.listener;
+    for (const item of request.items) {
+      const entry = this.#entryFor(item, at);
+      if (entry === undefined) return { status: 'refused', why: 'capacity' };
+      const place = placeFor(ticket, entry, item.mode, upgrade);
+      if (ticket.place === undefined) ticket.place = place;
+      else if (ticket.more === undefined) ticket.more = [place];
+      else ticket.more.push(place);
+    }
+    return refusalOf(ticket, request) ?? this.#decide(ticket, request, upgrade, at);
+  }
+
+  #decide(ticket: Ticket, request: LockRequest, upgrade: Ticket | undefined, at: BackendTime): Outcome {
+    const places = ticket.places();
+    const arrival = Math.max(this.#lastArrival + 1, at - this.#origin);
+    const own = upgrade === undefined ? arrival - request.priority * ageStepUs(request) : -NEVER;
+    const wait: Waiting = {
+      request,
+      arrival,
+      own,
+      rank: own,
+      since: at,
+      overtaken: 0,
+      overtaker: 0,
+      blocked: 0,
+      upgrade,
+    };
+    if (upgrade === undefined) {
+      for (const place of places) wait.rank = place.entry.rankFor(place, wait.rank);
+    }
+    ticket.wait = wait;
+    const free = places.every((place) => place.entry.wouldOpen(place, wait));
+    if (!free && !request.wait) {
+      ticket.wait = undefined;
+      return { status: 'refused', why: 'busy' };
+    }
+    this.#lastArrival = arrival;
+    if (request.lease !== 'session') ticket.lease = leaseOf(request.lease.leaseMs);
+    if (!free || places.some((place) => place.entry.mustQueueToPass(place))) return this.#enqueue(ticket, at);
+    this.#grant(ticket, at);
+    return { status: 'granted', ticket };
+  }
+
+  #enqueue(ticket: Ticket, at: BackendTime): Outcome {
+    const opened: Ticket[] = [];
+    ticket.state = 'waiting';
+    let ahead = 0;
+    for (const place of ticket.places()) ahead = Math.max(ahead, place.entry.insert(place, opened));
+    if ((ticket.wait as Waiting).blocked === 0) {
+      this.#grant(ticket, at);
+      return { status: 'granted', ticket };
+    }
+    const { holder } = ticket;
+    if (holder !== undefined) {
+      holder.owner = ticket.owner;
+      holder.addWait(ticket);
+    }
+    if (opened.length > 0) this.grantAll(opened, at);
+    const suspect = this.#isSuspect(ticket);
+    if (suspect) this.expose(ticket);
+    return { status: 'waiting', ticket, ahead, suspect };
+  }
+
+  /** Whether anybody may wait for this waiter's owner: for what it holds, or behind it. */
+  #isSuspect(ticket: Ticket): boolean {
+    const { holder } = ticket;
+    if (holder !== undefined) return blocksAny(holder);
+    return ticket.places().some((place) => place.next !== undefined);
+  }
+
+  /** Makes a waiting owner of one request known by its id. */
+  expose(ticket: Ticket): void {
+    if (ticket.state !== 'waiting' || ticket.holder !== undefined) return;
+    ticket.holder = this.#holderFor(ticket.owner);
+    ticket.holder.addWait(ticket);
+  }
+
+  /** The id under which a ticket's owner is found, if it waits. */
+  nodeOf(ticket: Ticket): string {
+    if (ticket.holder === undefined) this.expose(ticket);
+    return ticket.owner.id;
+  }
+
+  /** Gives a ticket all its places: from the queues, or at once. */
+  #grant(ticket: Ticket, at: BackendTime): void {
+    const upgrade = ticket.wait?.upgrade;
+    const { holder } = ticket;
+    const token = this.#core.clock.token(at);
+    if (ticket.state === 'waiting') {
+      for (const place of ticket.places()) if (place.queued) place.entry.unqueue(place);
+      if (holder !== undefined && isLinkedWait(ticket, holder)) holder.removeWait(ticket);
+    }
+    if (upgrade !== undefined) {
+      this.#convert(ticket, upgrade, token);
+      return;
+    }
+    for (const place of ticket.places()) {
+      place.token = (place.special ? coveringToken(place) : undefined) ?? token;
+      place.entry.hold(place);
+    }
+    ticket.state = 'held';
+    ticket.wait = undefined;
+    ticket.token = ticket.place.token;
+    ticket.grantedAt = at;
+    if (holder !== undefined) {
+      holder.add(ticket);
+      if (holder.waiting > 0) this.#markOwn(holder, ticket, at);
+    }
+    if (ticket.lease !== undefined) this.#startLease(ticket, ticket.lease, at);
+  }
+
+  /** An upgrade is granted: the first grant goes on in the new modes, with new tokens. */
+  #convert(ticket: Ticket, upgrade: Ticket, token: Token): void {
+    for (const place of ticket.places()) {
+      const target = place.target as Place;
+      if (target.mode !== place.mode) place.entry.convert(target, place.mode);
+      target.token = token;
+    }
+    upgrade.token = upgrade.place.token;
+    ticket.state = 'ended';
+    ticket.forget();
+  }
+
+  /** Waits of an owner at a resource that it has just come to hold by another request. */
+  #markOwn(holder: Holder, ticket: Ticket, at: BackendTime): void {
+    const opened: Ticket[] = [];
+    for (const other of holder.waits()) {
+      for (const place of other.places()) {
+        if (!ticket.places().some((held) => held.entry === place.entry)) continue;
+        place.entry.markSpecial(place);
+        place.entry.rescan(opened);
+      }
+    }
+    this.grantAll(opened, at);
+  }
+
+  /** Grants what became open, in the order in which it was found, and notes who is to be told. */
+  grantAll(opened: readonly Ticket[], at: BackendTime): Ticket[] {
+    const granted: Ticket[] = [];
+    for (const ticket of opened) {
+      if (ticket.state !== 'waiting' || ticket.wait?.blocked !== 0) continue;
+      const { upgrade } = ticket.wait;
+      this.#grant(ticket, at);
+      granted.push(ticket);
+      this.notice(ticket, () => grantOf(upgrade ?? ticket, at, ticket));
+    }
+    return granted;
+  }
+
+  // ── ends
+
+  /** Gives a grant back, or withdraws a wait. What becomes open by it is added to `opened`. */
+  end(ticket: Ticket, opened: Ticket[]): void {
+    if (ticket.state === 'waiting') this.#withdraw(ticket, opened);
+    else if (ticket.state === 'held') this.#release(ticket, opened);
+    ticket.forget();
+    const { holder } = ticket;
+    // Owners of a single request leave no record behind.
+    if (holder?.owner.single === true && holder.idle) this.holders.delete(holder.owner.id);
+  }
+
+  /** The same for the quick way: complete, with those who go on by it. False: it had ended. */
+  give(ticket: Ticket): boolean {
+    if (ticket.state === 'ended') return false;
+    if (this.hasExpired(ticket)) {
+      this.expire(ticket, this.now());
+      this.tell();
+      return false;
+    }
+    const opened: Ticket[] = [];
+    this.end(ticket, opened);
+    if (opened.length > 0) {
+      this.grantAll(opened, this.now());
+      this.tell();
+    }
+    return true;
+  }
+
+  #withdraw(ticket: Ticket, opened: Ticket[]): void {
+    ticket.state = 'ended';
+    const { holder } = ticket;
+    holder?.removeWait(ticket);
+    for (const place of ticket.places()) {
+      place.entry.unqueue(place);
+      place.entry.rescan(opened);
+    }
+  }
+
+  #release(ticket: Ticket, opened: Ticket[]): void {
+    ticket.state = 'ended';
+    ticket.lease?.timer?.cancel();
+    // The owner's own waits see its holds: it must be out of them before they are looked at.
+    ticket.holder?.remove(ticket);
+    if (ticket.more === undefined) {
+      const { place } = ticket;
+      if (place.entry.free(place)) place.entry.rescan(opened);
+      return;
+    }
+    for (const place of ticket.places()) if (place.entry.free(place)) place.entry.rescan(opened);
+  }
+
+  /** Ends a wait from outside: a victim, a dead session. */
+  endWait(ticket: Ticket, answer: LockAnswer, at: BackendTime): void {
+    const opened: Ticket[] = [];
+    this.end(ticket, opened);
+    this.notice(ticket, () => answer);
+    this.grantAll(opened, at);
+  }
+
+  /** X and U become S, intents follow. */
+  downgrade(ticket: Ticket, opened: Ticket[]): void {
+    for (const place of ticket.places()) {
+      if (place.mode === UNITS) continue;
+      const mode = isIntent(place.mode) ? 0 : SHARED;
+      if (place.mode === mode || (mode === SHARED && place.mode < UPDATE)) continue;
+      place.entry.convert(place, mode);
+      place.entry.rescan(opened);
+    }
+  }
+
+  /** Cuts a grant's lease, for good; its holder is told. */
+  revoke(ticket: Ticket, graceMs: number, reason: string, at: BackendTime, opened: Ticket[]): void {
+    if (graceMs <= 0) {
+      this.end(ticket, opened);
+      this.notice(ticket, () => ({ ...grantOf(ticket, at), expiresInMs: 0, revoked: reason }));
+      return;
+    }
+    if (ticket.lease === undefined) {
+      ticket.lease = leaseOf(0);
+      for (const { entry } of ticket.places()) entry.leased += 1;
+    }
+    const { lease } = ticket;
+    lease.revoked ??= reason;
+    lease.expiresAt = Math.min(lease.expiresAt, at + graceMs * 1_000);
+    this.#armLease(ticket, lease, at);
+    this.notice(ticket, () => grantOf(ticket, at));
+  }
+
+  // ── leases
+
+  hasExpired(ticket: Ticket): boolean {
+    return ticket.lease !== undefined && ticket.state === 'held' && ticket.lease.expiresAt <= this.now();
+  }
+
+  expire(ticket: Ticket, at: BackendTime): void {
+    const opened: Ticket[] = [];
+    this.end(ticket, opened);
+    this.notice(ticket, () => ({ status: 'lost' }));
+    this.grantAll(opened, at);
+  }
+
+  #startLease(ticket: Ticket, lease: LeaseState, at: BackendTime): void {
+    lease.expiresAt = at + lease.leaseMs * 1_000;
+    this.#armLease(ticket, lease, at);
+  }
+
+  /** One timer for a lease; renewals only move its end, and the timer looks again. */
+  #armLease(ticket: Ticket, lease: LeaseState, at: BackendTime): void {
+    lease.timer?.cancel();
+    lease.timer = undefined;
+    if (lease.expiresAt === NEVER) return;
+    lease.timer = this.#core.clock.after((lease.expiresAt - at) / 1_000, () => {
+      const now = this.now();
+      if (ticket.state !== 'held') return;
+      if (lease.expiresAt > now) this.#armLease(ticket, lease, now);
+      else this.expire(ticket, now);
+      this.tell();
+    });
+  }
+
+  // ── order
+
+  /** See `LiveLocks.pass`. */
+  pass(owner: string, stuck: { has(owner: string): boolean }): boolean {
+    const holder = this.holders.get(owner);
+    if (holder === undefined) return false;
+    const at = this.now();
+    let moved = false;
+    for (const ticket of holder.waits()) {
+      const rank = justBeforeStuck(ticket, stuck);
+      if (rank === undefined) continue;
+      const opened: Ticket[] = [];
+      const wait = ticket.wait as Waiting;
+      for (const place of ticket.places()) {
+        place.entry.unqueue(place);
+        place.open = false;
+      }
+      wait.rank = rank;
+      wait.blocked = 0;
+      for (const place of ticket.places()) place.entry.insert(place, opened);
+      this.grantAll(opened, at);
+      moved = true;
+    }
+    this.tell();
+    return moved;
+  }
+
+  // ── telling
+
+  notice(ticket: Ticket, answer: () => LockAnswer): void {
+    const { listener } = ticket;
+    if (listener !== undefined) this.#notices.push({ listener, answer: answer() });
+    else if (!this.#core.hints.idle)
+      this.#core.hint({ about: 'locks', resource: ticket.place.entry.resource });
+  }
+
+  /** Tells listeners what happened. A call of theirs back into the table is told by the outermost one, in order. */
+  tell(): void {
+    if (this.#telling || this.#notices.length === 0) return;
+    this.#telling = true;
+    while (this.#notices.length > 0) {
+      const notices = this.#notices;
+      this.#notices = [];
+      for (const { listener, answer } of notices) tellOne(listener, answer);
+    }
+    this.#telling = false;
+  }
+
+  // ── records
+
+  ticketsOf(session: SessionNumber): Ticket[] {
+    const found = new Set<Ticket>();
+    for (const entry of this.entries.values()) {
+      for (let place = entry.holders; place !== undefined; place = place.next) found.add(place.ticket);
+      for (let place = entry.head; place !== undefined; place = place.next) found.add(place.ticket);
+    }
+    return [...found].filter((ticket) => ticket.session === session);
+  }
+
+  #held(session: SessionNumber, ref: { readonly id: string; readonly token: Token }): Ticket | undefined {
+    const ticket = ref instanceof Ticket ? ref : this.index.byId.get(ref.id);
+    if (ticket?.state !== 'held' || ticket.token !== ref.token || ticket.session !== session)
+      return undefined;
+    return ticket;
+  }
+
+  /** `undefined`: it is in use with another capacity. */
+  #entryFor(item: LockItem, at: BackendTime): LockEntry | undefined {
+    const entry = this.entries.get(item.resource) ?? this.#newEntry(item.resource);
+    if (entry.leased > 0) this.#expireHolders(entry, at);
+    const of = typeof item.mode === 'string' ? 0 : item.mode.of;
+    if (entry.of === of) return entry;
+    if (!entry.idle) return undefined;
+    entry.of = of;
+    return entry;
+  }
+
+  /** A lease ends by the clock, also when its timer is late. */
+  #expireHolders(entry: LockEntry, at: BackendTime): void {
+    for (let place = entry.holders; place !== undefined; ) {
+      const { next, ticket } = place;
+      if (ticket.lease !== undefined && ticket.lease.expiresAt <= at) this.expire(ticket, at);
+      place = next;
+    }
+  }
+
+  #newEntry(resource: string): LockEntry {
+    const { entries } = this;
+    if (entries.size >= this.#entriesLimit) {
+      for (const [name, entry] of entries) if (entry.idle) entries.delete(name);
+      this.#entriesLimit = Math.max(SWEEP_AT, entries.size * 2);
+    }
+    const entry = new LockEntry(resource);
+    entries.set(resource, entry);
+    return entry;
+  }
+
+  #ownHolder(owner: Owner): Holder | undefined {
+    return owner.single === true ? undefined : this.#holderFor(owner);
+  }
+
+  #holderFor(owner: Owner): Holder {
+    const { holders } = this;
+    const known = holders.get(owner.id);
+    if (known !== undefined) return known;
+    if (holders.size >= this.#holdersLimit) {
+      for (const [id, holder] of holders) if (holder.idle) holders.delete(id);
+      this.#holdersLimit = Math.max(SWEEP_AT, holders.size * 2);
+    }
+    const holder = new Holder(owner);
+    holders.set(owner.id, holder);
+    return holder;
+  }
+
+  /** The owner of a grant that is upgraded, found by its id from now on. */
+  #adopt(upgrade: Ticket, owner: Owner): Holder {
+    if (upgrade.holder !== undefined) return upgrade.holder;
+    upgrade.holder = this.#holderFor(owner);
+    upgrade.holder.add(upgrade);
+    return upgrade.holder;
+  }
+
+  /** A reading of the clock that the quick way shares: only tokens and ages are made of it, no lease ends by it. */
+  #stamp(): BackendTime {
+    this.#stampAt = this.now();
+    this.#stampLife = STAMP_LIFE;
+    if (!this.#stampArmed) {
+      this.#stampArmed = true;
+      this.#core.clock.soon(() => {
+        this.#stampArmed = false;
+        this.#stampLife = 0;
+      });
+    }
+    return this.#stampAt;
+  }
+}
+
+/** Whether anybody waits for something this owner holds, or behind it. */
+export function blocksAny(holder: Holder): boolean {
+  for (let ticket = holder.first; ticket !== undefined; ticket = ticket.nextOwn) {
+    if (ticket.place.entry.closed > 0) return true;
+    if (ticket.more?.some((place) => place.entry.closed > 0) === true) return true;
+  }
+  for (let ticket = holder.firstWait; ticket !== undefined; ticket = ticket.nextOwn) {
+    if (ticket.place.next !== undefined) return true;
+    if (ticket.more?.some((place) => place.next !== undefined) === true) return true;
+  }
+  return false;
+}
+
+/** Held, but compatible with all holders, and nobody waits whose turn could be taken. */
+function isShareable(entry: LockEntry, mode: number): boolean {
+  return entry.of === 0 && entry.head === undefined && ((CONFLICTS[mode] as number) & entry.heldMask) === 0;
+}
+
+function isLinkedWait(ticket: Ticket, holder: Holder): boolean {
+  return holder.firstWait === ticket || ticket.previousOwn !== undefined;
+}
+
+/** A listener's exception must keep no other from hearing; it still ends up where uncaught ones do. */
+function tellOne(listener: LockListener, answer: LockAnswer): void {
+  try {
+    listener.lockChanged(answer);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+function leaseOf(leaseMs: number): LeaseState {
+  return { leaseMs, expiresAt: NEVER, timer: undefined, revoked: undefined };
+}
