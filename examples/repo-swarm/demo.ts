@@ -57,7 +57,7 @@ function describePlan({ tasks, hotPaths, seed }: Plan): string {
   const optimistic = tasks.filter((task) => task.mode === 'optimistic').length;
   return [
     `Plan (seed ${seed}): ${tasks.length} edits, ${hot} of them on ${hotPaths.length} hot files, ${optimistic} optimistic.`,
-    'Each edit calls a local stand-in for a model (HTTP, 20 to 40 ms) and a formatter that fails now and then; all three runs make the same calls.',
+    'Each edit calls a local stand-in for a model (HTTP, 15 to 30 ms) and a formatter that fails now and then; all three runs make the same calls.',
     '',
   ].join('\n');
 }

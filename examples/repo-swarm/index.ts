@@ -48,6 +48,8 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
     interrupted.abort(new Error('interrupted'));
   });
 }
+// Whoever read the output has gone (`| head`): end quietly; leaving removes the temporary folder.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(1));
 try {
   process.exitCode = await main(process.argv.slice(2), interrupted.signal);
 } catch (error) {

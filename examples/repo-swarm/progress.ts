@@ -45,7 +45,7 @@ export class Progress {
   #redraw(): void {
     if (this.#now() - this.#drawnAt < REDRAW_MS) return;
     this.#drawnAt = this.#now();
-    this.#out.write(`\r\u001b[2K${this.#line().slice(0, (this.#out.columns ?? 80) - 1)}`);
+    this.#out.write(`\r\u001b[2K${this.#line().slice(0, Math.max(20, this.#out.columns ?? 80) - 1)}`);
   }
 
   #printTenth(): void {

@@ -123,6 +123,6 @@ function drawCounters({ serial, off, coordinated }: Runs): Html {
   const counters = runs.map((run) => countEvents(run.events));
   return html`<section><h2>Counted</h2><p class="soft">From each run's own event log.</p><div class="scroll"><table><tr><th></th>${runs.map((run) => html`<th class="n">${MODES[run.mode].title}</th>`)}</tr>
 ${rows.map(([name, value]) => html`<tr><td>${name}</td>${counters.map((one) => html`<td class="n">${value(one)}</td>`)}</tr>`)}
-<tr><td>commits in the clone</td>${runs.map((run) => html`<td class="n">${run.report.commits}</td>`)}</tr>
+<tr><td>commits landed</td>${runs.map((run) => html`<td class="n">${run.report.commits}</td>`)}</tr>
 <tr><td>edits missed by QA before landing</td>${runs.map((run) => html`<td class="n">${run.report.missedByQa}</td>`)}</tr></table></div></section>`;
 }

@@ -1,6 +1,12 @@
 import { edit, type Desk } from './editing.ts';
 import { kindOf } from './kinds/index.ts';
-import { FORMATTER, type AgentProfile, type TaskContext, type TaskSpec } from './mesh.ts';
+import {
+  FORMATTER,
+  isCoordinationError,
+  type AgentProfile,
+  type TaskContext,
+  type TaskSpec,
+} from './mesh.ts';
 import type { EditTask, Plan } from './plan.ts';
 import { checkWorktree } from './verification.ts';
 
@@ -22,6 +28,8 @@ export const AGENTS: readonly string[] = [ARCHITECT, ...Object.keys(DEVELOPERS),
 const GROUP_SIZE = 20;
 /** How much the architect hands to the first developer alone, before anybody steals it. */
 const OWNED_TASKS = 30;
+/** A run takes seconds; one that takes this long is stuck. */
+const PATIENCE_MS = 120_000;
 const RETRY = { maxAttempts: 20, delayMs: 30, factor: 1.5, maxDelayMs: 400, jitter: 'full' } as const;
 
 /** Edits that are checked and landed together. */
@@ -66,11 +74,19 @@ export class Squad {
     const { mesh } = this.#desk;
     for (const profile of this.#profiles()) mesh.addAgent(profile);
     mesh.answer(ARCHITECT, (message) => this.#answerAsArchitect(message));
-    for (const qa of QA) mesh.answer(qa, (message) => this.#answerAsQa(message));
+    for (const qa of QA) mesh.answer(qa, (message) => this.#hearAsQa(message));
     for (const developer of Object.keys(DEVELOPERS)) mesh.answer(developer, () => undefined);
     const report = await mesh.submit({ id: 'report', ...this.#reportTask() });
     await mesh.submit({ id: 'split', type: 'split', priority: 'high', capabilities: ['plan'] });
-    return report.result({ signal }) as Promise<Report>;
+    try {
+      return (await report.result({ signal, timeoutMs: PATIENCE_MS })) as Report;
+    } catch (error) {
+      if (!isCoordinationError(error, 'TIMEOUT')) throw error;
+      const { sentence } = await report.why();
+      throw new Error(`The squad has not finished within ${PATIENCE_MS / 1_000} s: ${sentence}`, {
+        cause: error,
+      });
+    }
   }
 
   #profiles(): readonly AgentProfile[] {
@@ -178,15 +194,14 @@ export class Squad {
     const task = context.task.input as EditTask;
     await edit(context, task, this.#desk);
     const group = this.#groups.findIndex(({ tasks }) => tasks.some(({ id }) => id === task.id));
-    await context.request(QA[group % QA.length] ?? QA[0], { edited: task.id });
+    await this.#desk.mesh.send(context.agentId, QA[group % QA.length] ?? QA[0], { edited: task.id });
     return { paths: task.paths };
   }
 
   // ── QA: verifies and lands
 
-  #answerAsQa(message: unknown): unknown {
+  #hearAsQa(message: unknown): void {
     this.#reported.add((message as { edited: string }).edited);
-    return { noted: this.#reported.size };
   }
 
   /** Looks for each edit of a group in the files on disk. At most two such checks at a time: they are heavy. */

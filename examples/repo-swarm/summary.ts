@@ -23,11 +23,14 @@ export interface Counters {
 export function countEvents(events: readonly CoordinationEvent[]): Counters {
   const counts = new Map<string, number>();
   const add = (name: string, by = 1): void => void counts.set(name, (counts.get(name) ?? 0) + by);
+  const waiting = new Set<string>();
   let maxWaitMs = 0;
   for (const event of events) {
     add(event.name);
-    if (event.name === 'resource:acquired') maxWaitMs = Math.max(maxWaitMs, event.payload.waitedMs);
-    else if (event.name === 'work:stolen') add('stolen', event.payload.taskIds.length);
+    if (event.name === 'resource:waited') waiting.add(waitKey(event.payload));
+    else if (event.name === 'resource:acquired') {
+      if (waiting.delete(waitKey(event.payload))) maxWaitMs = Math.max(maxWaitMs, event.payload.waitedMs);
+    } else if (event.name === 'work:stolen') add('stolen', event.payload.taskIds.length);
     else if (event.name === 'circuitbreaker:state-change') add(`breaker ${event.payload.to}`);
     else if (event.name === 'conflict:resolved') {
       add(event.payload.resolution.type === 'merge' ? 'merged' : 'retried');
@@ -52,6 +55,10 @@ export function countEvents(events: readonly CoordinationEvent[]): Counters {
     breaker: { opened: of('breaker open'), closed: of('breaker closed') },
     messages: of('message:sent'),
   };
+}
+
+function waitKey({ agentId, resourceId }: { readonly agentId: string; readonly resourceId: string }): string {
+  return `${agentId} ${resourceId}`;
 }
 
 /** The object that `--json` prints. */

@@ -8,8 +8,8 @@ import { fraction } from './seeded.ts';
 import type { EditCall, FormatCall } from './tools.ts';
 
 const seed = Number(process.argv[2] ?? 0);
-/** A model answers after 20 to 40 ms, always the same for the same edit. */
-const EDIT_MS = [20, 40] as const;
+/** A model answers after 15 to 30 ms, always the same for the same edit. */
+const EDIT_MS = [15, 30] as const;
 const FORMAT_MS = 3;
 /** The formatter is down for five calls in a row, four times, at seeded places among its first 200 calls. */
 const outages = [0, 1, 2, 3].map((n) => 20 + 50 * n + Math.floor(20 * fraction(seed, 'outage', n)));

@@ -130,8 +130,10 @@ export class Workspace {
     return (await this.git.run(['rev-parse', 'HEAD^{tree}'])).trim();
   }
 
+  /** Commits since the plan's. */
   async countCommits(): Promise<number> {
-    return Number(await this.git.run(['rev-list', '--count', 'HEAD']));
+    const plan = (await this.git.run(['log', '-1', '--format=%H', '--', PLAN_PATH])).trim();
+    return Number(await this.git.run(['rev-list', '--count', `${plan}..HEAD`]));
   }
 
   async #text(path: string): Promise<string | undefined> {

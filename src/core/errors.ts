@@ -119,9 +119,14 @@ export function isCoordinationError<C extends ErrorCode>(
   error: unknown,
   code?: C,
 ): error is CoordinationError & { readonly code: C } {
-  if (!(error instanceof Error) || typeof (error as { code?: unknown }).code !== 'string') return false;
-  const found = (error as unknown as { code: string }).code;
-  return code === undefined ? (ERROR_CODES as readonly string[]).includes(found) : found === code;
+  try {
+    if (!(error instanceof Error)) return false;
+    const { code: found } = error as { code?: unknown };
+    return code === undefined ? (ERROR_CODES as readonly unknown[]).includes(found) : found === code;
+  } catch {
+    // A proxy or getter that throws: whatever it is, it isn't ours.
+    return false;
+  }
 }
 
 /** What is kept of an error when it crosses the store: plain, bounded, JSON-safe, whatever was thrown. */

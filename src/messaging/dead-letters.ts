@@ -65,9 +65,7 @@ export class DeadLetters {
   }
 
   /** A read is repeated like an operation when its answer is lost. */
-  #list(
-    ...request: Parameters<MessageTransport['list']>
-  ): ReturnType<MessageTransport['list']> {
+  #list(...request: Parameters<MessageTransport['list']>): ReturnType<MessageTransport['list']> {
     return this.#operations.run(() => this.#transport.list(...request));
   }
 }

@@ -319,8 +319,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
       this.#step();
       this.#turn ??= this.#beginTurn();
       this.#turn.steps += 1;
-      this.#turn.over =
-        this.#turn.steps > YIELD_STEPS || this.clock.mono() - this.#turn.started > YIELD_MS;
+      this.#turn.over = this.#turn.steps > YIELD_STEPS || this.clock.mono() - this.#turn.started > YIELD_MS;
     }
     this.#running = false;
   };

@@ -1,8 +1,8 @@
 import { MemoryMessageTransport } from '../backends/memory/message-transport.ts';
 import { standalone } from '../backends/memory/standalone.ts';
 import { handled, isPromise } from '../core/awaitable.ts';
-import { checkId, checkObject, checkSignal, invalid } from '../core/check.ts';
-import { CoordinationError } from '../core/errors.ts';
+import { checkId, checkMs, checkObject, checkSignal, invalid } from '../core/check.ts';
+import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import { resolveOptions } from '../core/options.ts';
@@ -255,6 +255,7 @@ export class MessageRouter implements AsyncDisposable {
    */
   async agentLeft(agentId: string, reason = 'the agent was removed'): Promise<void> {
     checkId(agentId, 'agentId');
+    if (typeof reason !== 'string') throw invalid(`Expected reason to be a string, got ${describe(reason)}`);
     if (this.#stopped !== undefined) return;
     const error = new CoordinationError('UNKNOWN_AGENT', `Agent ${agentId} left: ${reason}`);
     const stored = this.#subscriptions.leave(agentId, error);
@@ -304,8 +305,13 @@ export class MessageRouter implements AsyncDisposable {
    * @param options drainMs: how long handlers may take to finish. @default 5,000
    */
   shutdown(options: { readonly drainMs?: number } = {}): Promise<void> {
-    this.#stopping ??= this.#stop(options.drainMs ?? DRAIN_MS);
-    return this.#stopping;
+    try {
+      const { drainMs = DRAIN_MS } = checkObject(options, 'options') as typeof options;
+      this.#stopping ??= this.#stop(checkMs(drainMs, 'drainMs'));
+      return this.#stopping;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

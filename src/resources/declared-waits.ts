@@ -39,6 +39,11 @@ export class DeclaredWaits implements WaitSource {
     }));
   }
 
+  /** Any declared wait may lead there. */
+  blocks(): boolean {
+    return this.#byWaiter.size > 0;
+  }
+
   waiting(): Iterable<string> {
     return this.#byWaiter.keys();
   }

@@ -168,7 +168,7 @@ export class LockClient implements LockHost, WaitHost {
     const { book } = ask;
     book.priority = ask.priority;
     if (!book.single) {
-      book.defeats = this.#graph.defeats(book.id);
+      if (this.#graph.hasDefeats) book.defeats = this.#graph.defeats(book.id);
       if (book.since === 0 && book.count > 0) book.since = oldestToken(book);
     }
     const wait = new LockWait(this, ask, this.runtime.clock.mono());
@@ -202,7 +202,7 @@ export class LockClient implements LockHost, WaitHost {
         wait.queued = true;
         this.#reportWaiting(wait, answer.ahead);
         // Nobody may wait for its locks (`suspect` false), yet for the owner itself: a parent for its child, an asker for its reply.
-        if (!wait.settled) this.#graph.entered(book.id);
+        if (!wait.settled && (answer.suspect || !book.single)) this.#graph.entered(book.id, !answer.suspect);
         return promise;
       }
       case 'refused':
@@ -298,7 +298,7 @@ export class LockClient implements LockHost, WaitHost {
         case 'granted':
           this.#settle(wait);
           wait.resolve(this.#arrive(wait, answer, sentAt));
-          this.#graph.left(wait.ask.book.id);
+          this.#left(wait.ask.book);
           return;
         case 'aborted':
           throw verdictOf(wait, answer.cycle);
@@ -306,7 +306,7 @@ export class LockClient implements LockHost, WaitHost {
           const outcome = this.#refused(wait, answer);
           this.#settle(wait);
           wait.resolve(outcome as HeldLock);
-          this.#graph.left(wait.ask.book.id);
+          this.#left(wait.ask.book);
           return;
         }
         default:
@@ -335,7 +335,7 @@ export class LockClient implements LockHost, WaitHost {
     const quick = wait.grant;
     const lock = new HeldLock(this, book, plan.names[0] as string, (quick ?? grant) as GrantRef, quick, plan);
     wait.held = lock;
-    lock.grantedAt = this.runtime.clock.mono();
+    if (quick === undefined) lock.grantedAt = this.runtime.clock.mono();
     this.#enter(book);
     book.add(lock);
     if (
@@ -348,7 +348,7 @@ export class LockClient implements LockHost, WaitHost {
       throw late;
     }
     if (this.#events.wants('resource:acquired')) {
-      this.#reportAcquired(lock, lock.grantedAt - wait.startedAt);
+      this.#reportAcquired(lock, this.runtime.clock.mono() - wait.startedAt);
     }
     if (book.firstWait !== undefined) this.#shareWith(lock);
     return lock;
@@ -363,7 +363,7 @@ export class LockClient implements LockHost, WaitHost {
       other.held = lock;
       if (other.answered) this.#withdraw(other);
       other.resolve(lock);
-      this.#graph.left(lock.book.id);
+      this.#left(lock.book);
     }
   }
 
@@ -375,6 +375,18 @@ export class LockClient implements LockHost, WaitHost {
       this.#reportAcquired(lock, this.runtime.clock.mono() - wait.startedAt);
     }
     return lock;
+  }
+
+  /** A store in this process has granted it; what was granted is in {@link LockWait.grant}. */
+  granted(wait: LockWait): void {
+    if (wait.settled) return;
+    this.#settle(wait);
+    try {
+      wait.resolve(this.#arrive(wait, undefined, wait.startedAt));
+      this.#left(wait.ask.book);
+    } catch (error) {
+      this.#ended(wait, error);
+    }
   }
 
   // ── ends of waits
@@ -400,7 +412,7 @@ export class LockClient implements LockHost, WaitHost {
       });
     }
     wait.reject(error);
-    this.#graph.left(book.id);
+    this.#left(book);
     if (book.idle) this.#idle(book);
   }
 
@@ -411,6 +423,11 @@ export class LockClient implements LockHost, WaitHost {
     if (wait.onAbort !== undefined) signal?.removeEventListener('abort', wait.onAbort);
     book.removeWait(wait);
     this.#leave(book);
+  }
+
+  #left(book: OwnerBook): void {
+    // Its id needn't be made when nobody asks.
+    if (this.#graph.hasOpen) this.#graph.left(book.id);
   }
 
   #withdraw(wait: LockWait): void {

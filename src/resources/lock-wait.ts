@@ -33,6 +33,8 @@ export interface WaitHost {
   newId(kind: string): string;
   /** The store says what became of it. */
   changed(wait: LockWait, answer: LockAnswer): void;
+  /** A store in this process has granted it. */
+  granted(wait: LockWait): void;
 }
 
 /** One request on its way: it is what the store is given, and hears what becomes of it. Settles exactly once. */
@@ -122,6 +124,10 @@ export class LockWait implements LockRequest, LockListener, WaitLink {
 
   reject(error: unknown): void {
     this.#reject?.(error);
+  }
+
+  lockGranted(): void {
+    this.#host.granted(this);
   }
 
   lockChanged(answer: LockAnswer): void {

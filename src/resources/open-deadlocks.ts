@@ -24,6 +24,14 @@ export class OpenDeadlocks {
     this.#events = events;
   }
 
+  get size(): number {
+    return this.#open.size;
+  }
+
+  get hasDefeats(): boolean {
+    return this.#defeats.size > 0;
+  }
+
   defeats(node: string): number {
     return this.#defeats.get(node)?.count ?? 0;
   }

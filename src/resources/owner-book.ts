@@ -1,4 +1,6 @@
+import { checkFunction } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
+import type { Lease } from '../core/lock-types.ts';
 import type {
   Grant,
   GrantRef,
@@ -37,11 +39,20 @@ export interface LeaseTerms {
   timer: Timer | undefined;
 }
 
-/** A granted lock on this side of the store: what a {@link LockLease} stands for. */
-export class HeldLock implements LockListener {
+const DONE: Promise<void> = Promise.resolve();
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+
+/**
+ * A held lock, or a set taken together: the lease that users get, and the record that this side of the store keeps of it.
+ * `await using lease = await locks.acquire('db')` gives it back.
+ */
+export class HeldLock implements Lease, LockListener {
+  /** @internal */
   readonly host: LockHost;
+  /** @internal */
   readonly book: OwnerBook;
   readonly resource: string;
+  /** Whether it is still what it was taken for. */
   status: 'held' | 'released' | 'lost' = 'held';
   grant: GrantRef & { readonly tokens?: readonly Token[] };
   /** The same, when it came by the quick way. */
@@ -52,8 +63,6 @@ export class HeldLock implements LockListener {
   revoked = false;
   previous: HeldLock | undefined;
   next: HeldLock | undefined;
-  /** What the user has of it. */
-  facade: object | undefined;
   #plan: LockPlan | undefined;
   #controller: AbortController | undefined;
   #reason: CoordinationError | undefined;
@@ -75,7 +84,6 @@ export class HeldLock implements LockListener {
     this.previous = undefined;
     this.next = undefined;
     this.#plan = plan;
-    this.facade = undefined;
     this.#controller = undefined;
     this.#reason = undefined;
   }
@@ -109,6 +117,71 @@ export class HeldLock implements LockListener {
     return (first as { readonly token: Token }).token;
   }
 
+  get resources(): readonly string[] {
+    return this.names;
+  }
+
+  get owner(): string {
+    return this.book.id;
+  }
+
+  get tokens(): ReadonlyMap<string, number> {
+    return new Map([...this.namedItems()].map(({ resource, token }) => [resource, token]));
+  }
+
+  /** ms; 0 once it is released or lost, `Infinity` while it lives with this process's session. */
+  get expiresInMs(): number {
+    return this.host.expiresInMs(this);
+  }
+
+  /** Gives it back; what waits for it goes on before this returns. Idempotent. */
+  release(): Promise<void> {
+    return this.status === 'held' ? this.host.release(this) : DONE;
+  }
+
+  /**
+   * Turns shared and update locks into exclusive ones, with new tokens. The lock stays held meanwhile, in its old mode.
+   * @throws UPGRADE_CONFLICT at once when another holder waits to upgrade too; LOCK_TIMEOUT; DEADLOCK; LEASE_LOST
+   */
+  async upgrade(options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {}): Promise<void> {
+    this.#check();
+    await this.host.upgrade(this, options);
+  }
+
+  /** Turns exclusive and update locks into shared ones, with the same tokens. @throws LEASE_LOST */
+  async downgrade(): Promise<void> {
+    this.#check();
+    await this.host.downgrade(this);
+  }
+
+  /**
+   * Runs a write that carries the token. Refused when this lease is no longer held or a newer token has been seen at one of its
+   * resources, before or during the write; hand the token on, so that the place you write to can refuse late ones itself.
+   * @throws STALE_FENCE
+   */
+  async fenced<R>(write: (token: number) => R | Promise<R>): Promise<R> {
+    checkFunction(write, 'the write');
+    return this.host.fenced(this, write);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  /** What `console.log` shows. */
+  [INSPECT](): object {
+    const { resources, owner, token, status } = this;
+    return { resources, owner, token, status };
+  }
+
+  #check(): void {
+    if (this.status === 'held') return;
+    throw (
+      this.#reason ?? new CoordinationError('LEASE_LOST', `The lock on ${this.names.join(', ')} was released`)
+    );
+  }
+
+  /** Aborts at the local deadline, on a failed renewal and when the lock is taken back. Made when somebody reads it. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();

@@ -23,7 +23,6 @@ import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import { type CheckedOptions, checkAcquireOptions } from './acquire-options.ts';
 import { DeclaredWaits } from './declared-waits.ts';
-import { type LockLease, leaseOf } from './lease.ts';
 import { LockClient } from './lock-client.ts';
 import { LockScope } from './lock-scope.ts';
 import type { LockAsk, LockWait } from './lock-wait.ts';
@@ -81,6 +80,8 @@ export class ResourceManager implements AsyncDisposable {
   readonly #declared = [new DeclaredWaits(true), new DeclaredWaits(false)] as const;
   readonly #timeoutMs: number;
   readonly #graceMs: number;
+  /** What a call without options asks for. */
+  readonly #plain: CheckedOptions;
   readonly #left = new Set<string>();
   readonly #hints: Disposable | undefined;
   #stopped = false;
@@ -98,6 +99,7 @@ export class ResourceManager implements AsyncDisposable {
     const base = baseOf(parts, logger);
     this.#timeoutMs = shared.resourceTimeout;
     this.#graceMs = options.leaseMs;
+    this.#plain = checkAcquireOptions(undefined, this.#timeoutMs);
     this.#graph = new WaitForGraph({
       runtime: base.runtime,
       events,
@@ -155,7 +157,7 @@ export class ResourceManager implements AsyncDisposable {
   /** The lock if it is free now and nobody waits for it, else `undefined`. */
   async tryAcquire(request: Requests, options?: AcquireOptions): Promise<Lease | undefined> {
     const lock = await this.#acquire(request, options, false);
-    return lock === undefined ? undefined : leaseOf(lock);
+    return lock;
   }
 
   /** For a run of a task: its locks belong to its node of the wait-for graph, and to its agent when that leaves. */
@@ -172,7 +174,7 @@ export class ResourceManager implements AsyncDisposable {
   /** All or none; holds nothing while it waits, so requests of this kind can't deadlock among themselves. */
   async acquireAll(requests: readonly ResourceRequest[], options?: AcquireOptions): Promise<Lease> {
     if (!Array.isArray(requests)) throw invalid(`Expected a list of resources, got ${describe(requests)}`);
-    return leaseOf((await this.#acquire(requests, options)) as HeldLock);
+    return (await this.#acquire(requests, options)) as HeldLock;
   }
 
   /** Runs `use` with the lock and gives it back, whatever becomes of it. */
@@ -419,8 +421,17 @@ export class ResourceManager implements AsyncDisposable {
       if (lock !== undefined) return lock;
     }
     const plan = planOf(request);
-    const checked = checkAcquireOptions(options, this.#timeoutMs);
-    return this.#client.acquire(askOf(checked, checked.priority, plan, this.#bookFor(checked), wait, false));
+    const checked = options === undefined ? this.#plain : checkAcquireOptions(options, this.#timeoutMs);
+    return this.#client.acquire(
+      askOf(
+        checked,
+        checked.priority,
+        plan,
+        this.#bookFor(checked.owner, checked.agent ?? checked.owner, checked),
+        wait,
+        false,
+      ),
+    );
   }
 
   #acquireAs(
@@ -437,10 +448,10 @@ export class ResourceManager implements AsyncDisposable {
         if (lock !== undefined) return lock;
       }
     }
-    const checked = checkAcquireOptions(options, this.#timeoutMs);
+    const checked = options === undefined ? this.#plain : checkAcquireOptions(options, this.#timeoutMs);
     const owner = checked.owner ?? checkId(agentId, 'agentId');
     const plan = planOf(request);
-    const book = this.#bookFor({ ...checked, owner, agent: checked.agent ?? agentId });
+    const book = this.#bookFor(owner, checked.agent ?? agentId, checked);
     const held = plan.names.length === 1 ? book.find(plan.names[0] as string) : undefined;
     if (held !== undefined && !checked.reentrant) return this.#again(held, plan);
     const urgency = priority === undefined ? checked.priority : checkPriority(priority);
@@ -457,9 +468,11 @@ export class ResourceManager implements AsyncDisposable {
     );
   }
 
-  #bookFor(options: CheckedOptions): OwnerBook {
-    const { owner, task, priority } = options;
-    const agent = options.agent ?? owner;
+  #bookFor(
+    owner: string | undefined,
+    agent: string | undefined,
+    { task, priority }: CheckedOptions,
+  ): OwnerBook {
     if (agent !== undefined && this.#left.has(agent)) throw unknownAgent(agent);
     if (owner === undefined) return this.#client.single(agent, task, priority);
     return this.#client.book(owner, agent, task, priority);
@@ -468,7 +481,7 @@ export class ResourceManager implements AsyncDisposable {
   #use<R>(lock: HeldLock, use: (lease: Lease) => R | Promise<R>): Promise<R> {
     let result: R | Promise<R>;
     try {
-      result = use(leaseOf(lock));
+      result = use(lock);
     } catch (error) {
       return afterRelease(lock, () => Promise.reject(error as Error));
     }
@@ -594,9 +607,8 @@ function askOf(
   };
 }
 
-function toLease(lock: Awaitable<HeldLock | undefined>): Promise<LockLease> {
-  if (isPromise(lock)) return lock.then((granted) => leaseOf(granted as HeldLock));
-  return Promise.resolve(leaseOf(lock as HeldLock));
+function toLease(lock: Awaitable<HeldLock | undefined>): Promise<Lease> {
+  return (isPromise(lock) ? lock : Promise.resolve(lock)) as Promise<Lease>;
 }
 
 /** Continues once a lock is given back; at once, when that needs no reply. */

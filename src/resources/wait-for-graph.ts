@@ -47,6 +47,7 @@ export class WaitForGraph implements WaitGraph {
   readonly #enabled: boolean;
   readonly #open: OpenDeadlocks;
   #sources: readonly WaitSource[] = [];
+  #remote = false;
   #timer: Timer | undefined;
   #looking = false;
   #stopped = false;
@@ -60,19 +61,35 @@ export class WaitForGraph implements WaitGraph {
   }
 
   addSource(source: WaitSource): Disposable {
-    this.#sources = [...this.#sources, source];
+    this.#setSources([...this.#sources, source]);
     return {
-      [Symbol.dispose]: () => {
-        this.#sources = this.#sources.filter((known) => known !== source);
-      },
+      [Symbol.dispose]: () => this.#setSources(this.#sources.filter((known) => known !== source)),
     };
   }
 
-  entered(node: string): void {
+  #setSources(sources: readonly WaitSource[]): void {
+    this.#sources = sources;
+    this.#remote = sources.some(isRemote);
+  }
+
+  /** @param noLock nobody waits for a lock that this node holds or stands in front of: the lock store says so */
+  entered(node: string, noLock = false): void {
     const sources = this.#sources;
-    if (sources.some(isRemote)) this.#look(FIRST_LOOK_MS);
-    this.#open.check((known) => isWaiting(sources, known));
-    if (sources.some((source) => blocks(source, node))) this.#resolve([node], sources);
+    if (this.#remote) this.#look(FIRST_LOOK_MS);
+    if (this.#open.size > 0) this.#open.check((known) => isWaiting(sources, known));
+    // The first source is the locks'.
+    for (let i = noLock ? 1 : 0; i < sources.length; i++) {
+      if (blocks(sources[i] as WaitSource, node)) return this.#resolve([node], sources);
+    }
+  }
+
+  /** Whether {@link left} has anything to note. */
+  get hasOpen(): boolean {
+    return this.#open.size > 0;
+  }
+
+  get hasDefeats(): boolean {
+    return this.#open.hasDefeats;
   }
 
   left(node: string): void {

@@ -74,6 +74,7 @@ export class AgentRegistry {
       cost: facts.cost,
     });
     for (let i = 0; i < agent.running; i++) this.pool.started(agent.id);
+    this.pool.queued(agent.id, agent.queue.length);
     this.#changed();
     return agent;
   }
@@ -135,6 +136,10 @@ export class AgentRegistry {
       from.detach(run);
       to.attach(run);
       if (run.holdsSlot) to.running += 1;
+    }
+    for (const run of from.queue.splice(0)) {
+      run.agent = to;
+      to.enqueue(run);
     }
   }
 

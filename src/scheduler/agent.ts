@@ -1,3 +1,4 @@
+import { handled } from '../core/awaitable.ts';
 import type { CoordinationError } from '../core/errors.ts';
 import type { Lease } from '../core/lock-types.ts';
 import { OPTIONS } from '../core/options.ts';
@@ -47,16 +48,22 @@ class RunExtras {
   graceTimer: Timer | undefined = undefined;
   stopCause: StopCause | undefined = undefined;
   stopError: CoordinationError | undefined = undefined;
+  /** As given by whoever stopped it. */
+  stopReason = '';
+  /** The agent that is to run it next, when it was stopped to be moved. */
+  moveTo: string | undefined = undefined;
   controller: AbortController | undefined = undefined;
   lease: Lease | undefined = undefined;
   /** What its handler waits for now without its slot (children, replies, sleep), and how to end each wait with an error. */
   waits: Map<string, (error: Error) => void> | undefined = undefined;
-  /** Continues the handler once the slot is back. */
-  resume: (() => void) | undefined = undefined;
+  /** Waits begun so far, to tell those for the same thing apart. */
+  waitCount = 0;
+  /** Continues the handler once the slot is back, or ends its wait for the slot with an error. */
+  resume: ((error: Error | undefined) => void) | undefined = undefined;
   /** When its deadline is, mono ms. */
   deadlineAt: number | undefined = undefined;
-  /** Whoever waits for the settlement of an external task to be stored. */
-  onSettled: ((result: SettleResult | undefined) => void) | undefined = undefined;
+  /** Whoever waits for the settlement to be stored; hears of it once, or that the store could not be reached. */
+  onSettled: ((result: SettleResult | undefined, failure?: unknown) => void) | undefined = undefined;
   progress: { readonly ratio?: number; readonly note?: string } | undefined = undefined;
   /** What its handler threw, for `cause`. */
   thrown: unknown = undefined;
@@ -84,8 +91,8 @@ export class Run {
   readonly #readyForMs: number;
   /** When it was claimed, mono ms. */
   readonly claimedAt: number;
-  /** When its handler was called, mono ms; 0: it never was. */
-  startedAt = 0;
+  /** When its handler was called, mono ms; −1: it never was. */
+  startedAt = -1;
   /** When its handler was done, mono ms. */
   endedAt = 0;
   /** Since when it is in this phase, mono ms; for `why`. */
@@ -128,6 +135,31 @@ export class Run {
   get extras(): RunExtras {
     this.#extras ??= new RunExtras();
     return this.#extras;
+  }
+
+  /** Resolves when its end is stored or refused; `undefined`: nothing was to be stored. Rejects when the store could not be reached. */
+  untilSettled(): Promise<SettleResult | undefined> {
+    return new Promise((resolve, reject) => {
+      const others = this.facts.onSettled;
+      this.extras.onSettled = (result, failure) => {
+        others?.(result, failure);
+        if (failure === undefined) resolve(result);
+        else reject(failure as Error);
+      };
+    });
+  }
+
+  /** Who is to run it when it is given back: `null`: anybody, `undefined`: whom it is pinned to. */
+  get nextAgent(): string | null | undefined {
+    return this.facts.moveTo ?? (this.settings.only === true ? undefined : null);
+  }
+
+  /** Gives back the locks it took in order to start. */
+  giveLocksBack(): void {
+    const { lease } = this.facts;
+    if (lease === undefined) return;
+    this.extras.lease = undefined;
+    handled(lease.release());
   }
 
   /** Created when somebody looks: aborting one costs 5 µs, making one 0.3. */
@@ -236,6 +268,12 @@ export class Agent {
     if (at < 0) return false;
     this.queue.splice(at, 1);
     return true;
+  }
+
+  /** It wants its slot back no more. */
+  stopResuming(run: Run): void {
+    const at = this.resuming.indexOf(run);
+    if (at >= 0) this.resuming.splice(at, 1);
   }
 
   untilIdle(): Promise<void> {

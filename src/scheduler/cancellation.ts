@@ -1,13 +1,13 @@
 import { andThen } from '../core/awaitable.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
+import type { Consequences, Settlement, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
 import type { Run, StopCause } from './agent.ts';
-import { settleStopped, stopError } from './settlement.ts';
+import { settleFailure, stopError } from './settlement.ts';
 import type { Settler } from './settler.ts';
 import { LocalHandle } from './task-handle.ts';
 import type { CancelOutcome } from './types.ts';
@@ -42,6 +42,7 @@ export class Cancellation {
           const run =
             one.local instanceof LocalHandle ? one.local.run : this.#deps.executor.externals.get(one.task);
           if (run !== undefined) this.stop(run, 'cancel', one.reason);
+          else this.#deps.dispatcher.cancelOnArrival(one.task, one.reason);
         }
         const result = answer.results[0];
         if (result === undefined || result.status === 'unknown') {
@@ -54,33 +55,52 @@ export class Cancellation {
 
   /** Stops a claimed run wherever it stands: one that hasn't begun is settled at once. */
   stop(run: Run, cause: StopCause, reason: string): void {
-    const { executor, dispatcher, agents, settler } = this.#deps;
-    switch (run.phase) {
-      case 'queued':
-        if (run.agent?.dequeue(run) === true) agents.queued(run.agent, -1);
-        break;
-      case 'parked': {
-        const at = dispatcher.parked.indexOf(run);
-        if (at >= 0) dispatcher.parked.splice(at, 1);
-        void run.facts.lease?.release();
-        break;
-      }
-      case 'locking':
-        break;
-      default:
-        executor.stop(run, cause, reason);
-        return;
-    }
+    if (!hasNotBegun(run)) return this.#deps.executor.stop(run, cause, reason);
+    this.#takeOut(run, cause, reason);
+    this.#deps.settler.add(run, this.#settlementOf(run, cause, reason));
+  }
+
+  /** Forgets a claimed run that hasn't begun: the store ended its task. */
+  drop(run: Run, reason: string): void {
+    if (!hasNotBegun(run)) return;
+    this.#takeOut(run, 'taken', reason);
+    run.phase = 'ended';
+    run.facts.onSettled?.(undefined);
+  }
+
+  #takeOut(run: Run, cause: StopCause, reason: string): void {
+    const { dispatcher, agents } = this.#deps;
+    if (run.agent?.dequeue(run) === true) agents.queued(run.agent, -1);
+    dispatcher.unpark(run);
+    run.phase = 'ending';
+    run.facts.timer?.cancel();
+    run.giveLocksBack();
     run.extras.stopCause = cause;
     run.extras.stopError = stopError(cause, run.id, reason);
     run.facts.controller?.abort(run.facts.stopError);
-    run.phase = 'ending';
-    // Whatever the cause, it hasn't begun: unless it was cancelled it goes back uncounted.
-    const settlement = settleStopped(
-      run.claim,
-      cause === 'cancel' || cause === 'agent-left' ? cause : 'preempt',
-      reason,
-    );
-    if (settlement !== undefined) settler.add(run, settlement);
   }
+
+  /** Whatever the cause, it hasn't begun: unless it was cancelled or its time is over it goes back uncounted. */
+  #settlementOf(run: Run, cause: StopCause, reason: string): Settlement {
+    const { claim } = run;
+    switch (cause) {
+      case 'deadline':
+        return settleFailure(claim, run.facts.stopError, 'bury', 'DEADLINE');
+      case 'cancel':
+        return { claim, as: 'cancel', reason };
+      default:
+        return {
+          claim,
+          as: 'release',
+          delayMs: 0,
+          reason,
+          refundAttempt: true,
+          ...(cause === 'agent-left' && run.nextAgent !== undefined ? { toAgent: run.nextAgent } : {}),
+        };
+    }
+  }
+}
+
+function hasNotBegun({ phase }: Run): boolean {
+  return phase === 'queued' || phase === 'parked' || phase === 'locking';
 }

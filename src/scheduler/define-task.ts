@@ -39,6 +39,15 @@ export function defineTask<I = unknown, O = unknown>(options: {
   return definition;
 }
 
+/** The spec as a part of a task, by the same definition. @throws INVALID_ARGUMENT */
+export function asPart(spec: TaskSpec, parent: string): TaskSpec {
+  checkObject(spec, 'a task');
+  const part = { ...spec, parent };
+  const definition = (spec as { readonly [DEFINITION]?: unknown })[DEFINITION];
+  if (definition !== undefined) Object.defineProperty(part, DEFINITION, { value: definition });
+  return part;
+}
+
 /** The spec with its input as the schema transformed it; the same spec when there is nothing to check. */
 export function withCheckedInput(spec: TaskSpec): TaskSpec | Promise<TaskSpec> {
   const definition = (spec as { [DEFINITION]?: TaskDefinition<unknown, unknown> } | null | undefined)?.[

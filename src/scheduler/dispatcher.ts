@@ -5,7 +5,7 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import type { BackendTime } from '../core/ports/words.ts';
-import { type Agent, Run } from './agent.ts';
+import { type Agent, Run, type StopCause } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Executor } from './executor.ts';
 import type { Placement } from './placement.ts';
@@ -21,6 +21,8 @@ const MAX_ASSIGNED = 10_000;
 const MAX_PARKED = 64;
 const MAX_LOCKING = 1_000;
 const PARKED_DELAY_MS = 50;
+/** A claim that failed is tried again after this. */
+const CLAIM_AGAIN_MS = 1_000;
 
 export interface DispatcherDeps {
   readonly runtime: Runtime;
@@ -31,7 +33,8 @@ export interface DispatcherDeps {
   readonly executor: Executor;
   readonly placement: Placement;
   readonly settler: Settler;
-  readonly maxConcurrentTasks: number;
+  /** Stops a claimed run, wherever it stands. */
+  readonly stop: (run: Run, cause: StopCause, reason: string) => void;
   /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
   readonly takeLocks: ((run: Run) => void) | undefined;
   /** No slot is free, yet something may be more urgent than what runs. */
@@ -46,6 +49,11 @@ export class Dispatcher {
   readonly #deps: DispatcherDeps;
   #woken = false;
   #claiming = false;
+  /** Something became claimable while a claim was on its way. */
+  #claimAgain = false;
+  /** Cancelled while their claims may be on their way, by id, with the reason. */
+  readonly #cancelled = new Map<string, string>();
+  #quiet: (() => void)[] = [];
   #claimedThisTurn = 0;
   #turnStart = 0;
   /** When the batch at hand was begun, mono ms: read once for all that starts with it. */
@@ -54,7 +62,7 @@ export class Dispatcher {
   /** Claimed, but no agent would take them now. */
   readonly parked: Run[] = [];
   /** Claimed runs that wait for their locks. */
-  locking = 0;
+  readonly locking = new Set<Run>();
   readonly #hungry = new Set<Agent>();
 
   constructor(deps: DispatcherDeps) {
@@ -63,7 +71,7 @@ export class Dispatcher {
 
   /** Something changed: work to do, a slot, an agent, a setting. */
   readonly wake = (): void => {
-    if (this.#woken || this.#stopped) return;
+    if (this.#woken) return;
     this.#woken = true;
     if (this.#claimedThisTurn < CLAIMS_A_TURN) queueMicrotask(this.#turn);
     else {
@@ -86,14 +94,31 @@ export class Dispatcher {
     if (!this.#stopped) this.#pump();
   }
 
-  /** Claims nothing any more; what runs goes on. */
+  /** Claims and starts nothing any more; what runs goes on, and gets its slot back after a wait. */
   stop(): void {
     this.#stopped = true;
+  }
+
+  /** Resolves when no claim is on its way. */
+  untilQuiet(): Promise<void> {
+    return this.#claiming ? new Promise((resolve) => this.#quiet.push(resolve)) : Promise.resolve();
+  }
+
+  /** A cancellation was requested of a run that isn't known here: its claim may be on its way. */
+  cancelOnArrival(taskId: string, reason: string): void {
+    if (this.#claiming) this.#cancelled.set(taskId, reason);
+  }
+
+  /** It is parked no more. */
+  unpark(run: Run): void {
+    const at = this.parked.indexOf(run);
+    if (at >= 0) this.parked.splice(at, 1);
   }
 
   readonly #turn = (): void => {
     this.#woken = false;
     if (!this.#stopped) this.#pump();
+    else if (this.#hungry.size > 0) this.#serveAgents();
   };
 
   #pump(): void {
@@ -111,14 +136,14 @@ export class Dispatcher {
     const hungry = [...this.#hungry];
     this.#hungry.clear();
     for (const agent of hungry) {
-      while (agent.hasSlot && agent.resuming.length > 0)
+      while (agent.hasSlot && agent.resuming.length > 0 && executor.free > 0)
         executor.resume(agent.resuming.shift() as Run, agent);
       while (agent.hasSlot && agent.queue.length > 0 && this.#free() > 0) {
         const run = agent.queue.shift() as Run;
         agents.queued(agent, -1);
         executor.begin(run, agent, this.#now);
       }
-      if (agent.hasSlot && agent.queue.length > 0) this.#hungry.add(agent);
+      if (agent.hasSlot && agent.queue.length + agent.resuming.length > 0) this.#hungry.add(agent);
     }
   }
 
@@ -130,6 +155,8 @@ export class Dispatcher {
 
   #sendBack(run: Run): void {
     run.phase = 'ending';
+    run.facts.timer?.cancel();
+    run.giveLocksBack();
     this.#deps.settler.add(run, {
       claim: run.claim,
       as: 'release',
@@ -140,11 +167,14 @@ export class Dispatcher {
   }
 
   #free(): number {
-    return this.#deps.maxConcurrentTasks - this.#deps.executor.running;
+    return this.#deps.executor.free;
   }
 
   #claim(): void {
-    if (this.#claiming) return;
+    if (this.#claiming) {
+      this.#claimAgain = true;
+      return;
+    }
     const request = this.#request();
     if (request === undefined) return;
     const { operations, store } = this.#deps;
@@ -156,6 +186,7 @@ export class Dispatcher {
         (claimed) => {
           this.#claiming = false;
           this.#take(claimed);
+          this.#claimed();
         },
       );
     } catch (error) {
@@ -165,9 +196,17 @@ export class Dispatcher {
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
   }
 
+  #claimed(): void {
+    this.#cancelled.clear();
+    for (const wake of this.#quiet.splice(0)) wake();
+    if (!this.#claimAgain) return;
+    this.#claimAgain = false;
+    this.wake();
+  }
+
   #request(): ClaimRequest | undefined {
     const { agents, considerPreemption } = this.#deps;
-    const free = Math.min(this.#free(), agents.freeSlots, MAX_LOCKING - this.locking);
+    const free = Math.min(this.#free(), agents.freeSlots, MAX_LOCKING - this.locking.size);
     const assigned = agents.hosted.length === 0 ? 0 : Math.max(0, MAX_ASSIGNED - agents.queuedTotal);
     const limit = Math.max(0, Math.min(free, CLAIMS_A_TURN));
     if (limit === 0) considerPreemption?.();
@@ -194,16 +233,42 @@ export class Dispatcher {
       this.#turnStart = now;
       this.#claimedThisTurn = Math.max(this.#claimedThisTurn, CLAIMS_A_TURN);
     } else this.#claimedThisTurn += claims.length;
-    for (const claim of claims) this.place(this.#runOf(claim, answer.at, now));
+    for (const claim of claims) this.#receive(this.#runOf(claim, answer.at, now));
     if (answer.more) this.wake();
+  }
+
+  #receive(run: Run): void {
+    const { stop, executor } = this.#deps;
+    const cancelled = this.#cancelled.get(run.id);
+    if (cancelled !== undefined) return stop(run, 'cancel', cancelled);
+    if (this.#stopped) return stop(run, 'shutdown-release', 'draining');
+    try {
+      this.place(run);
+    } catch (error) {
+      // One that breaks what places it must not take those beside it along.
+      executor.fail(run, error);
+    }
   }
 
   #runOf(claim: Claim, at: BackendTime, now: number): Run {
     const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
     const run = new Run(claim, handle, now, at);
-    if (claim.deadlineAt !== undefined)
-      run.extras.deadlineAt = now + Math.max(0, (claim.deadlineAt - at) / 1_000);
+    if (claim.deadlineAt !== undefined) this.#keepDeadline(run, (claim.deadlineAt - at) / 1_000);
     return run;
+  }
+
+  /** A claimed task is the store's no more, so its deadline is ours to keep, before its handler is called too. */
+  #keepDeadline(run: Run, leftMs: number): void {
+    const { runtime, stop } = this.#deps;
+    const inMs = Math.max(0, leftMs);
+    run.extras.deadlineAt = run.claimedAt + inMs;
+    run.extras.timer = runtime.clock.after(inMs, () => stop(run, 'deadline', 'deadline'), true);
+  }
+
+  /** Its locks are there: goes on with what {@link place} began. */
+  placeLocked(run: Run): void {
+    this.#now = this.#deps.runtime.clock.mono();
+    this.place(run);
   }
 
   /** Gives a claimed task to an agent: the one it is pinned to, or the strategy's choice; parks it when nobody takes it. */
@@ -211,42 +276,38 @@ export class Dispatcher {
     const { takeLocks, placement } = this.#deps;
     if (run.settings.locks !== undefined && run.facts.lease === undefined && takeLocks !== undefined) {
       run.phase = 'locking';
-      this.locking += 1;
+      this.locking.add(run);
       takeLocks(run);
       return;
     }
+    run.phase = 'parked';
     const { agent: pinned } = run.claim.body;
     if (pinned !== undefined) return this.#assign(run, pinned);
     const chosen = this.#free() > 0 ? placement.choose(run) : undefined;
     if (chosen === undefined) {
-      run.phase = 'parked';
       this.parked.push(run);
       return;
     }
-    this.#announce(run, chosen.agent, chosen.strategy, chosen.reason);
-    this.#deps.executor.begin(run, chosen.agent, this.#now);
+    run.agent = chosen.agent;
+    if (this.#announce(run, chosen.agent, chosen.strategy, chosen.reason))
+      this.#deps.executor.begin(run, chosen.agent, this.#now);
   }
 
   /** A pinned task waits in its agent's run queue, or starts at once. */
   #assign(run: Run, agentId: string): void {
-    const { agents, executor, settler } = this.#deps;
+    const { agents, executor, stop } = this.#deps;
     const agent = agents.get(agentId);
-    if (agent === undefined || agent.gone) {
-      run.phase = 'ending';
-      settler.add(run, {
-        claim: run.claim,
-        as: 'release',
-        delayMs: 0,
-        reason: `agent ${agentId} has left`,
-        refundAttempt: true,
-        toAgent: null,
-      });
-      return;
-    }
+    if (agent === undefined || agent.gone) return stop(run, 'agent-left', `agent ${agentId} has left`);
     run.agent = agent;
-    this.#announce(run, agent, 'assigned', undefined);
+    if (!this.#announce(run, agent, 'assigned', undefined)) return;
     if (agent.hasSlot && agent.queue.length === 0 && this.#free() > 0) executor.begin(run, agent, this.#now);
     else this.enqueueAt(agent, run);
+  }
+
+  /** Hands a run that waits to another agent, which is told. */
+  pass(run: Run, to: Agent, reason: string): void {
+    this.enqueueAt(to, run);
+    this.#announce(run, to, 'stolen', reason);
   }
 
   /** Puts a claimed, unstarted run into an agent's run queue. */
@@ -258,9 +319,10 @@ export class Dispatcher {
     if (agent.hasSlot) this.freed(agent);
   }
 
-  #announce(run: Run, agent: Agent, strategy: string, reason: string | undefined): void {
-    const { events } = this.#deps;
-    if (!events.wants('task:assigned')) return;
+  /** Whether it may begin: a listener may have cancelled it, or taken the agent out. */
+  #announce(run: Run, agent: Agent, strategy: string, reason: string | undefined): boolean {
+    const { events, stop } = this.#deps;
+    if (!events.wants('task:assigned')) return true;
     events.emit('task:assigned', {
       taskId: run.id,
       agentId: agent.id,
@@ -269,13 +331,18 @@ export class Dispatcher {
       strategy,
       ...(reason === undefined ? {} : { reason }),
     });
+    if (run.phase === 'parked' && agent.gone) stop(run, 'agent-left', `agent ${agent.id} has left`);
+    return run.phase === 'parked';
   }
 
   #failed(error: unknown): void {
     this.#claiming = false;
+    this.#claimed();
+    const { runtime, events } = this.#deps;
     const { code, message } = toStoredError(error);
-    this.#deps.runtime.logger.error('Could not claim tasks', { code, message });
-    this.#deps.events.emit('system:error', { part: 'scheduler', code, message });
+    runtime.logger.error('Could not claim tasks', { code, message });
+    events.emit('system:error', { part: 'scheduler', code, message });
+    if (!this.#stopped && code !== 'STOPPED') runtime.clock.after(CLAIM_AGAIN_MS, this.wake);
   }
 }
 

@@ -16,6 +16,10 @@ export interface EndingDeps {
   readonly observe: (outcome: Observed) => void;
   /** A task ended here or elsewhere; whoever waits for idleness looks again. */
   readonly ended: () => void;
+  /** The store ended a task whose claimed run hasn't begun. */
+  readonly drop: (run: Run, reason: string) => void;
+  /** A task went back to the queue, pinned to an agent that has left. */
+  readonly stranded: (agentId: string) => void;
 }
 
 /** Tells handles, listeners and statistics what the store says has become of tasks. */
@@ -43,7 +47,10 @@ export class Ending {
         break;
       case 'retry':
         if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
-        else this.#retried(run, settlement);
+        else {
+          this.#retried(run, settlement);
+          this.#findStranded(run);
+        }
         break;
       case 'bury':
         this.#buried(run, settlement);
@@ -76,6 +83,7 @@ export class Ending {
   ended(task: Ended): void {
     const handle = task.local instanceof LocalHandle ? task.local : undefined;
     if (handle?.outcome !== undefined) return;
+    if (handle?.run !== undefined) this.#deps.drop(handle.run, task.reason);
     const { events } = this.#deps;
     const { task: taskId, reason, queue } = task;
     let outcome: Outcome;
@@ -93,6 +101,12 @@ export class Ending {
     handle?.settle(outcome);
   }
 
+  /** A failed attempt was under way to the store when its agent left: nobody would ever claim the next one. */
+  #findStranded(run: Run): void {
+    const { agent } = run.claim.body;
+    if (agent !== undefined && run.agent?.gone === true) this.#deps.stranded(agent);
+  }
+
   #refused(run: Run, result: SettleResult): void {
     this.staleClaims += 1;
     const current = result.status === 'stale' ? result.token : 0;
@@ -102,7 +116,7 @@ export class Ending {
   #completed(run: Run, value: unknown): void {
     const { events } = this.#deps;
     const { body } = run.claim;
-    const durationMs = run.endedAt - run.startedAt;
+    const durationMs = durationOf(run);
     const agentId = run.agent?.id ?? '';
     this.#deps.observe({ taskId: run.id, type: body.type, agentId, ok: true, durationMs });
     if (events.wants('task:completed')) {
@@ -132,9 +146,10 @@ export class Ending {
 
   #buried(run: Run, settlement: Extract<Settlement, { as: 'bury' }>): void {
     const error = settlement.error as StoredError;
-    this.#failedAttempt(run, error, true);
-    const { events } = this.#deps;
     const { reason, signature } = settlement;
+    // Its time may have been over before it began.
+    if (reason !== 'DEADLINE' || run.startedAt >= 0) this.#failedAttempt(run, error, true);
+    const { events } = this.#deps;
     if (events.wants('task:buried')) {
       events.emit('task:buried', { taskId: run.id, queue: run.claim.body.queue, reason, signature });
     }
@@ -143,10 +158,10 @@ export class Ending {
 
   #failedAttempt(run: Run, error: StoredError, final: boolean): void {
     const { events } = this.#deps;
-    const durationMs = Math.max(0, run.endedAt - run.startedAt);
+    const durationMs = durationOf(run);
     const agentId = run.agent?.id ?? '';
     const { type } = run.claim.body;
-    if (run.startedAt > 0) this.#deps.observe({ taskId: run.id, type, agentId, ok: false, durationMs });
+    if (run.startedAt >= 0) this.#deps.observe({ taskId: run.id, type, agentId, ok: false, durationMs });
     if (events.wants('agent:error'))
       events.emit('agent:error', { agentId, taskId: run.id, message: error.message });
     if (!events.wants('task:failed')) return;
@@ -173,4 +188,9 @@ export class Ending {
     if (delayMs === 0) this.#deps.wake();
     else this.#deps.due(delayMs, true);
   }
+}
+
+/** From the call of its handler to its end, ms; 0 when it never began. */
+function durationOf({ startedAt, endedAt }: Run): number {
+  return startedAt < 0 ? 0 : Math.max(0, endedAt - startedAt);
 }

@@ -32,6 +32,7 @@ export interface ExecutorDeps {
   readonly context: ContextHost;
   readonly graceMs: number;
   readonly taskTimeoutMs: number | undefined;
+  readonly maxConcurrentTasks: number;
   /** The retry policy's word on a failed attempt. */
   readonly decide: (run: Run, error: unknown) => RetryDecision;
   /** The load of an agent changed. */
@@ -48,7 +49,8 @@ export class Executor {
   /** Abandoned handlers that still run (T10). */
   zombies = 0;
   /** Attempts whose outcome isn't stored yet because a deadlock's survivor goes first. */
-  #deferred = 0;
+  readonly #deferred = new Set<() => void>();
+  /** Runs that end by the answer of an external agent. */
   readonly externals = new Map<string, Run>();
 
   constructor(deps: ExecutorDeps) {
@@ -56,7 +58,17 @@ export class Executor {
   }
 
   get busy(): boolean {
-    return this.#deferred > 0;
+    return this.#deferred.size > 0;
+  }
+
+  /** Slots left of the limit over all agents. */
+  get free(): number {
+    return this.#deps.maxConcurrentTasks - this.running;
+  }
+
+  /** Has the outcomes stored that wait for a deadlock's survivor. */
+  hurry(): void {
+    for (const settle of [...this.#deferred]) settle();
   }
 
   /** Starts a run on an agent that has a free slot. @param now mono ms, read once for all that start in one go */
@@ -68,8 +80,28 @@ export class Executor {
     agent.attach(run);
     this.#takeSlot(run, agent);
     if (wasIdle && events.wants('agent:active')) events.emit('agent:active', { agentId: agent.id });
+    if (this.#isStopped(run)) return;
     if (run.started) this.#invoke(run, agent);
     else this.#confirm(run, agent);
+  }
+
+  /** An external agent answers before its turn in its run queue came: it has begun already, without a slot. */
+  beginAnswered(run: Run, agent: Agent): void {
+    const { runtime, events } = this.#deps;
+    run.startedAt = runtime.clock.mono();
+    run.since = run.startedAt;
+    run.phase = 'awaiting';
+    agent.attach(run);
+    this.externals.set(run.id, run);
+    if (!events.wants('task:started')) return;
+    events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
+  }
+
+  /** Whether a listener stopped the run before its handler was called; then it is settled here. */
+  #isStopped(run: Run): boolean {
+    if (run.facts.stopCause === undefined && run.phase === 'running') return false;
+    this.#fail(run, run.facts.stopError);
+    return true;
   }
 
   /** A prefetched claim may have been taken over: the store says whether it may still start (W1). */
@@ -80,8 +112,8 @@ export class Executor {
       ({ started }) => {
         if (started[0] === true) {
           run.started = true;
-          this.#invoke(run, agent);
-        } else {
+          if (!this.#isStopped(run)) this.#invoke(run, agent);
+        } else if (run.phase === 'running') {
           this.#mark(run, 'taken', 'somebody else took it before it started');
           this.#conclude(run, undefined);
         }
@@ -92,17 +124,16 @@ export class Executor {
 
   #invoke(run: Run, agent: Agent): void {
     const { events, parts, context } = this.#deps;
+    if (agent.external) this.externals.set(run.id, run);
     if (events.wants('task:started')) {
       events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
+      if (this.#isStopped(run)) return;
     }
     this.#armTimers(run);
-    if (agent.external) {
-      this.externals.set(run.id, run);
-      return;
-    }
-    const handler = agent.handlerFor(run.claim.body.type);
+    if (agent.external) return;
     const { breaker } = run.settings;
     try {
+      const handler = agent.handlerFor(run.claim.body.type);
       if (handler === undefined)
         throw new TypeError(`Agent ${agent.id} has no handler for ${run.claim.body.type}`);
       const runContext = new RunContext(run, context);
@@ -140,10 +171,11 @@ export class Executor {
     const error = run.facts.stopError as Error;
     run.facts.controller?.abort(error);
     for (const end of run.facts.waits?.values() ?? []) end(error);
-    if (run.agent?.external === true) {
+    if (this.externals.get(run.id) === run) {
       this.#fail(run, error);
       return;
     }
+    this.#giveUpResuming(run);
     const { graceMs, runtime } = this.#deps;
     run.extras.graceTimer = runtime.clock.after(graceMs, () => this.#abandon(run), true);
   }
@@ -152,7 +184,9 @@ export class Executor {
   async lend<T>(run: Run, what: string, wait: Promise<T>): Promise<T> {
     if (run.facts.stopError !== undefined) throw run.facts.stopError;
     const waits = (run.extras.waits ??= new Map());
-    const key = waits.has(what) ? `${what}#${waits.size}` : what;
+    run.extras.waitCount += 1;
+    // No id holds a control character, so the name of what is waited for can be told from the number.
+    const key = `${what}\u0000${run.extras.waitCount}`;
     const ended = new Promise<T>((resolve, reject) => {
       waits.set(key, reject);
       wait.then(resolve, reject);
@@ -167,10 +201,23 @@ export class Executor {
       return await ended;
     } finally {
       waits.delete(key);
-      const back = this.#reclaim(run);
-      if (back !== undefined) await back;
-      this.#deps.parts.waits?.left?.(run.id);
+      try {
+        const back = this.#reclaim(run);
+        if (back !== undefined) await back;
+      } finally {
+        this.#deps.parts.waits?.left?.(run.id);
+      }
     }
+  }
+
+  /** A run that is told to stop needs no slot to hear of it. */
+  #giveUpResuming(run: Run): void {
+    const { resume } = run.facts;
+    if (run.phase !== 'resuming' || resume === undefined) return;
+    run.agent?.stopResuming(run);
+    run.phase = 'awaiting';
+    run.extras.resume = undefined;
+    resume(run.facts.stopError);
   }
 
   /** Gives a waiting run its slot back. */
@@ -180,7 +227,7 @@ export class Executor {
     this.#takeSlot(run, agent);
     const { resume } = run.facts;
     run.extras.resume = undefined;
-    resume?.();
+    resume?.(undefined);
   }
 
   /**
@@ -191,14 +238,15 @@ export class Executor {
     const { agent } = run;
     if (run.phase !== 'awaiting' || agent === undefined || (run.facts.waits?.size ?? 0) > 0) return undefined;
     if (run.facts.stopCause !== undefined || agent.gone) return undefined;
-    if (agent.hasSlot) {
+    if (agent.hasSlot && this.free > 0) {
       this.resume(run, agent);
       return undefined;
     }
     run.phase = 'resuming';
-    return new Promise<void>((resolve) => {
-      run.extras.resume = resolve;
+    return new Promise<void>((resolve, reject) => {
+      run.extras.resume = (error) => (error === undefined ? resolve() : reject(error));
       agent.resuming.push(run);
+      if (agent.hasSlot) this.#deps.slotFreed(agent);
       this.#deps.parts.waits?.entered(run.id);
     });
   }
@@ -208,6 +256,7 @@ export class Executor {
     const timeoutMs = run.settings.timeoutMs ?? taskTimeoutMs;
     const { deadlineAt } = run.facts;
     if (deadlineAt === undefined && timeoutMs === undefined) return;
+    run.facts.timer?.cancel();
     const leftMs = deadlineAt === undefined ? undefined : deadlineAt - runtime.clock.mono();
     if (leftMs !== undefined && (timeoutMs === undefined || leftMs < timeoutMs)) {
       run.extras.timer = runtime.clock.after(leftMs, () => this.stop(run, 'deadline', 'deadline'), true);
@@ -239,7 +288,9 @@ export class Executor {
     const { stopCause } = run.facts;
     if (stopCause === 'taken') return this.#conclude(run, undefined);
     if (stopCause !== undefined) {
-      const stopped = settleStopped(run.claim, stopCause, run.facts.stopError?.message ?? stopCause);
+      const { stopError: told, stopReason } = run.facts;
+      const reason = stopCause === 'cancel' ? stopReason : (told?.message ?? stopCause);
+      const stopped = settleStopped(run.claim, stopCause, reason, run.nextAgent);
       if (stopped !== undefined) return this.#conclude(run, stopped);
     }
     const delayMs = run.settings.breaker === undefined ? undefined : breakerDelay(error);
@@ -265,15 +316,12 @@ export class Executor {
     const { parts, runtime, settler } = this.#deps;
     this.#release(run);
     run.phase = 'ending';
-    this.#deferred += 1;
-    let waiting = true;
     const settle = (): void => {
-      if (!waiting) return;
-      waiting = false;
+      if (!this.#deferred.delete(settle)) return;
       timer.cancel();
-      this.#deferred -= 1;
       settler.add(run, { ...settlement, delayMs: 0 } as Settlement);
     };
+    this.#deferred.add(settle);
     const timer = runtime.clock.after(SURVIVOR_WAIT_MS, settle, true);
     if (parts.locks === undefined) settle();
     else parts.locks.untilFinished(error.survivor).then(settle, settle);
@@ -321,9 +369,9 @@ export class Executor {
       run.extras.lease = undefined;
     }
     if (agent === undefined) return;
-    if (agent.external) this.externals.delete(run.id);
+    if (this.externals.get(run.id) === run) this.externals.delete(run.id);
     agent.detach(run);
-    if (run.phase === 'resuming') agent.resuming.splice(agent.resuming.indexOf(run), 1);
+    if (run.phase === 'resuming') agent.stopResuming(run);
     if (run.phase === 'running') this.#giveSlot(run);
     run.phase = 'ending';
     const { events } = this.#deps;
@@ -332,6 +380,7 @@ export class Executor {
 
   #mark(run: Run, cause: StopCause, reason: string): void {
     run.extras.stopCause = cause;
+    run.extras.stopReason = reason;
     run.extras.stopError = stopError(cause, run.id, reason);
   }
 
@@ -352,7 +401,10 @@ export class Executor {
 }
 
 function isDeadlock(error: unknown): error is DeadlockError {
-  return (
-    isCoordinationError(error, 'DEADLOCK') && typeof (error as Partial<DeadlockError>).survivor === 'string'
-  );
+  if (!isCoordinationError(error, 'DEADLOCK')) return false;
+  try {
+    return typeof (error as Partial<DeadlockError>).survivor === 'string';
+  } catch {
+    return false;
+  }
 }

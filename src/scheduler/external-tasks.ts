@@ -2,7 +2,7 @@ import { invalid } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import { checkJson, RESULT_LIMITS } from '../core/json.ts';
 import type { Clock } from '../core/ports/runtime.ts';
-import type { SettleResult, TaskRecord } from '../core/ports/tasks.ts';
+import type { TaskRecord } from '../core/ports/tasks.ts';
 import { claimText } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
 import type { Run } from './agent.ts';
@@ -10,6 +10,10 @@ import type { Run } from './agent.ts';
 export interface ExternalDeps {
   readonly clock: Clock;
   readonly executor: Executor;
+  /** The run of a task, if it is of this process. */
+  readonly run: (record: TaskRecord) => Run | undefined;
+  /** Takes a run out of its agent's run queue. */
+  readonly takeFromQueue: (run: Run) => void;
   readonly record: (taskId: string) => Promise<TaskRecord | undefined>;
 }
 
@@ -31,39 +35,61 @@ export class ExternalTasks {
   /** Resolves when the failure is stored; whether it is retried is the retry policy's word. */
   async fail(taskId: string, error: unknown, claim: string | undefined): Promise<void> {
     const run = await this.#find(taskId, claim);
-    const thrown =
-      error instanceof Error
-        ? error
-        : new Error(typeof error === 'string' ? error : 'the agent reported a failure', { cause: error });
+    const thrown = isError(error)
+      ? error
+      : new Error(typeof error === 'string' ? error : 'the agent reported a failure', { cause: error });
     await this.#end(run, () => this.#deps.executor.fail(run, thrown));
   }
 
   async #find(taskId: string, claim: string | undefined): Promise<Run> {
-    const run = this.#deps.executor.externals.get(taskId);
-    if (run !== undefined && (claim === undefined || claim === claimText(run.claim))) {
-      if (run.agent !== undefined) run.agent.heardAt = this.#deps.clock.mono();
-      return run;
-    }
+    const begun = this.#deps.executor.externals.get(taskId);
+    if (begun !== undefined && isClaim(begun, claim)) return this.#heard(begun);
     const record = await this.#deps.record(taskId);
     if (record === undefined)
       throw new CoordinationError('UNKNOWN_TASK', `No task ${JSON.stringify(taskId)} is known`);
-    if (run !== undefined || record.state !== 'claimed') {
+    const run = this.#deps.run(record);
+    if (begun !== undefined || record.state !== 'claimed' || (run !== undefined && !isClaim(run, claim))) {
+      const what = record.state === 'claimed' ? 'assigned anew' : record.state;
       throw new CoordinationError(
         'STALE_CLAIM',
-        `Task ${taskId} is ${run === undefined ? record.state : 'assigned anew'}: this answer came too late`,
+        `Task ${taskId} is ${what}: this answer came too late`,
       );
+    }
+    if (run?.agent?.external === true && run.phase === 'queued') {
+      this.#deps.takeFromQueue(run);
+      this.#deps.executor.beginAnswered(run, run.agent);
+      return this.#heard(run);
     }
     throw invalid(`Task ${taskId} is run by its agent's handler, whose return value ends it`);
   }
 
+  #heard(run: Run): Run {
+    if (run.agent !== undefined) run.agent.heardAt = this.#deps.clock.mono();
+    return run;
+  }
+
   async #end(run: Run, act: () => void): Promise<void> {
-    const stored = new Promise<SettleResult | undefined>((resolve) => {
-      run.extras.onSettled = resolve;
-    });
+    if (run.phase === 'ending' || run.phase === 'ended') throw tooLate(run);
+    const stored = run.untilSettled();
     act();
     const result = await stored;
-    if (result?.status === 'stale') {
-      throw new CoordinationError('STALE_CLAIM', `Task ${run.id} was taken over: this answer came too late`);
-    }
+    if (result?.status !== 'settled') throw tooLate(run);
+  }
+}
+
+function isClaim(run: Run, claim: string | undefined): boolean {
+  return claim === undefined || claim === claimText(run.claim);
+}
+
+function tooLate(run: Run): CoordinationError {
+  return new CoordinationError('STALE_CLAIM', `Task ${run.id} has ended or was taken over: this answer came too late`);
+}
+
+/** Anything may be reported, also what can't be looked at. */
+function isError(value: unknown): value is Error {
+  try {
+    return value instanceof Error;
+  } catch {
+    return false;
   }
 }

@@ -1,3 +1,5 @@
+import { handled } from '../core/awaitable.ts';
+import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { SchedulerParts } from './parts.ts';
 import type { Run } from './agent.ts';
 import { ownerOf } from './run-host.ts';
@@ -19,11 +21,11 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
   const { locks } = deps.parts;
   const requests = run.settings.locks;
   if (locks === undefined || requests === undefined) return;
-  locks.acquire(requests, ownerOf(run), { signal: run.signal }).then(
+  acquire(locks, requests, run).then(
     (lease) => {
       deps.done();
       if (run.phase !== 'locking') {
-        void lease.release();
+        handled(lease.release());
         return;
       }
       run.extras.lease = lease;
@@ -33,8 +35,18 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
       deps.done();
       if (run.phase !== 'locking') return;
       run.phase = 'ending';
+      run.facts.timer?.cancel();
       run.extras.thrown = error;
       deps.settler.add(run, settleFailure(run.claim, error, deps.decide(run, error), undefined));
     },
   );
+}
+
+/** Requests that are refused at once are a failure of this attempt, not of whoever places it. */
+async function acquire(
+  locks: NonNullable<SchedulerParts['locks']>,
+  requests: readonly ResourceRequest[],
+  run: Run,
+): Promise<Lease> {
+  return locks.acquire(requests, ownerOf(run), { signal: run.signal });
 }

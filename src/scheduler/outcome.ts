@@ -1,4 +1,6 @@
-import { CoordinationError, type StoredError } from '../core/errors.ts';
+import { CoordinationError, type StoredError, toStoredError } from '../core/errors.ts';
+
+const MAX_MESSAGE = 4_096;
 
 /** How a task ended, as its submitter learns it. */
 export type Outcome =
@@ -20,13 +22,9 @@ export class TaskFailedError extends CoordinationError {
     readonly cause: unknown;
   }) {
     const { taskId, attempts, reason, cause } = facts;
-    const message =
-      cause instanceof Error
-        ? cause.message
-        : String((cause as { message?: unknown } | undefined)?.message ?? reason);
     super(
       'TASK_FAILED',
-      `Task ${taskId} failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${message}`,
+      `Task ${taskId} failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${messageOf(cause) ?? reason}`,
       {
         cause,
         hint: 'It is in the dead letters: queues.redrive({ ids: [id] }) runs it again.',
@@ -37,6 +35,18 @@ export class TaskFailedError extends CoordinationError {
     this.attempts = attempts;
     this.reason = reason;
   }
+}
+
+/** The message of anything that may have been thrown, also of what can't be looked at. */
+function messageOf(cause: unknown): string | undefined {
+  if (cause === undefined) return undefined;
+  try {
+    const { message } = cause as { readonly message?: unknown };
+    if (typeof message === 'string') return message.slice(0, MAX_MESSAGE);
+  } catch {
+    // Said below.
+  }
+  return toStoredError(cause).message;
 }
 
 export function cancelled(taskId: string, reason: string): Outcome {

@@ -15,15 +15,17 @@ export interface Preemption {
  */
 export function choosePreemption(
   waiting: readonly TaskRecord[],
-  agents: Iterable<Agent>,
+  agents: readonly Agent[],
 ): Preemption | undefined {
-  const running = [...agents].flatMap((agent) =>
+  const running = agents.flatMap((agent) =>
     [...agent.runs()].filter(
       (run) => run.holdsSlot && run.settings.preemptible === true && run.facts.stopCause === undefined,
     ),
   );
   if (running.length === 0) return undefined;
+  const served = awaited(agents);
   for (const task of waiting) {
+    if (served.has(task.id)) continue;
     const weaker = running.filter(
       (run) =>
         run.claim.body.priority < task.body.priority && run.agent !== undefined && mayRun(run.agent, task),
@@ -34,4 +36,13 @@ export function choosePreemption(
     if (victim !== undefined) return { victim, by: task.id };
   }
   return undefined;
+}
+
+/** Tasks for which a run has been told to make way, and hasn't yet. */
+function awaited(agents: readonly Agent[]): ReadonlySet<string> {
+  const tasks = new Set<string>();
+  for (const agent of agents)
+    for (const { holdsSlot, facts } of agent.runs())
+      if (holdsSlot && facts.preemptedBy !== undefined) tasks.add(facts.preemptedBy);
+  return tasks;
 }

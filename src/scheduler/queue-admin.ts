@@ -11,15 +11,18 @@ import type {
   QueueSettings,
   Revision,
   TaskFilter,
+  TaskState,
   TaskStore,
   Transition,
 } from '../core/ports/tasks.ts';
-import type { Cursor, Page, PageRequest } from '../core/ports/words.ts';
-import type { LocalHandle } from './task-handle.ts';
+import type { Awaitable, Cursor, Page, PageRequest } from '../core/ports/words.ts';
+import { LocalHandle } from './task-handle.ts';
+import { checkFilter, checkPage } from './task-filter.ts';
 import { toView } from './task-view.ts';
 import type { TaskView } from './types.ts';
 
 const PAGE = 1_000;
+const REVIVABLE: readonly TaskState[] = ['dead', 'cancelled'];
 const DEFAULTS: QueueSettings = { paused: false, ageStepMs: OPTIONS.queue.ageStepMs.default };
 
 export interface QueueAdminDeps {
@@ -31,6 +34,8 @@ export interface QueueAdminDeps {
   readonly consequences: (answer: Consequences) => void;
   /** A capacity shrank: look for deadlocks. */
   readonly shrank: () => void;
+  /** A task lives again that is pinned to this agent, which may have left. */
+  readonly stranded: (agentId: string) => void;
 }
 
 /** Asks for a page of a list. */
@@ -58,7 +63,7 @@ export class QueueAdmin {
     filter: TaskFilter = {},
     page: ListPage & { readonly order?: 'newest' | 'queue' | 'ended' } = {},
   ): Promise<Page<TaskView>> {
-    checkObject(filter, 'the filter');
+    checkFilter(filter);
     const found = await this.#deps.store.list(filter, {
       ...pageOf(page),
       ...(page.order === undefined ? {} : { order: page.order }),
@@ -130,18 +135,29 @@ export class QueueAdmin {
     const { perSecond, resetAttempts = true, delayMs = 0 } = options;
     checkMs(delayMs, 'delayMs');
     if (perSecond !== undefined) checkInteger(perSecond, 'perSecond', 1);
-    const ids = await this.#matching(filter, ['dead', 'cancelled']);
+    const ids = await this.#matching(filter, REVIVABLE);
     let changed = 0;
     for (let i = 0; i < ids.length; i += PAGE) {
       const batch = ids.slice(i, i + PAGE);
       const startMs = perSecond === undefined ? delayMs : delayMs + (i / perSecond) * 1_000;
       const spreadMs = perSecond === undefined ? 0 : (batch.length / perSecond) * 1_000;
       const revision: Revision = { set: 'redrive', delayMs: startMs, resetAttempts, spreadMs };
-      changed += (await this.#revise({ ids: batch }, revision)).changed;
+      changed += (await this.#revise({ ids: batch }, revision, () => this.#revived(batch))).changed;
       if (startMs + spreadMs > 0) this.#deps.due(startMs, true);
     }
-    for (const taskId of changed === 0 ? [] : ids) this.#deps.events.emit('task:redriven', { taskId });
     return { changed };
+  }
+
+  /** Their handles wait for another outcome from now on; before anybody hears that they are ready. */
+  #revived(ids: readonly string[]): Awaitable<void> {
+    return andThen(this.#deps.store.get(ids), (records) => {
+      for (const record of records) {
+        if (record === undefined || REVIVABLE.includes(record.state)) continue;
+        if (record.local instanceof LocalHandle) record.local.revive();
+        if (record.body.agent !== undefined) this.#deps.stranded(record.body.agent);
+        this.#deps.events.emit('task:redriven', { taskId: record.id });
+      }
+    });
   }
 
   /** Forgets ended tasks now. */
@@ -150,13 +166,15 @@ export class QueueAdmin {
     return { changed };
   }
 
-  async #matching(filter: TaskFilter, state: TaskFilter['state'] & object): Promise<readonly string[]> {
-    checkObject(filter, 'the filter');
+  async #matching(filter: TaskFilter, states: readonly TaskState[]): Promise<readonly string[]> {
+    checkFilter(filter);
     const ids: string[] = [];
+    const state = states.filter((one) => filter.state?.includes(one) !== false);
+    if (state.length === 0) return ids;
     let after: Cursor | undefined;
     do {
       const page = await this.#deps.store.list(
-        { ...filter, state: filter.state ?? state },
+        { ...filter, state },
         { limit: PAGE, ...(after === undefined ? {} : { after }) },
       );
       ids.push(...page.items.map((record) => record.id));
@@ -165,8 +183,13 @@ export class QueueAdmin {
     return ids;
   }
 
-  async #revise(filter: TaskFilter, revision: Revision): Promise<{ changed: number; deferred: number }> {
-    checkObject(filter, 'the filter');
+  /** @param before what is to be done before the consequences are told */
+  async #revise(
+    filter: TaskFilter,
+    revision: Revision,
+    before: () => Awaitable<void> = () => undefined,
+  ): Promise<{ changed: number; deferred: number }> {
+    checkFilter(filter);
     const { operations, store } = this.#deps;
     let changed = 0;
     let deferred = 0;
@@ -177,10 +200,11 @@ export class QueueAdmin {
         operations().run((op) =>
           store.revise(op, { filter, revision, limit: PAGE, ...(from === undefined ? {} : { after: from }) }),
         ),
-        (revised) => {
-          this.#deps.consequences(revised);
-          return revised;
-        },
+        (revised) =>
+          andThen(before(), () => {
+            this.#deps.consequences(revised);
+            return revised;
+          }),
       );
       changed += answer.changed;
       deferred += answer.deferred;
@@ -192,6 +216,7 @@ export class QueueAdmin {
 }
 
 function pageOf(page: ListPage): PageRequest {
+  checkPage(page);
   const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, PAGE);
   return { limit, ...(page.after === undefined ? {} : { after: page.after }) };
 }

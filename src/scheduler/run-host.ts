@@ -1,5 +1,6 @@
 import { handled } from '../core/awaitable.ts';
-import { CoordinationError } from '../core/errors.ts';
+import { invalid } from '../core/check.ts';
+import { CoordinationError, describe } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
@@ -7,6 +8,7 @@ import type { Executor } from './executor.ts';
 import { gather } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
 import type { Run } from './agent.ts';
+import { asPart } from './define-task.ts';
 import { childWait, type RunWaits } from './run-waits.ts';
 import type { ContextHost } from './task-context.ts';
 import { LocalHandle } from './task-handle.ts';
@@ -46,12 +48,13 @@ export class RunHost implements ContextHost {
 
   async submitChild(run: Run, spec: TaskSpec): Promise<TaskHandle> {
     run.signal.throwIfAborted();
-    return this.#child(run, await this.#deps.submit({ ...spec, parent: run.id }));
+    return this.#child(run, await this.#deps.submit(asPart(spec, run.id)));
   }
 
   async gather(run: Run, specs: readonly TaskSpec[], options: GatherOptions): Promise<Gathered<unknown>> {
     run.signal.throwIfAborted();
-    const handles = await this.#deps.submitAll(specs.map((spec) => ({ ...spec, parent: run.id })));
+    if (!Array.isArray(specs)) throw invalid(`Expected the children to be an array, got ${describe(specs)}`);
+    const handles = await this.#deps.submitAll(specs.map((spec: TaskSpec) => asPart(spec, run.id)));
     const children = handles.map((handle) => this.#child(run, handle));
     return gather(children, options, this.#deps.runtime.clock);
   }
@@ -77,7 +80,7 @@ export class RunHost implements ContextHost {
     const { request } = this.#deps.parts;
     if (request === undefined) return Promise.reject(notHere('messages'));
     const options = { signal: run.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
-    return this.#deps.executor().lend(run, `reply ${to}`, request<R>(ownerOf(run), to, payload, options));
+    return this.#lend(run, `reply ${to}`, request<R>(ownerOf(run), to, payload, options));
   }
 
   sleep(run: Run, ms: number): Promise<void> {
@@ -87,7 +90,12 @@ export class RunHost implements ContextHost {
       const timer = clock.after(ms, resolve, true);
       end = () => timer.cancel();
     });
-    return this.#deps.executor().lend(run, 'sleep', slept).finally(end);
+    return this.#lend(run, 'sleep', slept).finally(end);
+  }
+
+  #lend<R>(run: Run, what: string, wait: Promise<R>): Promise<R> {
+    const { executor, waits } = this.#deps;
+    return lendSlot(run, what, wait, waits, executor());
   }
 
   #child(run: Run, handle: TaskHandle): TaskHandle {
@@ -98,6 +106,23 @@ export class RunHost implements ContextHost {
 /** The unit of execution of a run, as locks and messages know it. */
 export function ownerOf(run: Run): RunOwner {
   return { node: run.id, agent: run.agent?.id, priority: run.claim.body.priority };
+}
+
+/** Waits without the slot, and is a node of the wait-for graph until the slot is back. */
+async function lendSlot<R>(
+  run: Run,
+  what: string,
+  wait: Promise<R>,
+  waits: RunWaits,
+  executor: Executor,
+): Promise<R> {
+  handled(wait);
+  waits.waiting.set(run.id, run);
+  try {
+    return await executor.lend(run, what, wait);
+  } finally {
+    if ((run.facts.waits?.size ?? 0) === 0) waits.waiting.delete(run.id);
+  }
 }
 
 /** A handle in the hand of a handler: waiting for it lends the slot and is an edge of the wait-for graph. */
@@ -130,12 +155,10 @@ class ChildHandle implements TaskHandle {
     if (local?.outcome !== undefined) return result;
     handled(result);
     if (local !== undefined) this.#waits.addChild(local);
-    this.#waits.waiting.set(run.id, run);
     try {
-      return await this.#executor.lend(run, childWait(this.id), result);
+      return await lendSlot(run, childWait(this.id), result, this.#waits, this.#executor);
     } finally {
       if (local !== undefined) this.#waits.removeChild(local.id);
-      if ((run.facts.waits?.size ?? 0) === 0) this.#waits.waiting.delete(run.id);
     }
   }
 

@@ -14,7 +14,12 @@ export function childWait(taskId: string): string {
   return CHILD + taskId;
 }
 
-/** Runs that wait for children, and who is waited for: looked up only when somebody searches for a deadlock. */
+/** The child that a wait of {@link Run.waits} is for, if it is for one. */
+export function childOf(key: string): string | undefined {
+  return key.startsWith(CHILD) ? key.slice(CHILD.length).split('\u0000', 1)[0] : undefined;
+}
+
+/** Runs that wait without their slot, and the children that are waited for: looked up only when somebody searches for a deadlock. */
 export class RunWaits {
   /** Runs without their slot, by task id. */
   readonly waiting = new Map<string, Run>();
@@ -44,8 +49,8 @@ export function childWaits(waits: RunWaits): WaitSource {
       const children: string[] = [];
       for (const key of run.facts.waits.keys()) {
         // A handler that waits for something else at the same time may go on by that: no deadlock can be claimed.
-        if (!key.startsWith(CHILD)) return NOTHING;
-        children.push(key.slice(CHILD.length).split('#', 1)[0] as string);
+        if (childOf(key) === undefined) return NOTHING;
+        children.push(childOf(key) as string);
       }
       if (children.length === 0) return NOTHING;
       // Whether the handler needs all of them or any isn't known: "any" never claims a deadlock that isn't one, and when the others
@@ -76,17 +81,28 @@ function factsOf({ agent, claim }: Run): NodeFacts {
   return { agent: agent?.id, priority: claim.body.priority, since: claim.enqueuedAt };
 }
 
-/** Waits for a slot: of runs that want theirs back, and of awaited children that haven't begun. Never the victim. */
-export function slotWaits(waits: RunWaits, agents: AgentRegistry, store: TaskStore): WaitSource {
+/**
+ * Waits for a slot: of runs that want theirs back, and of awaited children that haven't begun. Never the victim.
+ * @param hasRoom whether the limit over all agents leaves a slot
+ */
+export function slotWaits(
+  waits: RunWaits,
+  agents: AgentRegistry,
+  store: TaskStore,
+  hasRoom: () => boolean,
+): WaitSource {
   const holders = (agent: Agent): { node: string; frees: number }[] => {
     const runs: { node: string; frees: number }[] = [];
     for (const run of agent.runs()) if (run.holdsSlot) runs.push({ node: run.id, frees: 1 });
     return runs;
   };
   const slotOf = (candidates: readonly Agent[]): readonly Requirement[] => {
-    if (candidates.length === 0 || candidates.some((agent) => agent.hasSlot)) return NOTHING;
+    if (candidates.length === 0) return NOTHING;
     const what = candidates.map((agent) => agent.id).join(', ');
-    return [{ by: 'slot', what, blockers: candidates.flatMap(holders), needs: 1 }];
+    if (!candidates.some((agent) => agent.hasSlot))
+      return [{ by: 'slot', what, blockers: candidates.flatMap(holders), needs: 1 }];
+    if (hasRoom()) return NOTHING;
+    return [{ by: 'slot', what, blockers: [...agents.all()].flatMap(holders), needs: 1 }];
   };
   const ofStored = (record: TaskRecord): readonly Requirement[] => {
     if (record.state === 'waiting') {

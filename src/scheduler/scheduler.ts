@@ -8,7 +8,7 @@ import type { Operations } from '../core/operations.ts';
 import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
-import type { Awaitable } from '../core/ports/words.ts';
+import type { Awaitable, Cursor } from '../core/ports/words.ts';
 import type { Agent, Run, StopCause } from './agent.ts';
 import { AgentRegistry } from './agent-registry.ts';
 import { AgentPool } from './candidate-pool.ts';
@@ -30,6 +30,7 @@ import { QueueAdmin } from './queue-admin.ts';
 import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
 import { RunHost } from './run-host.ts';
 import { childWaits, RunWaits, slotWaits } from './run-waits.ts';
+import { settingsOf } from './settings.ts';
 import { Settler } from './settler.ts';
 import { builtInStrategies } from './strategies/built-in.ts';
 import type { LegacyStrategy, PlacedTask, SchedulingStrategy } from './strategy.ts';
@@ -56,6 +57,8 @@ import { whyTask } from './why.ts';
 
 /** Tasks stored in one call; between calls other work of the process gets its turn. */
 const SUBMIT_CHUNK = 1_000;
+/** How long a shutdown waits for the store beyond the grace of handlers, ms. */
+const STORE_MS = 5_000;
 const UNENDED = ['waiting', 'scheduled', 'ready', 'claimed'] as const;
 
 /** Options of a scheduler of its own; the manager's config object fits. */
@@ -126,6 +129,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   #idleWaiters: (() => void)[] = [];
   #idleCheck = false;
   #stopped = false;
+  /** The shutdown is over. */
+  #ended = false;
+  #stopping: Promise<void> | undefined;
   /** Looks at queues and changes what waits in them. */
   readonly queues: QueueAdmin;
 
@@ -162,6 +168,11 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     const wake = (): void => this.#dispatcher.wake();
     const due = (inMs: number, hold: boolean): void => this.#sweeper.due(inMs, hold);
     const consequences = (answer: Consequences): void => this.#ending.consequences(answer);
+    const stranded = (agentId: string): void => {
+      if (this.#agents.hasLeft(agentId)) handled(this.#unpinLeft(agentId));
+    };
+    const stop = (run: Run, cause: StopCause, reason: string): void =>
+      this.#cancellation.stop(run, cause, reason);
     const shared = { store: this.#store, operations: this.#operations, runtime: this.#runtime, events };
     this.#ending = new Ending({
       events,
@@ -172,6 +183,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
         this.#placement.observe(outcome);
       },
       ended: () => this.#checkIdle(),
+      drop: (run, reason) => this.#cancellation.drop(run, reason),
+      stranded,
     });
     this.#settler = new Settler({
       ...shared,
@@ -195,6 +208,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       }),
       graceMs: this.#options.graceMs,
       taskTimeoutMs: this.#options.taskTimeoutMs,
+      maxConcurrentTasks: this.#options.maxConcurrentTasks,
       decide: (run, error) => this.#decide(run, error),
       loaded: (agent, change) => this.#agents.loaded(agent, change),
       slotFreed: (agent) => this.#dispatcher.freed(agent),
@@ -205,13 +219,17 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       executor: this.#executor,
       placement: this.#placement,
       settler: this.#settler,
-      maxConcurrentTasks: this.#options.maxConcurrentTasks,
+      stop,
       takeLocks: parts.locks === undefined ? undefined : (run) => this.#takeLocks(run),
       considerPreemption: this.#options.preemption ? () => this.#considerPreemption() : undefined,
     });
     this.#sweeper = new Sweeper({
       ...shared,
-      apply: consequences,
+      apply: (answer) => {
+        consequences(answer);
+        // Hints may be lost: what others made ready is looked for now and then (G4).
+        if (parts.onHint !== undefined) wake();
+      },
       everyMs: parts.onHint === undefined ? Number.POSITIVE_INFINITY : 1_000,
     });
     this.#submission = new Submission({
@@ -220,6 +238,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       wake,
       due,
       consequences,
+      ended: (task) => this.#ending.ended(task),
       wall: () => clock.wall(),
     });
     this.#cancellation = new Cancellation({
@@ -233,13 +252,19 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#externals = new ExternalTasks({
       clock,
       executor: this.#executor,
+      run: runOf,
+      takeFromQueue: (run) => {
+        if (run.agent?.dequeue(run) === true) this.#agents.queued(run.agent, -1);
+      },
       record: (id) => this.#record(id),
     });
-    this.queues = new QueueAdmin({ ...shared, wake, due, consequences, shrank: () => parts.waits?.sweep() });
+    this.queues = new QueueAdmin({ ...shared, wake, due, consequences, shrank: () => parts.waits?.sweep(), stranded });
     if (parts.waits !== undefined) {
       this.#subscriptions.push(
         parts.waits.addSource(childWaits(this.#waits)),
-        parts.waits.addSource(slotWaits(this.#waits, this.#agents, this.#store)),
+        parts.waits.addSource(
+          slotWaits(this.#waits, this.#agents, this.#store, () => this.#executor.free > 0),
+        ),
       );
     }
     if (parts.onHint !== undefined) {
@@ -302,7 +327,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       this.#events.emit('agent:spawned', { agentId: agent.id, capabilities: facts.capabilities });
     }
     this.#watchSilence(agent);
-    this.#dispatcher.wake();
+    this.#dispatcher.freed(agent);
     return this.#handleOf(agent);
   }
 
@@ -320,6 +345,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#parts.waits?.sweep();
     await agent.untilIdle();
     await this.#settler.untilIdle();
+    await this.#unpinLeft(agentId);
     this.#dispatcher.wake();
   }
 
@@ -390,6 +416,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     if (agentId !== undefined) this.#agents.named(checkId(agentId, 'agentId'));
     const pinned = agentId === undefined ? normal : { ...normal, agent: agentId };
     const handle = await this.#submission.enqueueOne(pinned);
+    if (agentId !== undefined && this.#agents.get(agentId) === undefined) await this.#unpinLeft(agentId);
     this.#dispatcher.now();
     return handle as TaskHandle<T[N]['output']>;
   }
@@ -538,9 +565,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     const run = runOf(record) ?? this.#executor.externals.get(taskId);
     if (run?.agent === agent) return;
     if (run !== undefined) {
-      const stored = new Promise<unknown>((resolve) => {
-        run.extras.onSettled = resolve;
-      });
+      const stored = run.untilSettled();
+      run.extras.moveTo = agentId;
       this.#cancellation.stop(run, 'agent-left', `moved to ${agentId}`);
       await stored;
     }
@@ -562,14 +588,15 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     if (source === undefined || target === undefined || target.gone || target.draining || source === target)
       return [];
     const moved: string[] = [];
-    for (let i = source.queue.length - 1; i >= 0 && moved.length < count; i--) {
-      const run = source.queue[i] as Run;
+    for (const run of source.queue.toReversed()) {
+      if (moved.length >= count) break;
       if (run.settings.only === true || run.facts.moves >= maxMoves || !canTake(target, run)) continue;
-      source.queue.splice(i, 1);
+      // A listener that was told of the last move may have changed the queue.
+      if (!source.dequeue(run)) continue;
       this.#agents.queued(source, -1);
       run.extras.moves += 1;
       moved.push(run.id);
-      this.#dispatcher.enqueueAt(target, run);
+      this.#dispatcher.pass(run, target, `from ${from}`);
     }
     return moved;
   }
@@ -592,8 +619,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   // ── idleness and end ──
 
-  /** Resolves when every task has ended, retries and delayed ones included. */
+  /** Resolves when every task has ended, retries and delayed ones included, or at the end of a shutdown. */
   onIdle(): Promise<void> {
+    if (this.#ended) return Promise.resolve();
     return new Promise((resolve) => {
       this.#idleWaiters.push(resolve);
       this.#checkIdle();
@@ -604,8 +632,12 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   async drain(): Promise<void> {
     this.#dispatcher.stop();
     for (const agent of this.#agents.all()) this.#releaseQueue(agent, 'draining');
-    for (const run of [...this.#dispatcher.parked]) this.#cancellation.stop(run, 'preempt', 'draining');
+    for (const run of [...this.#dispatcher.parked, ...this.#dispatcher.locking])
+      this.#cancellation.stop(run, 'shutdown-release', 'draining');
+    this.#executor.hurry();
+    await this.#dispatcher.untilQuiet();
     await Promise.all([...this.#agents.all()].map((agent) => agent.untilIdle()));
+    this.#executor.hurry();
     await this.#settler.untilIdle();
   }
 
@@ -616,17 +648,22 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   async shutdown(
     options: { readonly drainMs?: number; readonly then?: 'abort' | 'release' } = {},
   ): Promise<void> {
-    if (this.#stopped) return;
+    this.#stopping ??= this.#stop(resolveOptions('shutdown', options, true));
+    await this.#stopping;
+  }
+
+  async #stop({ drainMs, then }: Resolved<'shutdown'>): Promise<void> {
     this.#stopped = true;
-    const { drainMs = 5_000, then = 'abort' } = options;
     const drained = this.drain();
     if (!(await this.#within(drained, drainMs))) {
       const cause: StopCause = then === 'abort' ? 'shutdown-abort' : 'shutdown-release';
       for (const agent of this.#agents.all())
         for (const run of agent.runs()) this.#executor.stop(run, cause, 'the mesh is shutting down');
-      await drained;
+      if (!(await this.#within(drained, this.#options.graceMs + STORE_MS)))
+        this.#runtime.logger.warn('The task store does not answer; what ended last may run again');
     }
     this.#sweeper.stop();
+    this.#ended = true;
     for (const subscription of this.#subscriptions) subscription[Symbol.dispose]();
     this.#host.awaited.settleAll(
       (id): Outcome => ({ state: 'cancelled', error: stopped(`Task ${id} had not ended`) }),
@@ -683,9 +720,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       parts: this.#parts,
       settler: this.#settler,
       decide: (one, error) => this.#decide(one, error),
-      place: (one) => this.#dispatcher.place(one),
+      place: (one) => this.#dispatcher.placeLocked(one),
       done: () => {
-        this.#dispatcher.locking -= 1;
+        this.#dispatcher.locking.delete(run);
         this.#dispatcher.wake();
       },
     });
@@ -726,24 +763,34 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   #releaseQueue(agent: Agent, reason: string): void {
-    for (const run of [...agent.queue]) this.#cancellation.stop(run, 'preempt', reason);
+    for (const run of [...agent.queue]) this.#cancellation.stop(run, 'shutdown-release', reason);
+  }
+
+  /** Nobody claims for an agent that left: what came to be pinned to it meanwhile may go to any. */
+  async #unpinLeft(agentId: string): Promise<void> {
+    if (this.#agents.get(agentId) !== undefined) return;
+    await this.#unpin(agentId);
+    this.#dispatcher.wake();
   }
 
   /** Tasks that wait for this agent alone may go to any, unless they are only for it. */
   async #unpin(agentId: string): Promise<void> {
-    const page = await this.#store.list(
-      { agent: agentId, state: ['waiting', 'scheduled', 'ready'] },
-      { limit: 1_000 },
-    );
-    const ids = page.items
-      .filter((record) => (record.body.settings as { only?: true } | undefined)?.only !== true)
-      .map((record) => record.id);
-    if (ids.length === 0) return;
-    const answer = await this.#operations().run((op) =>
-      this.#store.revise(op, { filter: { ids }, revision: { set: 'agent', agent: null }, limit: ids.length }),
-    );
-    this.#ending.consequences(answer);
-    if (page.next !== undefined) await this.#unpin(agentId);
+    let after: Cursor | undefined;
+    do {
+      const page = await this.#store.list(
+        { agent: agentId, state: ['waiting', 'scheduled', 'ready'] },
+        { limit: 1_000, ...(after === undefined ? {} : { after }) },
+      );
+      const ids = page.items.filter((record) => settingsOf(record.body).only !== true).map(({ id }) => id);
+      if (ids.length > 0) {
+        const revision = { set: 'agent', agent: null } as const;
+        const answer = await this.#operations().run((op) =>
+          this.#store.revise(op, { filter: { ids }, revision, limit: ids.length }),
+        );
+        this.#ending.consequences(answer);
+      }
+      after = page.next;
+    } while (after !== undefined);
   }
 
   #handleOf(agent: Agent): AgentHandle {

@@ -23,8 +23,14 @@ export function settleFailure(
 
 /**
  * How a run that was told to stop is settled when its handler gave up; `undefined`: as the failure `error` says. Pure.
+ * @param toAgent who is to run a task whose agent left, `null`: anybody, `undefined`: the one it is pinned to
  */
-export function settleStopped(claim: ClaimRef, cause: StopCause, reason: string): Settlement | undefined {
+export function settleStopped(
+  claim: ClaimRef,
+  cause: StopCause,
+  reason: string,
+  toAgent: string | null | undefined,
+): Settlement | undefined {
   switch (cause) {
     case 'cancel':
       return { claim, as: 'cancel', reason };
@@ -32,7 +38,14 @@ export function settleStopped(claim: ClaimRef, cause: StopCause, reason: string)
     case 'shutdown-release':
       return { claim, as: 'release', delayMs: 0, reason, refundAttempt: true };
     case 'agent-left':
-      return { claim, as: 'release', delayMs: 0, reason, refundAttempt: true, toAgent: null };
+      return {
+        claim,
+        as: 'release',
+        delayMs: 0,
+        reason,
+        refundAttempt: true,
+        ...(toAgent === undefined ? {} : { toAgent }),
+      };
     default:
       return undefined;
   }

@@ -94,7 +94,12 @@ export class Settler {
     answer: Consequences & { readonly results: readonly SettleResult[] },
   ): void {
     for (let i = 0; i < runs.length; i++) {
-      this.#hooks.settled(runs[i] as Run, settlements[i] as Settlement, answer.results[i] as SettleResult);
+      try {
+        this.#hooks.settled(runs[i] as Run, settlements[i] as Settlement, answer.results[i] as SettleResult);
+      } catch (error) {
+        // What was thrown by one task must not keep its neighbours from hearing of their ends.
+        this.#report('Could not tell how a task ended', error, 1);
+      }
     }
     this.#hooks.consequences(answer);
     this.#landed();
@@ -102,10 +107,15 @@ export class Settler {
 
   /** The store could not be reached: the claims stay ours until the lease ends, then somebody takes them over (at least once). */
   #failed(runs: readonly Run[], error: unknown): void {
-    const { code, message } = toStoredError(error);
-    this.#runtime.logger.error('Could not store how tasks ended', { tasks: runs.length, code, message });
-    this.#events.emit('system:error', { part: 'scheduler', code, message });
+    this.#report('Could not store how tasks ended', error, runs.length);
+    for (const run of runs) run.facts.onSettled?.(undefined, error);
     this.#landed();
+  }
+
+  #report(what: string, error: unknown, tasks: number): void {
+    const { code, message } = toStoredError(error);
+    this.#runtime.logger.error(what, { tasks, code, message });
+    this.#events.emit('system:error', { part: 'scheduler', code, message });
   }
 
   #landed(): void {

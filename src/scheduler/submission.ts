@@ -1,9 +1,9 @@
-import { andThen, isPromise } from '../core/awaitable.ts';
+import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Consequences, EnqueueResult, NewTask, TaskStore } from '../core/ports/tasks.ts';
+import type { Consequences, Ended, EnqueueResult, NewTask, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
 import type { TaskHandle } from './types.ts';
@@ -16,6 +16,8 @@ export interface SubmissionDeps {
   readonly wake: () => void;
   readonly due: (inMs: number, hold: boolean) => void;
   readonly consequences: (answer: Consequences) => void;
+  /** A task ended with its submission. */
+  readonly ended: (task: Ended) => void;
   /** Wall clock, ms since 1970. */
   readonly wall: () => number;
 }
@@ -96,8 +98,25 @@ export class Submission {
       if (events.wants('task:readied')) events.emit('task:readied', { taskId: id, queue });
       this.#deps.wake();
     } else if (state === 'scheduled') this.#deps.due(this.#delayOf(task), true);
+    else if (state !== 'waiting') this.#endedAtOnce(task, state);
     if (task.limits.deadlineMs !== undefined) this.#deps.due(task.limits.deadlineMs, false);
     return task.local as LocalHandle;
+  }
+
+  /** A parent had failed before; the store says which. */
+  #endedAtOnce(task: NewTask, state: 'cancelled' | 'skipped'): void {
+    const { store, ended } = this.#deps;
+    const { id, queue, local } = task;
+    const told = andThen(store.get([id]), ([record]) =>
+      ended({
+        task: id,
+        queue,
+        state,
+        reason: record?.reason ?? 'a parent had failed',
+        ...(local === undefined ? {} : { local }),
+      }),
+    );
+    if (isPromise(told)) handled(told);
   }
 
   #delayOf(task: NewTask): number {

@@ -1,11 +1,13 @@
-import { andThen, isPromise } from '../core/awaitable.ts';
+import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
-import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
+import type { Consequences, QueueCounts, TaskStore } from '../core/ports/tasks.ts';
 
 const LIMIT = 1_000;
+/** A sweep that failed is tried again after this. */
+const SWEEP_AGAIN_MS = 1_000;
 
 /** Has the store do its chores when they are due: delays, deadlines, cascades that go on, retention. */
 export class Sweeper {
@@ -21,6 +23,9 @@ export class Sweeper {
   #holding = false;
   #stopped = false;
   #sweeping = false;
+  /** Asked for while a sweep is on its way, whose answer can't know of it. */
+  #askedFor = Number.POSITIVE_INFINITY;
+  #askedHold = false;
 
   constructor(parts: {
     readonly store: TaskStore;
@@ -47,6 +52,11 @@ export class Sweeper {
   due(inMs: number, hold: boolean): void {
     if (this.#stopped) return;
     const at = this.#runtime.clock.mono() + inMs;
+    if (this.#sweeping) {
+      this.#askedFor = Math.min(at, this.#askedFor);
+      this.#askedHold ||= hold;
+      return;
+    }
     if (at >= this.#dueAt && (this.#holding || !hold)) return;
     this.#timer?.cancel();
     this.#dueAt = Math.min(at, this.#dueAt);
@@ -89,10 +99,29 @@ export class Sweeper {
     this.#timer?.cancel();
     this.#dueAt = Number.POSITIVE_INFINITY;
     this.#holding = false;
-    if (inMs === Number.POSITIVE_INFINITY) return;
-    const counts = this.#store.counts();
-    const hold = !isPromise(counts) && counts.queues.some(({ states }) => states.scheduled > 0);
-    this.due(inMs, hold);
+    this.#heed();
+    if (inMs === Number.POSITIVE_INFINITY || this.#stopped) return;
+    const at = this.#runtime.clock.mono() + inMs;
+    const arm = ({ queues }: { readonly queues: readonly QueueCounts[] }): void => {
+      const leftMs = Math.max(0, at - this.#runtime.clock.mono());
+      this.due(
+        leftMs,
+        queues.some(({ states }) => states.scheduled > 0),
+      );
+    };
+    const counts = andThen(this.#store.counts(), arm);
+    if (!isPromise(counts)) return;
+    this.due(inMs, false);
+    handled(counts);
+  }
+
+  /** Goes by what was asked for meanwhile. */
+  #heed(): void {
+    const at = this.#askedFor;
+    const hold = this.#askedHold;
+    this.#askedFor = Number.POSITIVE_INFINITY;
+    this.#askedHold = false;
+    if (at < Number.POSITIVE_INFINITY) this.due(Math.max(0, at - this.#runtime.clock.mono()), hold);
   }
 
   #failed(error: unknown): void {
@@ -100,6 +129,9 @@ export class Sweeper {
     const { code, message } = toStoredError(error);
     this.#runtime.logger.error('Could not sweep tasks', { code, message });
     this.#events.emit('system:error', { part: 'scheduler', code, message });
-    this.#timer = this.#runtime.clock.after(1_000, () => this.sweep());
+    if (this.#stopped) return;
+    this.#heed();
+    this.#timer?.cancel();
+    this.#timer = this.#runtime.clock.after(SWEEP_AGAIN_MS, () => this.sweep(), this.#holding);
   }
 }

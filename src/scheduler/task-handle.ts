@@ -1,4 +1,5 @@
-import { checkMs, checkSignal } from '../core/check.ts';
+import { handled } from '../core/awaitable.ts';
+import { checkMs, checkObject, checkSignal } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { Outcome } from './outcome.ts';
@@ -18,17 +19,37 @@ export interface HandleHost {
 }
 
 /** A promise of an outcome, as a link of the list of all that are open. */
-interface Deferred {
-  readonly promise: Promise<unknown>;
-  readonly settle: (outcome: Outcome) => void;
+class Deferred {
   readonly handle: LocalHandle;
-  previous: Deferred | undefined;
-  next: Deferred | undefined;
+  readonly promise: Promise<unknown>;
+  previous: Deferred | undefined = undefined;
+  next: Deferred | undefined = undefined;
+  #resolve: (value: unknown) => void = ignore;
+  #reject: (error: Error) => void = ignore;
+
+  constructor(handle: LocalHandle) {
+    this.handle = handle;
+    this.promise = new Promise<unknown>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  settle(outcome: Outcome): void {
+    if (outcome.state === 'completed') this.#resolve(outcome.value);
+    else this.#reject(outcome.error);
+  }
+}
+
+function ignore(): void {
+  // Replaced before anybody can call it.
 }
 
 /** The handles whose result is awaited: an intrusive list, so that waiting costs no table. */
 export class AwaitedHandles {
   #first: Deferred | undefined;
+  /** What becomes of those that are asked for from the end on. */
+  ended: ((taskId: string) => Outcome) | undefined;
 
   add(deferred: Deferred): void {
     deferred.next = this.#first;
@@ -42,8 +63,9 @@ export class AwaitedHandles {
     if (deferred.next !== undefined) deferred.next.previous = deferred.previous;
   }
 
-  /** Settles all that are open. */
+  /** Settles all that are open, and all that will be asked for. */
   settleAll(outcomeOf: (taskId: string) => Outcome): void {
+    this.ended = outcomeOf;
     while (this.#first !== undefined) this.#first.handle.settle(outcomeOf(this.#first.handle.id));
   }
 }
@@ -55,16 +77,15 @@ export class AwaitedHandles {
 export class LocalHandle implements TaskHandle {
   readonly id: string;
   readonly #host: HandleHost;
-  #outcome: Outcome | undefined;
-  #deferred: Deferred | undefined;
+  /** How it ended, or who waits for that: one field, because there may be a million of these. */
+  #end: Outcome | Deferred | undefined;
   /** The attempt under way. */
   run: Run | undefined;
 
   constructor(id: string, host: HandleHost) {
     this.id = id;
     this.#host = host;
-    this.#outcome = undefined;
-    this.#deferred = undefined;
+    this.#end = undefined;
     this.run = undefined;
   }
 
@@ -73,7 +94,7 @@ export class LocalHandle implements TaskHandle {
   }
 
   get outcome(): Outcome | undefined {
-    return this.#outcome;
+    return this.#end instanceof Deferred ? undefined : this.#end;
   }
 
   result(options?: ResultOptions): Promise<unknown> {
@@ -95,27 +116,29 @@ export class LocalHandle implements TaskHandle {
 
   /** The task has ended. A redriven task may end again: who asks later sees the later outcome. */
   settle(outcome: Outcome): void {
-    this.#outcome = outcome;
+    const end = this.#end;
+    this.#end = outcome;
     this.run = undefined;
-    const deferred = this.#deferred;
-    if (deferred === undefined) return;
-    this.#deferred = undefined;
-    this.#host.awaited.remove(deferred);
-    deferred.settle(outcome);
+    if (!(end instanceof Deferred)) return;
+    this.#host.awaited.remove(end);
+    end.settle(outcome);
   }
 
   /** It lives again (redrive). */
   revive(): void {
-    this.#outcome = undefined;
+    if (!(this.#end instanceof Deferred)) this.#end = undefined;
   }
 
   #base(): Promise<unknown> {
-    if (this.#outcome !== undefined) return promiseOf(this.#outcome);
-    if (this.#deferred === undefined) {
-      this.#deferred = deferred(this);
-      this.#host.awaited.add(this.#deferred);
-    }
-    return this.#deferred.promise;
+    const end = this.#end;
+    if (end instanceof Deferred) return end.promise;
+    if (end !== undefined) return promiseOf(end);
+    const { ended } = this.#host.awaited;
+    if (ended !== undefined) return promiseOf(ended(this.id));
+    const deferred = new Deferred(this);
+    this.#end = deferred;
+    this.#host.awaited.add(deferred);
+    return deferred.promise;
   }
 }
 
@@ -137,7 +160,12 @@ export class DuplicateHandle implements TaskHandle {
 
   async result(options?: ResultOptions): Promise<unknown> {
     if (this.#first !== undefined) return this.#first.result(options);
-    return limited(this.#poll(options?.signal), this.id, this.#host.clock, options ?? {});
+    const look = { goesOn: true };
+    try {
+      return await limited(this.#poll(look), this.id, this.#host.clock, options ?? {});
+    } finally {
+      look.goesOn = false;
+    }
   }
 
   cancel(reason?: string): Promise<CancelOutcome> {
@@ -152,25 +180,15 @@ export class DuplicateHandle implements TaskHandle {
     return this.#host.why(this.id);
   }
 
-  async #poll(signal: AbortSignal | undefined): Promise<unknown> {
-    for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 1_000)) {
+  /** Looks until the task has ended, or nobody waits for it any more. */
+  async #poll(look: { readonly goesOn: boolean }): Promise<unknown> {
+    for (let waitMs = 5; look.goesOn; waitMs = Math.min(waitMs * 2, 1_000)) {
       const outcome = await this.#host.lookUp(this.id);
       if (outcome !== undefined) return promiseOf(outcome);
       await new Promise<void>((resolve) => void this.#host.clock.after(waitMs, resolve, true));
-      signal?.throwIfAborted();
     }
+    return undefined;
   }
-}
-
-function deferred(handle: LocalHandle): Deferred {
-  let settle: (outcome: Outcome) => void = () => undefined;
-  const promise = new Promise<unknown>((resolve, reject) => {
-    settle = (outcome) => {
-      if (outcome.state === 'completed') resolve(outcome.value);
-      else reject(outcome.error);
-    };
-  });
-  return { promise, settle, handle, previous: undefined, next: undefined };
 }
 
 function promiseOf(outcome: Outcome): Promise<unknown> {
@@ -184,11 +202,14 @@ export function limited<T>(
   clock: Clock,
   options: ResultOptions,
 ): Promise<T> {
-  const signal = checkSignal(options.signal, 'options.signal');
-  const timeoutMs =
-    options.timeoutMs === undefined ? undefined : checkMs(options.timeoutMs, 'options.timeoutMs');
-  if (signal === undefined && timeoutMs === undefined) return base;
+  // Whoever gives up waiting must not leave a rejection behind that nobody sees.
+  handled(base);
   return new Promise<T>((resolve, reject) => {
+    checkObject(options, 'the options of result');
+    const signal = checkSignal(options.signal, 'options.signal');
+    const timeoutMs =
+      options.timeoutMs === undefined ? undefined : checkMs(options.timeoutMs, 'options.timeoutMs');
+    if (signal === undefined && timeoutMs === undefined) return resolve(base);
     if (signal?.aborted === true) {
       reject(signal.reason as Error);
       return;

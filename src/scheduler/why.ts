@@ -1,6 +1,6 @@
 import type { QueueCounts, TaskRecord } from '../core/ports/tasks.ts';
 import type { Agent, Run } from './agent.ts';
-import { mayRun } from './run-waits.ts';
+import { childOf, mayRun } from './run-waits.ts';
 import { settingsOf } from './settings.ts';
 import type { WaitLink, WaitReason } from './types.ts';
 
@@ -144,10 +144,7 @@ function claimedLinks(record: TaskRecord, facts: WhyFacts): readonly WaitLink[] 
         { kind: 'slot', subject: 'an agent', sinceMs, detail: 'no agent that may take it wants it now' },
       ];
     case 'awaiting': {
-      const children = [...(run.facts.waits?.keys() ?? [])]
-        .filter((key) => key.startsWith('child '))
-        .map((key) => key.slice(6));
-      const [child] = children;
+      const [child] = [...(run.facts.waits?.keys() ?? [])].flatMap((key) => childOf(key) ?? []);
       return child === undefined
         ? [...elsewhere, running(record, agent, sinceMs)].slice(0, 1)
         : [{ kind: 'child', subject: child, sinceMs }];

@@ -50,8 +50,13 @@ export function delayed<B extends Backend>(
   const { clock, random, maxMs } = options;
   const lines = new Map<string, Promise<unknown>>();
   const pending = new Set<(error: Error) => void>();
+  let stopped: CoordinationError | undefined;
   const travel = (): Promise<void> =>
     new Promise((resolve, reject) => {
+      if (stopped !== undefined) {
+        reject(stopped);
+        return;
+      }
       pending.add(reject);
       clock.after(
         random.next() * maxMs,
@@ -85,7 +90,8 @@ export function delayed<B extends Backend>(
   return {
     ...wrapped,
     stop: async () => {
-      for (const reject of pending) reject(new CoordinationError('STOPPED', 'The backend is stopped'));
+      stopped ??= new CoordinationError('STOPPED', 'The backend is stopped');
+      for (const reject of pending) reject(stopped);
       pending.clear();
       await backend.stop();
     },
@@ -181,6 +187,8 @@ function interceptPort<P extends object>(name: PortName, port: P, through: Inter
   const methods = new Map<string | symbol, unknown>();
   return new Proxy(port, {
     get(target, key) {
+      // Narrow ways into a store of this process: who answers late or twice has none.
+      if (key === 'quick' || key === 'live') return undefined;
       const member: unknown = Reflect.get(target, key, target);
       if (typeof member !== 'function' || typeof key !== 'string') return member;
       let method = methods.get(key);

@@ -97,13 +97,14 @@ describe('npm run demo', () => {
     const { cwd, env, left } = scratch('stopped');
     const child = spawn(process.execPath, [DEMO, '--repo', repository.folder], { cwd, env });
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    await new Promise<void>((resolve) => {
+    const working = new Promise<void>((resolve) => {
       let said = '';
       child.stdout.on('data', (data: Buffer) => {
         said += data.toString('utf8');
         if (said.includes('edits ·')) resolve();
       });
     });
+    await Promise.race([working, ended]);
     expect(left()).toHaveLength(1);
     child.kill('SIGINT');
     expect(await ended).toBe(130);

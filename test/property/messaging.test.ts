@@ -96,7 +96,11 @@ let published = 0;
 
 function commands(statistics: Statistics): fc.Arbitrary<Command>[] {
   const publish = fc
-    .tuple(fc.constantFrom('a', 'b', 'c'), fc.constantFrom(1, 2, 3), fc.constantFrom(undefined, undefined, 2_000))
+    .tuple(
+      fc.constantFrom('a', 'b', 'c'),
+      fc.constantFrom(1, 2, 3),
+      fc.constantFrom(undefined, undefined, 2_000),
+    )
     .map(([key, priority, expiresInMs]) =>
       command(`publish ${key} priority ${priority} expiry ${String(expiresInMs)}`, (model, real) => {
         const id = `m${++published}`;
@@ -107,26 +111,33 @@ function commands(statistics: Statistics): fc.Arbitrary<Command>[] {
         expect(results[0]?.status).toBe(expected);
       }),
     );
-  const receive = fc.tuple(holders, fc.integer({ min: 1, max: 6 }), fc.boolean()).map(([holder, limit, onePerKey]) =>
-    command(`${holder} receives ${limit}${onePerKey ? ', one per key' : ''}`, (model, real) => {
-      const { deliveries } = real.backend.messages.receive(real.op(holder), {
-        addresses: [{ address: 'receiver', limit, onePerKey }],
-        ackWithinMs: 5_000,
-      });
-      const now = real.clock.mono();
-      const expected = model.receive(holder, limit, onePerKey, now, now + 5_000);
-      expect(deliveries.map(({ message, delivery }) => [message.id, delivery])).toEqual(
-        expected.map(({ id, delivery }) => [id, delivery]),
-      );
-      for (const delivery of deliveries) {
-        real.hand.set(delivery.message.id, delivery);
-        if (delivery.delivery > 1) statistics.redelivered += 1;
-      }
-      if (deliveries.length < Math.min(limit, model.waiting.length + deliveries.length)) statistics.parked += 1;
-    }),
-  );
+  const receive = fc
+    .tuple(holders, fc.integer({ min: 1, max: 6 }), fc.boolean())
+    .map(([holder, limit, onePerKey]) =>
+      command(`${holder} receives ${limit}${onePerKey ? ', one per key' : ''}`, (model, real) => {
+        const { deliveries } = real.backend.messages.receive(real.op(holder), {
+          addresses: [{ address: 'receiver', limit, onePerKey }],
+          ackWithinMs: 5_000,
+        });
+        const now = real.clock.mono();
+        const expected = model.receive(holder, limit, onePerKey, now, now + 5_000);
+        expect(deliveries.map(({ message, delivery }) => [message.id, delivery])).toEqual(
+          expected.map(({ id, delivery }) => [id, delivery]),
+        );
+        for (const delivery of deliveries) {
+          real.hand.set(delivery.message.id, delivery);
+          if (delivery.delivery > 1) statistics.redelivered += 1;
+        }
+        if (deliveries.length < Math.min(limit, model.waiting.length + deliveries.length))
+          statistics.parked += 1;
+      }),
+    );
   const settle = fc
-    .tuple(fc.nat(5), fc.constantFrom('ack', 'ack', 'retry', 'release', 'bury', 'drop'), fc.constantFrom(0, 1_000))
+    .tuple(
+      fc.nat(5),
+      fc.constantFrom('ack', 'ack', 'retry', 'release', 'bury', 'drop'),
+      fc.constantFrom(0, 1_000),
+    )
     .map(([index, as, delayMs]) =>
       command(`settle ${index} as ${as} ${delayMs}`, (model, real) => {
         const held = model.held[index];
@@ -163,7 +174,7 @@ function commands(statistics: Statistics): fc.Arbitrary<Command>[] {
   );
   const revise = fc.constantFrom('redrive', 'discard').map((set) =>
     command(set, (model, real) => {
-      const { changed } = real.backend.messages.revise(real.op('p'), { set: set as 'redrive', limit: 100 });
+      const { changed } = real.backend.messages.revise(real.op('p'), { set, limit: 100 });
       expect(changed).toBe(set === 'redrive' ? model.redrive(real.clock.mono()) : model.discard());
     }),
   );
@@ -199,9 +210,15 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('broadcast' as const), from: agents }) },
   {
     weight: 2,
-    arbitrary: fc.record({ do: fc.constantFrom('subscribe' as const, 'unsubscribe' as const), agent: agents }),
+    arbitrary: fc.record({
+      do: fc.constantFrom('subscribe' as const, 'unsubscribe' as const),
+      agent: agents,
+    }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('leave' as const, 'join' as const), agent: agents }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constantFrom('leave' as const, 'join' as const), agent: agents }),
+  },
 );
 
 describe('a router under interleavings', () => {
@@ -259,10 +276,15 @@ describe('a router under interleavings', () => {
                 await router.send(action.from, action.to, { type: 'message', id });
                 break;
               case 'at-most-once':
-                await router.send(action.from, action.to, { type: 'm0', id: `m0-${id}` }, {
-                  delivery: 'at-most-once',
-                  key: 'm0',
-                });
+                await router.send(
+                  action.from,
+                  action.to,
+                  { type: 'm0', id: `m0-${id}` },
+                  {
+                    delivery: 'at-most-once',
+                    key: 'm0',
+                  },
+                );
                 break;
               case 'request':
                 count('asked');
@@ -277,12 +299,13 @@ describe('a router under interleavings', () => {
                     (error: { code: string }) => {
                       count('settled');
                       if (error.code === 'NO_RESPONDER') seen.noResponder += 1;
-                      expect(['REPLY_TIMEOUT', 'NO_RESPONDER', 'UNKNOWN_AGENT', 'STOPPED']).toContain(error.code);
+                      expect(['REPLY_TIMEOUT', 'NO_RESPONDER', 'UNKNOWN_AGENT', 'STOPPED']).toContain(
+                        error.code,
+                      );
                     },
                   );
                 break;
-              case 'broadcast':
-              {
+              case 'broadcast': {
                 const others = [...members].filter((member) => member !== action.from).length;
                 const message = { type: 'all', id: `all-${id}` };
                 const { receivers } = await router.broadcast(action.from, message, { key: 'all' });

@@ -28,8 +28,14 @@ const step = fc.oneof(
       session: fc.boolean(),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('read' as const), limit: fc.integer({ min: 1, max: 3 }) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(400, 1_200, 400_000) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('read' as const), limit: fc.integer({ min: 1, max: 3 }) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(400, 1_200, 700_000) }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('end' as const) }) },
 );
 
@@ -112,7 +118,9 @@ test('state is a map with compare-and-set; a watcher knows it after reading on, 
           expect(swapped).toBe(!action.stale);
           if (!swapped) {
             seen.refused += 1;
-            expect(entries.map((entry) => entry?.value)).toEqual(action.keys.map((name) => live.get(name)?.value));
+            expect(entries.map((entry) => entry?.value)).toEqual(
+              action.keys.map((name) => live.get(name)?.value),
+            );
             continue;
           }
           for (const [index, name] of action.keys.entries()) {
@@ -134,12 +142,16 @@ test('state is a map with compare-and-set; a watcher knows it after reading on, 
           }
         }
         const now = world.backend.state.get(KEYS);
-        expect(now.entries.map((entry) => entry?.value)).toEqual(KEYS.map((name) => world.live().get(name)?.value));
+        expect(now.entries.map((entry) => entry?.value)).toEqual(
+          KEYS.map((name) => world.live().get(name)?.value),
+        );
       }
       const before = world.after;
       if (world.backend.state.changes('a/', before, 1).reset) seen.resets += 1;
       world.watch(2);
-      const known = [...world.live()].filter(([name]) => name.startsWith('a/')).map(([name, { value }]) => [name, value]);
+      const known = [...world.live()]
+        .filter(([name]) => name.startsWith('a/'))
+        .map(([name, { value }]) => [name, value]);
       expect(world.watched).toEqual(new Map(known as [string, number][]));
     }),
   );

@@ -3,28 +3,36 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createMemoryCore } from '../../src/backends/memory/memory-core.ts';
 import { MemoryTaskStore } from '../../src/backends/memory/task-store.ts';
-import type { SessionReport } from '../../src/core/ports/sessions.ts';
 import type { Claim, FailurePolicy, NewTask, Settlement } from '../../src/core/ports/tasks.ts';
 import type { SessionNumber } from '../../src/core/ports/words.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
-import { hasEnded, type ModelSpec, type ModelTask, rankOf, STEP_MS, TaskModel } from '../support/task-model.ts';
+import { REPORT } from '../support/memory-tasks.ts';
+import {
+  hasEnded,
+  type ModelSpec,
+  type ModelTask,
+  rankOf,
+  STEP_MS,
+  TaskModel,
+} from '../support/task-model.ts';
 
-const REPORT: SessionReport = {
-  host: '',
-  pid: 0,
-  build: '',
-  load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-  rssBytes: 0,
-  loopLagMs: 0,
-  agents: [],
-  progress: [],
-};
 const LEASE_MS = 500;
 const QUEUES = ['q', 'r'];
 const IDS = Array.from({ length: 9 }, (_, i) => `t${i}`);
 
 /** How often the interesting things happened, over all runs. */
-const seen = { commands: 0, claimed: 0, stale: 0, cascaded: 0, taken: 0, replaced: 0, cycles: 0, redriven: 0, crashed: 0, full: 0 };
+const seen = {
+  commands: 0,
+  claimed: 0,
+  stale: 0,
+  cascaded: 0,
+  taken: 0,
+  replaced: 0,
+  cycles: 0,
+  redriven: 0,
+  crashed: 0,
+  full: 0,
+};
 
 interface Worker {
   session: SessionNumber;
@@ -45,7 +53,8 @@ class Real {
   lastToken = 0;
 
   constructor() {
-    for (const queue of QUEUES) this.store.configure(this.op(this.keeper), queue, undefined, { paused: false, ageStepMs: STEP_MS });
+    for (const queue of QUEUES)
+      this.store.configure(this.op(this.keeper), queue, undefined, { paused: false, ageStepMs: STEP_MS });
   }
 
   open(): Worker {
@@ -95,12 +104,19 @@ class Command implements fc.Command<TaskModel, Real> {
   }
 }
 
-function command<T>(name: string, args: fc.Arbitrary<T>, act: (model: TaskModel, real: Real, args: T) => void): fc.Arbitrary<Command> {
-  return args.map((value) => new Command(`${name} ${JSON.stringify(value)}`, (model, real) => act(model, real, value)));
+function command<T>(
+  name: string,
+  args: fc.Arbitrary<T>,
+  act: (model: TaskModel, real: Real, args: T) => void,
+): fc.Arbitrary<Command> {
+  return args.map(
+    (value) => new Command(`${name} ${JSON.stringify(value)}`, (model, real) => act(model, real, value)),
+  );
 }
 
 const id = fc.constantFrom(...IDS);
-const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(value, { nil: undefined, freq: 2 });
+const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(value, { nil: undefined, freq: 2 });
 /** Undefined five times out of six. */
 const seldom = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
   fc.oneof({ weight: 5, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: value });
@@ -169,11 +185,17 @@ const commands: fc.Arbitrary<Command>[] = [
       limit: fc.constantFrom(0, 1, 2, 3, 4),
       start: fc.constantFrom(0, 1, 4),
       agents: fc.subarray(['ann', 'bob']),
-      queues: seldom(fc.array(fc.record({ queue: fc.constantFrom(...QUEUES), limit: fc.integer({ min: 0, max: 2 }) }), { maxLength: 2 })),
+      queues: seldom(
+        fc.array(fc.record({ queue: fc.constantFrom(...QUEUES), limit: fc.integer({ min: 0, max: 2 }) }), {
+          maxLength: 2,
+        }),
+      ),
     }),
     (model, real, request) => {
       const worker = real.workers[request.worker] as Worker;
-      const unique = request.queues?.filter(({ queue }, i, all) => all.findIndex((one) => one.queue === queue) === i);
+      const unique = request.queues?.filter(
+        ({ queue }, i, all) => all.findIndex((one) => one.queue === queue) === i,
+      );
       const answer = real.store.claim(real.op(worker), {
         offers: [{ capabilities: request.capabilities, slots: 9 }],
         agents: request.agents,
@@ -182,7 +204,13 @@ const commands: fc.Arbitrary<Command>[] = [
         start: request.start,
         ...(unique === undefined ? {} : { queues: unique }),
       });
-      checkClaims(model, real, worker, { ...request, queues: unique ?? QUEUES.map((queue) => ({ queue, limit: 99 })) }, answer);
+      checkClaims(
+        model,
+        real,
+        worker,
+        { ...request, queues: unique ?? QUEUES.map((queue) => ({ queue, limit: 99 })) },
+        answer,
+      );
     },
   ),
   command('start', fc.nat(99), (model, real, pick) => {
@@ -209,9 +237,12 @@ const commands: fc.Arbitrary<Command>[] = [
     ),
     (model, real, picks) => {
       if (real.claims.length === 0) return;
-      const settlements = picks.map((pick) => toSettlement(real.claims[pick.pick % real.claims.length] as Claim, pick));
+      const settlements = picks.map((pick) =>
+        toSettlement(real.claims[pick.pick % real.claims.length] as Claim, pick),
+      );
       const { results } = real.store.settle(real.op(real.keeper), settlements);
-      for (const [i, settlement] of settlements.entries()) assert.deepEqual(settleModel(model, settlement), results[i]?.status);
+      for (const [i, settlement] of settlements.entries())
+        assert.deepEqual(settleModel(model, settlement), results[i]?.status);
       model.drain();
       for (const [i, { claim }] of settlements.entries()) {
         const result = results[i];
@@ -238,7 +269,12 @@ const commands: fc.Arbitrary<Command>[] = [
   }),
   command(
     'takeover',
-    fc.record({ worker: fc.nat(1), dead: fc.boolean(), limit: fc.integer({ min: 1, max: 3 }), maxMoves: fc.constantFrom(1, 2) }),
+    fc.record({
+      worker: fc.nat(1),
+      dead: fc.boolean(),
+      limit: fc.integer({ min: 1, max: 3 }),
+      maxMoves: fc.constantFrom(1, 2),
+    }),
     (model, real, { worker: which, dead, limit, maxMoves }) => {
       const [worker, other] = [real.workers[which] as Worker, real.workers[1 - which] as Worker];
       const { claims } = real.store.takeover(real.op(worker), {
@@ -250,49 +286,84 @@ const commands: fc.Arbitrary<Command>[] = [
       });
       const eligible = model.tasks.filter((task) => {
         if (task.state !== 'claimed' || model.settings.get(task.queue)?.paused === true) return false;
-        return dead ? model.dead.has(task.session) : task.session === other.session && !task.started && task.moves < maxMoves;
+        return dead
+          ? model.dead.has(task.session)
+          : task.session === other.session && !task.started && task.moves < maxMoves;
       });
       assert.equal(claims.length, Math.min(limit, eligible.length), 'as many as there are');
       for (const claim of claims) takeModel(model, real, eligible, claim, worker.session);
     },
   ),
-  command('cancel', fc.record({ id, tree: fc.boolean(), revoke: fc.boolean() }), (model, real, { id, tree, revoke }) => {
-    const { results } = real.store.cancel(real.op(real.keeper), [{ task: id, reason: 'r', tree, revoke }]);
-    const task = model.find(id);
-    if (task === undefined) {
-      assert.equal(results[0]?.status, 'unknown');
-      return;
-    }
-    let expected = 'ended';
-    if (!hasEnded(task)) expected = model.cancelOne(task, 'r', revoke) ? 'cancelled' : 'requested';
-    if (tree) model.cancelTree(id, 'r', revoke);
-    model.drain();
-    assert.equal(results[0]?.status, expected);
-  }),
-  command('priority', fc.record({ ids: fc.subarray(IDS), priority: fc.integer({ min: -3, max: 3 }) }), (model, real, { ids, priority }) => {
-    const answer = real.store.revise(real.op(real.keeper), { filter: { ids }, revision: { set: 'priority', priority }, limit: 100 });
-    const changes = found(model, ids).map((task) => model.reprioritise(task, priority));
-    assert.equal(answer.changed, changes.filter((change) => change === 'changed').length);
-    assert.equal(answer.deferred, changes.filter((change) => change === 'deferred').length);
-  }),
-  command('redelay', fc.record({ ids: fc.subarray(IDS), delayMs: fc.constantFrom(0, 60) }), (model, real, { ids, delayMs }) => {
-    const answer = real.store.revise(real.op(real.keeper), { filter: { ids }, revision: { set: 'delay', delayMs }, limit: 100 });
-    assert.equal(answer.changed, found(model, ids).filter((task) => model.redelay(task, delayMs)).length);
-  }),
-  command('pin', fc.record({ ids: fc.subarray(IDS), agent: fc.constantFrom('ann', null) }), (model, real, { ids, agent }) => {
-    real.store.revise(real.op(real.keeper), { filter: { ids }, revision: { set: 'agent', agent }, limit: 100 });
-    for (const task of found(model, ids)) if (!hasEnded(task) && task.state !== 'claimed') task.agent = agent ?? undefined;
-  }),
-  command('redrive', fc.record({ ids: fc.subarray(IDS), delayMs: fc.constantFrom(0, 60), reset: fc.boolean() }), (model, real, { ids, delayMs, reset }) => {
-    const answer = real.store.revise(real.op(real.keeper), {
-      filter: { ids },
-      revision: { set: 'redrive', delayMs, resetAttempts: reset, spreadMs: 0 },
-      limit: 100,
-    });
-    const changed = found(model, ids).filter((task) => model.redrive(task, delayMs, reset)).length;
-    assert.equal(answer.changed, changed);
-    seen.redriven += changed;
-  }),
+  command(
+    'cancel',
+    fc.record({ id, tree: fc.boolean(), revoke: fc.boolean() }),
+    (model, real, { id, tree, revoke }) => {
+      const { results } = real.store.cancel(real.op(real.keeper), [{ task: id, reason: 'r', tree, revoke }]);
+      const task = model.find(id);
+      if (task === undefined) {
+        assert.equal(results[0]?.status, 'unknown');
+        return;
+      }
+      let expected = 'ended';
+      if (!hasEnded(task)) expected = model.cancelOne(task, 'r', revoke) ? 'cancelled' : 'requested';
+      if (tree) model.cancelTree(id, 'r', revoke);
+      model.drain();
+      assert.equal(results[0]?.status, expected);
+    },
+  ),
+  command(
+    'priority',
+    fc.record({ ids: fc.subarray(IDS), priority: fc.integer({ min: -3, max: 3 }) }),
+    (model, real, { ids, priority }) => {
+      const answer = real.store.revise(real.op(real.keeper), {
+        filter: { ids },
+        revision: { set: 'priority', priority },
+        limit: 100,
+      });
+      const changes = found(model, ids).map((task) => model.reprioritise(task, priority));
+      assert.equal(answer.changed, changes.filter((change) => change === 'changed').length);
+      assert.equal(answer.deferred, changes.filter((change) => change === 'deferred').length);
+    },
+  ),
+  command(
+    'redelay',
+    fc.record({ ids: fc.subarray(IDS), delayMs: fc.constantFrom(0, 60) }),
+    (model, real, { ids, delayMs }) => {
+      const answer = real.store.revise(real.op(real.keeper), {
+        filter: { ids },
+        revision: { set: 'delay', delayMs },
+        limit: 100,
+      });
+      assert.equal(answer.changed, found(model, ids).filter((task) => model.redelay(task, delayMs)).length);
+    },
+  ),
+  command(
+    'pin',
+    fc.record({ ids: fc.subarray(IDS), agent: fc.constantFrom('ann', null) }),
+    (model, real, { ids, agent }) => {
+      real.store.revise(real.op(real.keeper), {
+        filter: { ids },
+        revision: { set: 'agent', agent },
+        limit: 100,
+      });
+      for (const task of found(model, ids))
+        if (!hasEnded(task) && task.state !== 'claimed') task.agent = agent ?? undefined;
+    },
+  ),
+  command(
+    'redrive',
+    fc.record({ ids: fc.subarray(IDS), delayMs: fc.constantFrom(0, 60), reset: fc.boolean() }),
+    (model, real, { ids, delayMs, reset }) => {
+      const answer = real.store.revise(real.op(real.keeper), {
+        filter: { ids },
+        revision: { set: 'redrive', delayMs, resetAttempts: reset, spreadMs: 0 },
+        limit: 100,
+      });
+      const changed = found(model, ids).filter((task) => model.redrive(task, delayMs, reset)).length;
+      assert.equal(answer.changed, changed);
+      seen.redriven += changed;
+    },
+  ),
   command('discard', fc.subarray(IDS), (model, real, ids) => {
     real.store.revise(real.op(real.keeper), { filter: { ids }, revision: { set: 'discard' }, limit: 100 });
     for (const task of found(model, ids)) if (hasEnded(task)) model.prune(task);
@@ -307,7 +378,9 @@ const commands: fc.Arbitrary<Command>[] = [
       maxRunningPerGroup: maybe(fc.constantFrom(1, 2)),
     }),
     (model, real, { queue, ...rest }) => {
-      const settings = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) as { paused: boolean };
+      const settings = Object.fromEntries(
+        Object.entries(rest).filter(([, value]) => value !== undefined),
+      ) as { paused: boolean };
       real.store.configure(real.op(real.keeper), queue, undefined, { ...settings, ageStepMs: STEP_MS });
       model.settings.set(queue, settings);
     },
@@ -357,10 +430,16 @@ function checkClaims(
     real.lastToken = claim.token;
     assert.ok(left.has(task.queue), 'its queue was named');
     const isPinned = task.agent !== undefined;
-    const rivals = takeable(task.queue, isPinned ? request.agents : undefined).filter(({ agent }) => agent === task.agent);
+    const rivals = takeable(task.queue, isPinned ? request.agents : undefined).filter(
+      ({ agent }) => agent === task.agent,
+    );
     const [best] = rivals;
     assert.ok(best !== undefined && rivals.includes(task), 'it may run here');
-    assert.deepEqual([rankOf(task), task.arrival], [rankOf(best), best.arrival], 'T7: nobody is overtaken but by age and priority');
+    assert.deepEqual(
+      [rankOf(task), task.arrival],
+      [rankOf(best), best.arrival],
+      'T7: nobody is overtaken but by age and priority',
+    );
     const started = !isPinned && byOffer < request.start;
     if (isPinned) byAgent += 1;
     else {
@@ -369,18 +448,35 @@ function checkClaims(
       assert.ok((left.get(task.queue) ?? 0) >= 0, 'the limit of the queue');
     }
     model.claim(task, worker.session, claim.token, started);
-    assert.deepEqual([claim.attempt, claim.started, claim.session], [task.attempt, started, worker.session], 'T5');
+    assert.deepEqual(
+      [claim.attempt, claim.started, claim.session],
+      [task.attempt, started, worker.session],
+      'T5',
+    );
     real.claims.push(claim);
     seen.claimed += 1;
   }
   assert.ok(byOffer <= request.limit && byAgent <= 2);
   const open = request.queues.filter(({ queue }) => (left.get(queue) ?? 0) > 0);
-  if (byOffer < request.limit) assert.deepEqual(open.flatMap(({ queue }) => takeable(queue, undefined)), [], 'no slot was left empty');
+  if (byOffer < request.limit)
+    assert.deepEqual(
+      open.flatMap(({ queue }) => takeable(queue, undefined)),
+      [],
+      'no slot was left empty',
+    );
   if (byAgent < 2 && request.agents.length > 0) {
-    assert.deepEqual(request.queues.flatMap(({ queue }) => takeable(queue, request.agents)), [], 'agents got their own');
+    assert.deepEqual(
+      request.queues.flatMap(({ queue }) => takeable(queue, request.agents)),
+      [],
+      'agents got their own',
+    );
   }
   if (!more && request.limit > 0) {
-    assert.deepEqual(request.queues.flatMap(({ queue }) => takeable(queue, undefined)), [], 'nothing more means nothing more');
+    assert.deepEqual(
+      request.queues.flatMap(({ queue }) => takeable(queue, undefined)),
+      [],
+      'nothing more means nothing more',
+    );
   }
 }
 
@@ -403,8 +499,15 @@ function toSettlement(known: Claim, { as, delayMs, refund, toAgent, plain }: Pic
       return { claim, as, delayMs, error: 'e' };
     case 'cancel':
       return { claim, as, reason: 'r' };
-    case 'release':
-      return { claim, as, delayMs, reason: 'r', refundAttempt: refund, ...(toAgent === undefined ? {} : { toAgent }) };
+    default:
+      return {
+        claim,
+        as,
+        delayMs,
+        reason: 'r',
+        refundAttempt: refund,
+        ...(toAgent === undefined ? {} : { toAgent }),
+      };
   }
 }
 
@@ -428,13 +531,20 @@ function settleModel(model: TaskModel, settlement: Settlement): string {
       model.cancelObeyed(task);
       break;
     case 'release':
-      if (settlement.toAgent !== undefined && task.cancelRequested === undefined) task.agent = settlement.toAgent ?? undefined;
+      if (settlement.toAgent !== undefined && task.cancelRequested === undefined)
+        task.agent = settlement.toAgent ?? undefined;
       model.giveBack(task, settlement.delayMs, settlement.refundAttempt);
   }
   return 'settled';
 }
 
-function takeModel(model: TaskModel, real: Real, eligible: readonly ModelTask[], claim: Claim, session: SessionNumber): void {
+function takeModel(
+  model: TaskModel,
+  real: Real,
+  eligible: readonly ModelTask[],
+  claim: Claim,
+  session: SessionNumber,
+): void {
   const task = model.find(claim.task);
   assert.ok(task !== undefined && eligible.includes(task), 'only what may be taken');
   assert.ok(claim.token > real.lastToken, 'T3: tokens strictly increase');
@@ -465,7 +575,15 @@ function compare(model: TaskModel, real: Real): void {
     const open = task.edges.filter((edge) => edge.open).map(({ parent }) => parent);
     if (task.state === 'cancelled' && task.unmet) seen.cascaded += 1;
     assert.deepEqual(
-      [record.attempt, record.crashes, record.moves, record.started, record.body.priority, record.body.agent, record.body.key],
+      [
+        record.attempt,
+        record.crashes,
+        record.moves,
+        record.started,
+        record.body.priority,
+        record.body.agent,
+        record.body.key,
+      ],
       [task.attempt, task.crashes, task.moves, task.started, task.priority, task.agent, task.key],
       `T5: record of ${id}`,
     );
@@ -473,7 +591,8 @@ function compare(model: TaskModel, real: Real): void {
     assert.equal(record.cancelRequested, task.cancelRequested);
     assert.equal(record.body.payload, task.payload, `T2: payload of ${id}`);
     assert.ok(task.terminal <= 1, 'T4: at most one terminal transition');
-    if (task.state === 'scheduled') assert.equal((record.runAt ?? 0) / 1_000 - 1_700_000_000_000, task.due, `T8: due time of ${id}`);
+    if (task.state === 'scheduled')
+      assert.equal((record.runAt ?? 0) / 1_000 - 1_700_000_000_000, task.due, `T8: due time of ${id}`);
   }
   let enqueued = 0;
   let pruned = 0;
@@ -501,7 +620,6 @@ describe('task store against its model', () => {
 
   afterAll(() => {
     const runs = fc.readConfigureGlobal()?.numRuns ?? 1_000;
-    console.info(seen);
     for (const [what, times] of Object.entries(seen)) {
       expect(times, `the runs had enough of: ${what}`).toBeGreaterThan(runs / 50);
     }

@@ -43,7 +43,7 @@ function ours(): Implementation {
 }
 
 test('defect 15: handing out at send only fails', async () => {
-  await expect(scenario(naive())).rejects.toThrow();
+  await expect(scenario(naive())).rejects.toThrow('to deeply equal');
 });
 
 test('defect 15: the mailbox keeps what came first', async () => {

@@ -115,7 +115,9 @@ export class MailboxModel {
 
   #enqueue(id: string, key: string, priority: number, ttl: number, now: number): void {
     const state = this.#key(key);
-    const level = this.waiting.some((other) => other.key === key) ? Math.min(priority, state.lastLevel) : priority;
+    const level = this.waiting.some((other) => other.key === key)
+      ? Math.min(priority, state.lastLevel)
+      : priority;
     state.lastLevel = level;
     this.#sequence += 1;
     const sequence = this.#sequence;
@@ -142,7 +144,11 @@ export class MailboxModel {
   }
 
   #release(id: string, back = false): ModelMessage {
-    const { holder: _holder, deadline: _deadline, ...message } = this.held.find((held) => held.id === id) as Held;
+    const {
+      holder: _holder,
+      deadline: _deadline,
+      ...message
+    } = this.held.find((held) => held.id === id) as Held;
     this.held = this.held.filter((held) => held.id !== id);
     const state = this.#key(message.key);
     const others = this.held.some((held) => held.key === message.key);

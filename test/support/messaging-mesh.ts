@@ -22,7 +22,9 @@ export interface MessagingMesh {
 }
 
 /** Several routers on one memory backend, which may be wrapped, on simulated time. */
-export async function createMessagingMesh(wrap: (backend: Backend) => Backend = (b) => b): Promise<MessagingMesh> {
+export async function createMessagingMesh(
+  wrap: (backend: Backend) => Backend = (b) => b,
+): Promise<MessagingMesh> {
   const clock = createTestClock();
   const backend = wrap(memory({ shared: true }));
   await backend.start(createRuntime({ clock, random: createRandom('mesh') }));
@@ -46,7 +48,8 @@ export async function createMessagingMesh(wrap: (backend: Backend) => Backend = 
       const runtime = createRuntime({ clock, random: createRandom(boot) });
       const { messages: transport, capabilities, onHint } = backend;
       const { sessions: port } = retrying(backend);
-      if (port === undefined || transport === undefined) throw new Error('a backend with sessions and messages');
+      if (port === undefined || transport === undefined)
+        throw new Error('a backend with sessions and messages');
       const { session } = await port.open({ boot, leaseMs: 1e9, writer: 1, report: REPORT });
       sessions.set(boot, session);
       const operations = createOperations(session, runtime, { maxInFlight: capabilities.maxInFlight });

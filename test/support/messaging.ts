@@ -18,7 +18,10 @@ export interface RouterWorld {
 }
 
 /** A router alone, on simulated time. */
-export function createRouterWorld(options: MessagingOptions = {}, parts: Partial<RouterParts> = {}): RouterWorld {
+export function createRouterWorld(
+  options: MessagingOptions = {},
+  parts: Partial<RouterParts> = {},
+): RouterWorld {
   const clock = createTestClock();
   const runtime = createRuntime({ clock, random: createRandom('messaging') });
   const bus = new EventBus({ clock });

@@ -35,13 +35,22 @@ export function createSimpleWaitGraph(): SimpleWaitGraph {
     entered(node) {
       const cycle: CycleEdge[] = [];
       const seen = new Set<string>();
-      for (let edge = edgeOf(node); edge !== undefined && !seen.has(edge.waiter); edge = edgeOf(edge.holder)) {
+      for (
+        let edge = edgeOf(node);
+        edge !== undefined && !seen.has(edge.waiter);
+        edge = edgeOf(edge.holder)
+      ) {
         cycle.push(edge);
         seen.add(edge.waiter);
         if (edge.holder !== node) continue;
-        const error = new DeadlockError({ cycle, agents: [], resources: [], survivor: cycle[0]?.holder ?? '' });
+        const error = new DeadlockError({
+          cycle,
+          agents: [],
+          resources: [],
+          survivor: cycle[0]?.holder ?? '',
+        });
         deadlocks.push(error);
-        for (const source of sources) source.abort(node, error);
+        for (const source of sources) void source.abort(node, error);
         return;
       }
     },

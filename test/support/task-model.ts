@@ -67,7 +67,10 @@ export function hasEnded(task: ModelTask): boolean {
 export class TaskModel {
   now = 0;
   tasks: ModelTask[] = [];
-  settings = new Map<string, { paused: boolean; maxLength?: number; maxRunning?: number; maxRunningPerGroup?: number }>();
+  settings = new Map<
+    string,
+    { paused: boolean; maxLength?: number; maxRunning?: number; maxRunningPerGroup?: number }
+  >();
   dead = new Set<number>();
   enqueued = 0;
   pruned = 0;
@@ -111,7 +114,11 @@ export class TaskModel {
   }
 
   /** Ready tasks of a queue that a claim may take now, in order. */
-  claimable(queue: string, capabilities: readonly string[], agents: readonly string[] | undefined): ModelTask[] {
+  claimable(
+    queue: string,
+    capabilities: readonly string[],
+    agents: readonly string[] | undefined,
+  ): ModelTask[] {
     const { paused = false } = this.settings.get(queue) ?? {};
     if (paused) return [];
     return this.tasks
@@ -189,18 +196,20 @@ export class TaskModel {
   endSession(session: number, how: 'close' | 'expire'): void {
     this.dead.add(session);
     for (const task of this.tasks) {
-      if (how === 'close' && task.state === 'claimed' && task.session === session && !task.started) this.giveBack(task, 0, true);
+      if (how === 'close' && task.state === 'claimed' && task.session === session && !task.started)
+        this.giveBack(task, 0, true);
     }
   }
 
   sweep(): void {
-    for (const task of this.tasks) if (task.state === 'scheduled' && task.due <= this.now) this.#ready(task, task.due);
+    for (const task of this.tasks)
+      if (task.state === 'scheduled' && task.due <= this.now) this.#ready(task, task.due);
     const late = this.tasks
       .filter((task) => LIVE_UNCLAIMED.includes(task.state) && deadlineOf(task) <= this.now)
       .toSorted((a, b) => deadlineOf(a) - deadlineOf(b));
     for (const task of late) this.#end(task, 'dead');
     this.drain();
-    for (const task of [...this.tasks]) {
+    for (const task of this.tasks) {
       if (hasEnded(task) && task.endedAt + task.keepMs <= this.now) this.prune(task);
     }
   }
@@ -341,7 +350,8 @@ export class TaskModel {
         if (child.edges.some(({ open }) => open)) continue;
         child.due = Math.max(child.due, this.now);
         this.#place(child);
-      } else if (edge.onFailure !== 'wait') this.#end(child, edge.onFailure === 'cancel' ? 'cancelled' : 'skipped');
+      } else if (edge.onFailure !== 'wait')
+        this.#end(child, edge.onFailure === 'cancel' ? 'cancelled' : 'skipped');
     }
   }
 

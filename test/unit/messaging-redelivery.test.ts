@@ -79,22 +79,57 @@ describe('a handler that fails', () => {
   });
 
   test.each([
-    ['throws a text', () => { throw 'text'; }],
-    ['throws undefined', () => { throw undefined; }],
-    ['throws null', () => { throw null; }],
-    ['throws a cyclic error', () => {
-      const error = new Error('cyclic');
-      error.cause = error;
-      throw error;
-    }],
-    ['throws an unreadable error', () => {
-      throw Object.defineProperty(new Error('x'), 'message', { get: () => { throw new Error('gotcha'); } });
-    }],
-    ['answers with a thenable that throws', () => ({ then: () => { throw new Error('then'); } })],
-    ['answers with a thenable that rejects', () => ({ then: (_ok: unknown, fail: (e: unknown) => void) => fail(new Error('late')) })],
+    [
+      'throws a text',
+      () => {
+        throw 'text';
+      },
+    ],
+    [
+      'throws undefined',
+      () => {
+        throw undefined;
+      },
+    ],
+    [
+      'throws null',
+      () => {
+        throw null;
+      },
+    ],
+    [
+      'throws a cyclic error',
+      () => {
+        const error = new Error('cyclic');
+        error.cause = error;
+        throw error;
+      },
+    ],
+    [
+      'throws an unreadable error',
+      () => {
+        throw Object.defineProperty(new Error('x'), 'message', {
+          get: () => {
+            throw new Error('gotcha');
+          },
+        });
+      },
+    ],
+    [
+      'answers with a thenable that throws',
+      () => ({
+        then: () => {
+          throw new Error('then');
+        },
+      }),
+    ],
+    [
+      'answers with a thenable that rejects',
+      () => ({ then: (_ok: unknown, fail: (e: unknown) => void) => fail(new Error('late')) }),
+    ],
   ] as const)('that %s is a failure like others', async (_name, handler) => {
     const { router, clock } = createRouterWorld({ maxDeliveries: 2 });
-    router.subscribe('b', handler as () => unknown);
+    router.subscribe('b', handler);
     await router.send('a', 'b', 1);
     await clock.advance(5_000);
     expect(await expectConserved(router)).toMatchObject({ dead: 1, failedHandlings: 2 });
@@ -143,7 +178,11 @@ describe('a handler that takes too long', () => {
   });
 
   test('one that never ends reaches the dead letters and blocks nobody', async () => {
-    const { router, clock } = createRouterWorld({ ackWithinMs: 1_000, maxDeliveries: 3, messageTimeout: 120_000 });
+    const { router, clock } = createRouterWorld({
+      ackWithinMs: 1_000,
+      maxDeliveries: 3,
+      messageTimeout: 120_000,
+    });
     const done: unknown[] = [];
     router.subscribe('b', ({ payload }) => {
       if (payload === 'poison') return new Promise(() => undefined);
@@ -164,8 +203,14 @@ describe('decideRedelivery', () => {
   test.each([
     [{}, { as: 'retry', delayMs: 50 }],
     [{ chance: 1 }, { as: 'retry', delayMs: 100 }],
-    [{ delivery: 3, chance: 1 }, { as: 'retry', delayMs: 400 }],
-    [{ delivery: 4_000, maxDeliveries: 5_000, chance: 1 }, { as: 'retry', delayMs: 30_000 }],
+    [
+      { delivery: 3, chance: 1 },
+      { as: 'retry', delayMs: 400 },
+    ],
+    [
+      { delivery: 4_000, maxDeliveries: 5_000, chance: 1 },
+      { as: 'retry', delayMs: 30_000 },
+    ],
     [{ delivery: 5 }, { as: 'bury', reason: 'x' }],
     [{ delivery: 9 }, { as: 'bury', reason: 'x' }],
     [{ delayMs: 0 }, { as: 'retry', delayMs: 0 }],

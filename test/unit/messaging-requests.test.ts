@@ -8,7 +8,10 @@ import { createSimpleWaitGraph } from '../support/simple-wait-graph.ts';
 describe('requests settle exactly once', () => {
   test('M2: by the reply of the handler', async () => {
     const { router } = createRouterWorld();
-    router.subscribe('b', async (message) => void (await message.reply({ sum: (message.payload as number) + 1 })));
+    router.subscribe(
+      'b',
+      async (message) => void (await message.reply({ sum: (message.payload as number) + 1 })),
+    );
     expect(await router.sendWithResponse('a', 'b', 41)).toEqual({ sum: 42 });
     expect(await router.stats()).toMatchObject({ pendingRequests: 0, lateReplies: 0 });
     await router.shutdown();
@@ -213,7 +216,10 @@ describe('waiting for a reply is part of the wait-for graph', () => {
 
   test('a task that waits for an agent whose run waits for that task is found through runsOf', async () => {
     const graph = createSimpleWaitGraph();
-    const { router } = createRouterWorld({}, { waits: graph, runsOf: (id) => (id === 'b' ? ['task-b'] : []) });
+    const { router } = createRouterWorld(
+      {},
+      { waits: graph, runsOf: (id) => (id === 'b' ? ['task-b'] : []) },
+    );
     graph.declare('task-b', 'task-a');
     const error = (await router
       .request('a', 'b', 1, { node: 'task-a' })

@@ -26,7 +26,8 @@ describe.each(WRAPPERS)('two routers on one backend, %s', (_name, wrap) => {
     const got: unknown[] = [];
     const told: string[] = [];
     there.subscribe('b', async (message) => {
-      if (message.topic === undefined && message.type === 'ask') await message.reply({ echo: message.payload });
+      if (message.topic === undefined && message.type === 'ask')
+        await message.reply({ echo: message.payload });
       else if (message.payload === 'all') told.push('b');
       else got.push(message.payload);
     });

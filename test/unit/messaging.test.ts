@@ -66,7 +66,9 @@ describe('sending', () => {
     expect(begun).toEqual(['hot1', 'x', 'y']);
     gate.resolve();
     await clock.settle();
-    expect(begun).toEqual(['hot1', 'x', 'y', 'z', 'hot2', 'hot3', 'hot4', 'hot5', 'hot6'].sort(byBegun(begun)));
+    expect(begun).toEqual(
+      ['hot1', 'x', 'y', 'z', 'hot2', 'hot3', 'hot4', 'hot5', 'hot6'].sort(byBegun(begun)),
+    );
     expect(begun.filter((name) => String(name).startsWith('hot'))).toEqual([
       'hot1',
       'hot2',
@@ -134,7 +136,10 @@ describe('sending', () => {
     const { router } = createRouterWorld({ maxLength: 2 });
     await router.send('a', 'b', 1);
     await router.send('a', 'b', 2);
-    await expect(router.send('a', 'b', 3)).rejects.toMatchObject({ code: 'MAILBOX_FULL', retryAfterMs: 1_000 });
+    await expect(router.send('a', 'b', 3)).rejects.toMatchObject({
+      code: 'MAILBOX_FULL',
+      retryAfterMs: 1_000,
+    });
     expect(await expectConserved(router)).toMatchObject({ published: 2, waiting: 2 });
     await router.shutdown();
   });
@@ -212,7 +217,10 @@ describe('broadcasts and topics', () => {
     const { router, clock } = createRouterWorld();
     const got: string[] = [];
     for (const agent of ['a', 'b', 'c']) {
-      router.subscribe(agent, ({ to, payload, topic }) => void got.push(`${to}:${String(payload)}:${String(topic)}`));
+      router.subscribe(
+        agent,
+        ({ to, payload, topic }) => void got.push(`${to}:${String(payload)}:${String(topic)}`),
+      );
     }
     await router.agentJoined('offline');
     expect(await router.broadcast('a', 'hello')).toEqual({ receivers: 3 });
@@ -301,7 +309,7 @@ describe('subscriptions', () => {
     await router.send('a', 'b', 1);
     await clock.settle();
     expect(got).toEqual(['first', 'second']);
-    expect(`${first}`).toBe(first.id);
+    expect(String(first)).toBe(first.id);
     expect(await router.unsubscribe('b', first)).toBe(true);
     expect(await router.unsubscribe('b', first.id)).toBe(false);
     await router.send('a', 'b', 2);

@@ -228,9 +228,7 @@ describe('what the demo says of a run', () => {
       ['t1', 1, 10, 50, undefined],
       ['t2', 2, 41, 52, undefined],
     ]);
-    expect(timeline.waits).toEqual([
-      { agentId: 'dev-1', resource: 'a.ts', from: 20, to: 25, granted: true },
-    ]);
+    expect(timeline.waits).toEqual([{ agentId: 'dev-1', resource: 'a.ts', from: 20, to: 25, granted: true }]);
     expect(timeline.deadlocks).toMatchObject([{ at: 21, victim: 't2', resolvedAfterMs: 5 }]);
     expect(timeline.conflicts.map(({ outcome }) => outcome)).toEqual(['merged', 'retried']);
     expect(timeline.steals).toEqual([{ at: 36, from: 'dev-1', to: 'dev-3', tasks: ['t8', 't9'] }]);

@@ -23,7 +23,7 @@ export function drawLanes(plan: Plan, timeline: Timeline): Html {
 ${drawGrid(timeline.durationMs, x, height)}
 ${timeline.outages.map(({ from, to }) => html`<g class="outage"><rect x="${px(x(from))}" y="${TOP - 12}" width="${px(Math.max(2, x(to) - x(from)))}" height="${height - TOP + 8}"/><title>The breaker was open or probing for ${milliseconds(to - from)}</title></g>`)}
 ${AGENTS.map((agent) => html`<text class="agent" x="0" y="${px(middle(agent) + 4)}">${agent}</text><line class="base" x1="${LEFT}" x2="${WIDTH - 8}" y1="${px(y(agent) + LANE)}" y2="${px(y(agent) + LANE)}"/>`)}
-${timeline.spans.map((span) => drawSpan(span, tasks.get(span.taskId), x, y(span.agentId)))}
+${withDepth(timeline.spans).map(({ span, depth }) => drawSpan(span, depth, tasks.get(span.taskId), x, y(span.agentId)))}
 ${timeline.waits
   .filter(({ agentId }) => AGENTS.includes(agentId))
   .map(
@@ -56,6 +56,7 @@ export function drawLegend(): Html {
   const signs: readonly (readonly [string, string])[] = [
     [`box k-${OTHER}`, 'plan, check, land'],
     ['box failed', 'attempt repeated'],
+    ['box inner', 'begun while another waited'],
     ['dash wait', 'waits for a lock'],
     ['dot deadlock', 'deadlock'],
     ['diamond merged', 'conflict merged'],
@@ -66,14 +67,36 @@ export function drawLegend(): Html {
   return html`<ul class="legend">${kinds}${signs.map(([style, text]) => html`<li><i class="${style}"></i>${text}</li>`)}</ul>`;
 }
 
-function drawSpan(span: Span, task: EditTask | undefined, x: (ms: number) => number, top: number): Html {
+/** While a task waits for a lock or a reply its agent may work on another: that one is drawn smaller, on top. */
+function withDepth(spans: readonly Span[]): readonly { readonly span: Span; readonly depth: number }[] {
+  const busyUntil = new Map<string, number[]>();
+  return spans
+    .toSorted((a, b) => a.from - b.from)
+    .map((span) => {
+      const ends = busyUntil.get(span.agentId) ?? [];
+      const free = ends.findIndex((end) => end <= span.from);
+      const depth = free < 0 ? ends.length : free;
+      busyUntil.set(span.agentId, ends.toSpliced(depth, 1, span.to));
+      return { span, depth };
+    });
+}
+
+function drawSpan(
+  span: Span,
+  depth: number,
+  task: EditTask | undefined,
+  x: (ms: number) => number,
+  top: number,
+): Html {
   const { from, to, failure, taskId, attempt } = span;
   const what =
     task === undefined ? taskId : `${taskId} ${task.kind} (${task.mode}): ${task.paths.join(', ')}`;
   const ending = failure === undefined ? '' : `, failed: ${failure}`;
+  const height = Math.max(6, BAR - 6 * depth);
   const bar = (style: string): Html =>
-    html`<rect class="${style}" x="${px(x(from))}" y="${px(top + (LANE - BAR) / 2)}" width="${px(Math.max(1, x(to) - x(from) - 0.5))}" height="${BAR}" rx="2"/>`;
-  return html`<g class="span${failure === undefined ? '' : ' failed'}">${bar(`k-${task?.kind ?? OTHER}`)}${failure === undefined ? undefined : bar('over')}<title>${what} · attempt ${attempt} · ${milliseconds(to - from)}${ending}</title></g>`;
+    html`<rect class="${style}" x="${px(x(from))}" y="${px(top + (LANE - height) / 2)}" width="${px(Math.max(1, x(to) - x(from) - 0.5))}" height="${height}" rx="2"/>`;
+  const style = `span${failure === undefined ? '' : ' failed'}${depth === 0 ? '' : ' inner'}`;
+  return html`<g class="${style}">${bar(`k-${task?.kind ?? OTHER}`)}${failure === undefined ? undefined : bar('over')}<title>${what} · attempt ${attempt} · ${milliseconds(to - from)}${ending}</title></g>`;
 }
 
 function drawGrid(durationMs: number, x: (ms: number) => number, height: number): readonly Html[] {

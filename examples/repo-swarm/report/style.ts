@@ -34,6 +34,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:12px;p
 .k-licence-header{fill:var(--k0);background:var(--k0)}.k-import-order{fill:var(--k1);background:var(--k1)}.k-json-key-order{fill:var(--k2);background:var(--k2)}.k-line-endings{fill:var(--k3);background:var(--k3)}
 .k-todo-index{fill:var(--k4);background:var(--k4)}.k-table-of-contents{fill:var(--k5);background:var(--k5)}.k-symbol-rename{fill:var(--k6);background:var(--k6)}.k-folder-index{fill:var(--k7);background:var(--k7)}.k-other{fill:var(--other);background:var(--other)}
 .span.failed rect:first-child{opacity:.4}.over{fill:url(#hatch)}.hatch{fill:var(--card);opacity:.75}
+.span.inner rect{stroke:var(--card);stroke-width:1.2}
 .span:hover rect:first-child{opacity:.75}
 .wait{fill:var(--warn)}.wait.given-up{fill:var(--bad)}
 .steal{fill:none;stroke:var(--ink);stroke-width:1.3;opacity:.75}.arrow{fill:var(--ink)}
@@ -45,6 +46,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:12px;p
 .legend i{display:inline-block;flex:none}
 .legend .box{width:13px;height:13px;border-radius:3px}
 .legend .box.failed{background:repeating-linear-gradient(135deg,var(--soft) 0 2px,transparent 2px 5px)}
+.legend .box.inner{height:7px;background:var(--soft)}
 .legend .box.outage{background:var(--outage);border:1px solid var(--bad)}
 .legend .dash{width:16px;height:4px;background:var(--warn)}
 .legend .dot{width:10px;height:10px;border-radius:50%;background:var(--bad)}

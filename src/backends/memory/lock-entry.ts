@@ -62,7 +62,7 @@ export class Holder {
   /** This owner's held place at a resource, one with units or of a mode in `modes`. */
   placeAt(entry: LockEntry, modes = -1): Place | undefined {
     for (let ticket = this.first; ticket !== undefined; ticket = ticket.nextOwn) {
-      if (ticket.place.entry === entry && (modes & (1 << ticket.place.mode)) !== 0) return ticket.place;
+      if (ticket.entry === entry && (modes & (1 << ticket.mode)) !== 0) return ticket;
       if (ticket.more === undefined) continue;
       for (const place of ticket.more) {
         if (place.entry === entry && (modes & (1 << place.mode)) !== 0) return place;
@@ -104,6 +104,10 @@ export interface Waiting {
   overtaker: number;
   /** Places that aren't open. */
   blocked: number;
+  /** Waiters in front when it was queued, in the longest of its queues. */
+  ahead: number;
+  /** It passed somebody for whom others may wait. */
+  suspect: boolean;
   /** The grant that is converted. */
   readonly upgrade: Ticket | undefined;
 }
@@ -140,6 +144,9 @@ export class TicketIndex {
   }
 }
 
+/** One ticket at one resource: in its queue, or among its holders. A ticket is its own first place, so that the commonest one is one object. */
+export type Place = Ticket | FurtherPlace;
+
 /** A request: waiting, then held, then ended. */
 export class Ticket implements QuickGrant {
   state: TicketState = 'held';
@@ -147,16 +154,32 @@ export class Ticket implements QuickGrant {
   holder: Holder | undefined;
   readonly session: SessionNumber;
   listener: LockListener | undefined;
-  /** Its first place; a ticket has at least one. */
-  place!: Place;
-  more: Place[] | undefined;
-  token = 0 as Token;
+  /** Asked for by the quick way: the client has this object. */
+  inPlace = false;
+  /** Its places but the first. */
+  more: FurtherPlace[] | undefined;
   grantedAt = 0 as BackendTime;
   wait: Waiting | undefined;
   lease: LeaseState | undefined;
   /** In its owner's list of held or of waiting tickets. */
   previousOwn: Ticket | undefined;
   nextOwn: Ticket | undefined;
+
+  // Its first place.
+  readonly entry: LockEntry;
+  mode: number;
+  readonly units: number;
+  token = 0 as Token;
+  /** In the queue: nothing at this resource is in its way. */
+  open = false;
+  queued = false;
+  /** Its owner holds this resource too: its own holds are not in its way. */
+  special = false;
+  /** The held place that an upgrade converts. */
+  target: Place | undefined;
+  previous: Place | undefined;
+  next: Place | undefined;
+
   readonly #index: TicketIndex;
   readonly #request: LockRequest | undefined;
   #id: string | undefined;
@@ -167,19 +190,32 @@ export class Ticket implements QuickGrant {
     holder: Holder | undefined,
     session: SessionNumber,
     request: LockRequest | undefined,
+    entry: LockEntry,
+    mode: number,
+    units: number,
   ) {
-    this.#index = index;
-    this.#request = request;
-    this.#id = undefined;
-    this.previousOwn = undefined;
-    this.nextOwn = undefined;
-    this.more = undefined;
-    this.wait = undefined;
-    this.lease = undefined;
     this.owner = owner;
     this.holder = holder;
     this.session = session;
     this.listener = undefined;
+    this.more = undefined;
+    this.wait = undefined;
+    this.lease = undefined;
+    this.previousOwn = undefined;
+    this.nextOwn = undefined;
+    this.entry = entry;
+    this.mode = mode;
+    this.units = units;
+    this.target = undefined;
+    this.previous = undefined;
+    this.next = undefined;
+    this.#index = index;
+    this.#request = request;
+    this.#id = undefined;
+  }
+
+  get ticket(): Ticket {
+    return this;
   }
 
   get id(): string {
@@ -192,7 +228,7 @@ export class Ticket implements QuickGrant {
   }
 
   places(): readonly Place[] {
-    return this.more === undefined ? [this.place] : [this.place, ...this.more];
+    return this.more === undefined ? [this] : [this, ...this.more];
   }
 
   forget(): void {
@@ -205,43 +241,42 @@ export class Ticket implements QuickGrant {
   }
 }
 
-/** One ticket at one resource: in its queue, or among its holders. */
-export class Place {
+/** The second and further places of a ticket; fields as there. */
+export class FurtherPlace {
   readonly ticket: Ticket;
   readonly entry: LockEntry;
   mode: number;
   readonly units: number;
   token = 0 as Token;
-  /** In the queue: nothing at this resource is in its way. */
   open = false;
   queued = false;
-  /** Its owner holds this resource too: its own holds are not in its way. */
   special = false;
-  /** The held place that an upgrade converts. */
-  readonly target: Place | undefined;
+  target: Place | undefined;
   previous: Place | undefined;
   next: Place | undefined;
 
-  constructor(ticket: Ticket, entry: LockEntry, mode: number, units: number, target: Place | undefined) {
+  constructor(ticket: Ticket, entry: LockEntry, mode: number, units: number) {
     this.ticket = ticket;
     this.entry = entry;
     this.mode = mode;
     this.units = units;
-    this.target = target;
+    this.target = undefined;
     this.previous = undefined;
     this.next = undefined;
   }
+}
 
-  get wait(): Waiting {
-    return this.ticket.wait as Waiting;
-  }
+/** The wait of a queued place. */
+export function waitOf(place: Place): Waiting {
+  return place.ticket.wait as Waiting;
+}
 
-  get item(): LockItem {
-    const { resource, of } = this.entry;
-    return this.mode === UNITS
-      ? { resource, mode: { units: this.units, of } }
-      : { resource, mode: WORDS[this.mode] as LockItem['mode'] };
-  }
+/** A place as users write it. */
+export function itemOf(place: Place): LockItem {
+  const { resource, of } = place.entry;
+  return place.mode === UNITS
+    ? { resource, mode: { units: place.units, of } }
+    : { resource, mode: WORDS[place.mode] as LockItem['mode'] };
 }
 
 const WORDS = ['intent-shared', 'intent-exclusive', 'shared', 'update', 'exclusive'] as const;
@@ -364,7 +399,7 @@ export class LockEntry {
     let allowed = rank;
     for (const barrier of this.#barriers) {
       if (barrier === undefined || !clash(place, barrier)) continue;
-      if (barrier.wait.rank >= allowed) allowed = justBehind(barrier.wait.rank);
+      if (waitOf(barrier).rank >= allowed) allowed = justBehind(waitOf(barrier).rank);
     }
     return allowed;
   }
@@ -375,13 +410,13 @@ export class LockEntry {
     if (!this.fits(place)) return false;
     if (place.mode === UNITS) {
       let ahead = this.waitUnits;
-      for (let at = this.tail; at !== undefined && isBefore(wait, at.wait); at = at.previous)
+      for (let at = this.tail; at !== undefined && isBefore(wait, waitOf(at)); at = at.previous)
         ahead -= at.units;
       return this.used + ahead + place.units <= this.of;
     }
     if (((CONFLICTS[place.mode] as number) & this.waitMask) === 0) return true;
     let at = this.tail;
-    while (at !== undefined && isBefore(wait, at.wait)) at = at.previous;
+    while (at !== undefined && isBefore(wait, waitOf(at))) at = at.previous;
     return !this.#clashesAhead(place, at);
   }
 
@@ -391,24 +426,25 @@ export class LockEntry {
     return place.mode === UNITS || ((CONFLICTS[place.mode] as number) & this.waitMask) !== 0;
   }
 
-  /** Puts a place into the queue, counting whom it passes, and finds out which places are open now. Returns how many stand in front. */
-  insert(place: Place, opened: Ticket[]): number {
-    const wait = place.wait;
+  /** Puts a place into the queue, counting whom it passes, and finds out which places are open now. */
+  insert(place: Place, opened: Ticket[]): void {
+    const wait = waitOf(place);
     let after = this.tail;
     let passed = 0;
-    while (after !== undefined && isBefore(wait, after.wait)) {
+    while (after !== undefined && isBefore(wait, waitOf(after))) {
       this.#pass(after, place);
       passed += 1;
+      wait.suspect ||= hasOtherTies(after.ticket);
       after = after.previous;
     }
     this.#link(place, after);
     if (passed > 0) this.epoch += 1;
+    wait.ahead = Math.max(wait.ahead, this.waiting - passed - 1);
     wait.blocked += 1;
     this.closed += 1;
     if (place.mode === UNITS) this.#rescanUnits(opened, place);
     else if (this.special > 0) this.rescan(opened);
     else if (this.fits(place) && !this.#clashesAhead(place, after)) this.#setOpen(place, true, opened);
-    return this.waiting - passed - 1;
   }
 
   /** Takes a place out of the queue. */
@@ -459,7 +495,7 @@ export class LockEntry {
   setBarrier(place: Place): void {
     this.#barriers ??= [undefined, undefined, undefined, undefined, undefined, undefined];
     const known = this.#barriers[place.mode];
-    if (known === undefined || isBefore(known.wait, place.wait)) this.#barriers[place.mode] = place;
+    if (known === undefined || isBefore(waitOf(known), waitOf(place))) this.#barriers[place.mode] = place;
   }
 
   #isFree(place: Place, ahead: number): boolean {
@@ -482,7 +518,7 @@ export class LockEntry {
   #setOpen(place: Place, open: boolean, opened: Ticket[]): void {
     if (place.open === open) return;
     place.open = open;
-    const wait = place.wait;
+    const wait = waitOf(place);
     if (open) {
       this.closed -= 1;
       wait.blocked -= 1;
@@ -506,9 +542,9 @@ export class LockEntry {
 
   #pass(passed: Place, by: Place): void {
     if (!clash(by, passed)) return;
-    const wait = passed.wait;
-    if (wait.overtaker !== by.wait.arrival) {
-      wait.overtaker = by.wait.arrival;
+    const wait = waitOf(passed);
+    if (wait.overtaker !== waitOf(by).arrival) {
+      wait.overtaker = waitOf(by).arrival;
       wait.overtaken += 1;
       if (wait.overtaken >= wait.request.order.maxOvertakes) {
         for (const place of passed.ticket.places()) if (place.queued) place.entry.setBarrier(place);
@@ -521,7 +557,7 @@ export class LockEntry {
     let at = place.previous;
     while (
       at !== undefined &&
-      (at.mode !== place.mode || at.wait.overtaken < at.wait.request.order.maxOvertakes)
+      (at.mode !== place.mode || waitOf(at).overtaken < waitOf(at).request.order.maxOvertakes)
     ) {
       at = at.previous;
     }
@@ -539,7 +575,7 @@ export class LockEntry {
     this.waiting += 1;
     if (place.special) this.special += 1;
     this.#countWait(place, 1);
-    if (place.wait.overtaken >= place.wait.request.order.maxOvertakes) this.setBarrier(place);
+    if (waitOf(place).overtaken >= waitOf(place).request.order.maxOvertakes) this.setBarrier(place);
   }
 
   #countWait(place: Place, by: 1 | -1): void {
@@ -569,6 +605,11 @@ export class LockEntry {
     }
     return true;
   }
+}
+
+/** Whether others may wait for a waiter's owner by anything but this one queue. */
+function hasOtherTies({ holder, more }: Ticket): boolean {
+  return more !== undefined || (holder !== undefined && (holder.held > 0 || holder.waiting > 1));
 }
 
 /** Nothing is granted while a newcomer passes others: they are closed only. */

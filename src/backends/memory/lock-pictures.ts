@@ -1,6 +1,6 @@
 import type { CycleEdge, LockRow, LockStore, Owner, WaitSnapshot } from '../../core/ports/locks.ts';
 import type { BackendTime, Cursor, Page, PageRequest } from '../../core/ports/words.ts';
-import type { Holder, LockEntry, Place, Ticket } from './lock-entry.ts';
+import { type Holder, itemOf, type LockEntry, type Place, type Ticket, waitOf } from './lock-entry.ts';
 
 interface Table {
   readonly entries: ReadonlyMap<string, LockEntry>;
@@ -29,13 +29,13 @@ export function snapshotLocks(
     held: [...chain(entry.holders)].map((place) => ({
       owner: remember(owners, place.ticket),
       grant: { id: place.ticket.id, token: place.token },
-      mode: place.item.mode,
+      mode: itemOf(place).mode,
     })),
     queue: [...chain(entry.head)].map((place) => ({
       owner: remember(owners, place.ticket),
       wait: { id: place.ticket.id, version: place.ticket.version },
-      mode: place.item.mode,
-      ...(place.wait.upgrade === undefined ? {} : { upgradeOf: place.wait.upgrade.id }),
+      mode: itemOf(place).mode,
+      ...upgradeIn(place),
     })),
   }));
   return { at, resources, owners: [...owners.values()], published };
@@ -100,7 +100,7 @@ function matches(entry: LockEntry, filter: LockFilter): boolean {
 
 function rowOf(entry: LockEntry, at: BackendTime): LockRow {
   const longest = [...chain(entry.head)].reduce(
-    (least, place) => Math.min(least, place.wait.since),
+    (least, place) => Math.min(least, waitOf(place).since),
     at as number,
   );
   return {
@@ -108,7 +108,7 @@ function rowOf(entry: LockEntry, at: BackendTime): LockRow {
     holders: [...chain(entry.holders)].map((place) => ({
       owner: place.ticket.owner,
       grant: { id: place.ticket.id, token: place.ticket.token },
-      mode: place.item.mode,
+      mode: itemOf(place).mode,
       token: place.token,
       heldForMs: Math.max(0, (at - place.ticket.grantedAt) / 1_000),
       expiresInMs:
@@ -132,4 +132,9 @@ function remember(owners: Map<string, Owner>, ticket: Ticket): string {
     owners.set(id, { id, agent, task, priority, since, defeats });
   }
   return owner.id;
+}
+
+function upgradeIn(place: Place): { readonly upgradeOf?: string } {
+  const { upgrade } = waitOf(place);
+  return upgrade === undefined ? {} : { upgradeOf: upgrade.id };
 }

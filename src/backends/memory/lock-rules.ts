@@ -1,24 +1,19 @@
-import { EXCLUSIVE, isIntent, modeIndex, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
-import type { Grant, LockAnswer, LockItem, LockRequest } from '../../core/ports/locks.ts';
+import { EXCLUSIVE, isIntent, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
+import type { Grant, LockAnswer, LockRequest } from '../../core/ports/locks.ts';
 import type { BackendTime, Token } from '../../core/ports/words.ts';
-import { clash, justBefore, type LockEntry, Place, type Ticket } from './lock-entry.ts';
+import { clash, justBefore, type Place, type Ticket, waitOf } from './lock-entry.ts';
 
 /** What the lock table decides about one request, read from the table without changing it. */
 
 const NOT_INTENT = (1 << SHARED) | (1 << UPDATE) | (1 << EXCLUSIVE);
 
-/** A ticket's place at a resource, not in its queue yet. */
-export function placeFor(
-  ticket: Ticket,
-  entry: LockEntry,
-  mode: LockItem['mode'],
-  upgrade: Ticket | undefined,
-): Place {
-  const target = upgrade?.places().find((place) => place.entry === entry);
-  const place = new Place(ticket, entry, modeIndex(mode), typeof mode === 'string' ? 0 : mode.units, target);
+/** Completes a place that isn't queued yet: whether its owner holds the resource too, and what it converts. */
+export function preparePlace(place: Place, upgrade: Ticket | undefined): void {
+  const { entry } = place;
+  place.target = upgrade?.places().find((held) => held.entry === entry);
   place.special =
-    target !== undefined || (entry.holders !== undefined && ticket.holder?.placeAt(entry) !== undefined);
-  return place;
+    place.target !== undefined ||
+    (entry.holders !== undefined && place.ticket.holder?.placeAt(entry) !== undefined);
 }
 
 /** What a request is refused for before anything is queued. */
@@ -58,13 +53,13 @@ export function justBeforeStuck(ticket: Ticket, stuck: { has(owner: string): boo
   for (const place of ticket.places()) {
     for (let at = place.previous; at !== undefined; at = at.previous) {
       if (at.target === undefined && clash(place, at) && stuck.has(at.ticket.owner.id))
-        front = Math.min(front, at.wait.rank);
+        front = Math.min(front, waitOf(at).rank);
     }
   }
   if (front === Number.POSITIVE_INFINITY) return undefined;
   for (const place of ticket.places()) {
-    for (let at = place.previous; at !== undefined && at.wait.rank >= front; at = at.previous) {
-      if (clash(place, at) && at.wait.overtaken >= at.wait.request.order.maxOvertakes) return undefined;
+    for (let at = place.previous; at !== undefined && waitOf(at).rank >= front; at = at.previous) {
+      if (clash(place, at) && waitOf(at).overtaken >= waitOf(at).request.order.maxOvertakes) return undefined;
     }
   }
   return justBefore(front);

@@ -24,9 +24,11 @@ import { Ticket } from './lock-entry.ts';
 import { liveLocks } from './lock-live.ts';
 import { type LockFilter, listLocks, snapshotLocks } from './lock-pictures.ts';
 import { grantOf, holdersOf } from './lock-rules.ts';
-import { LockTable, type Outcome } from './lock-table.ts';
+import { LOST, LockTable, type Outcome } from './lock-table.ts';
 import type { MemoryCore } from './memory-core.ts';
 import type { SessionFollower } from './sessions.ts';
+
+const MAX_ABORTED = 1_000;
 
 /** Locks in memory: the port over the lock table, with operations, sessions and ids, and the narrow ways for clients in this process. */
 export class MemoryLockStore implements LockStore, SessionFollower {
@@ -35,6 +37,11 @@ export class MemoryLockStore implements LockStore, SessionFollower {
   readonly #core: MemoryCore;
   readonly #table: LockTable;
   readonly #published = new Map<SessionNumber, readonly CycleEdge[]>();
+  /** Victims that nobody could tell: they learn by `keep`. The newest thousand. */
+  readonly #aborted = new Map<
+    string,
+    { readonly session: SessionNumber; readonly cycle: readonly CycleEdge[] }
+  >();
   /** The session that called last, if it is open: asking about it is most of what a quick call would cost. */
   #open: SessionNumber | undefined;
 
@@ -60,6 +67,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     op: Operation,
     requests: readonly LockRequest[],
   ): Stamped & { readonly answers: readonly LockAnswer[] } {
+    this.#core.sessions.expireDue();
     const answer = this.#core.log.once(op, () => {
       const at = this.#table.now();
       return { at, answers: requests.map((request) => this.#request(op.session, request, at)) };
@@ -115,7 +123,10 @@ export class MemoryLockStore implements LockStore, SessionFollower {
       const at = this.#table.now();
       const ticket = this.#standing(wait);
       const aborted = ticket !== undefined && witnesses.every((ref) => this.#standing(ref) !== undefined);
-      if (aborted) this.#table.endWait(ticket, { status: 'aborted', cycle }, at);
+      if (aborted) {
+        if (ticket.listener === undefined) this.#remember(ticket, cycle);
+        this.#table.endWait(ticket, { status: 'aborted', cycle }, at);
+      }
       return { at, aborted };
     });
     this.#table.tell();
@@ -136,7 +147,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     // Waits first: no lock that is given back here may go to one of them.
     for (const ticket of tickets) if (ticket.state === 'waiting') table.end(ticket, opened);
     for (const ticket of tickets) if (ticket.state === 'held') table.end(ticket, opened);
-    for (const ticket of tickets) table.notice(ticket, () => ({ status: 'lost' }));
+    for (const ticket of tickets) table.notice(ticket, LOST);
     table.grantAll(opened, at);
     table.tell();
   }
@@ -149,37 +160,25 @@ export class MemoryLockStore implements LockStore, SessionFollower {
 
   #quickAsk(session: SessionNumber, request: LockRequest): QuickAnswer {
     if (session !== this.#open && !this.#isOpen(session)) return { status: 'lost' };
-    const at = this.#table.now();
-    const outcome = this.#table.ask(session, request, at);
+    const outcome = this.#table.ask(session, request, true);
     this.#table.tell();
-    switch (outcome.status) {
-      case 'granted':
-        return {
-          status: 'granted',
-          grant: request.upgradeOf === undefined ? outcome.ticket : upgradeOf(outcome),
-        };
-      case 'waiting': {
-        const { ticket, ahead, suspect } = outcome;
-        return { status: 'waiting', grant: ticket, ahead, suspect, since: at };
-      }
-      default:
-        return outcome;
-    }
+    if (request.upgradeOf === undefined || outcome.status !== 'granted') return outcome;
+    return { status: 'granted', grant: upgradeOf(outcome) };
   }
 
   #request(session: SessionNumber, request: LockRequest, at: BackendTime): LockAnswer {
     const known = this.#table.index.byId.get(request.id);
     if (known !== undefined) return stateOf(known, at);
-    const outcome = this.#table.ask(session, request, at);
+    const outcome = this.#table.ask(session, request);
     switch (outcome.status) {
       case 'granted':
         return grantOf(
-          request.upgradeOf === undefined ? outcome.ticket : upgradeOf(outcome),
+          request.upgradeOf === undefined ? outcome.grant : upgradeOf(outcome),
           at,
-          outcome.ticket,
+          outcome.grant,
         );
       case 'waiting':
-        return { ...waitingOf(outcome.ticket), ahead: outcome.ahead, suspect: outcome.suspect };
+        return { ...waitingOf(outcome.grant), ahead: outcome.ahead, suspect: outcome.suspect };
       default:
         return outcome;
     }
@@ -191,7 +190,11 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     at: BackendTime,
   ): LockAnswer {
     const ticket = this.#table.index.byId.get(ref.id);
-    if (ticket === undefined || ticket.session !== session) return { status: 'lost' };
+    if (ticket === undefined) {
+      const known = this.#aborted.get(ref.id);
+      return known?.session === session ? { status: 'aborted', cycle: known.cycle } : LOST;
+    }
+    if (ticket.session !== session) return LOST;
     if (ticket.state !== 'held') return stateOf(ticket, at);
     if (ref.token !== undefined && ref.token !== ticket.token) return { status: 'lost' };
     if (this.#table.hasExpired(ticket)) {
@@ -224,6 +227,13 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     return true;
   }
 
+  #remember(ticket: Ticket, cycle: readonly CycleEdge[]): void {
+    this.#aborted.set(ticket.id, { session: ticket.session, cycle });
+    if (this.#aborted.size <= MAX_ABORTED) return;
+    const [oldest] = this.#aborted.keys();
+    this.#aborted.delete(oldest as string);
+  }
+
   /** A wait that is still as it was. */
   #standing(ref: WaitRef): Ticket | undefined {
     const ticket = this.#table.index.byId.get(ref.id);
@@ -233,7 +243,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
 
 /** The grant that an upgrade converted. */
 function upgradeOf(outcome: Outcome & { readonly status: 'granted' }): Ticket {
-  return outcome.ticket.place.target?.ticket as Ticket;
+  return outcome.grant.target?.ticket as Ticket;
 }
 
 function stateOf(ticket: Ticket, at: BackendTime): LockAnswer {

@@ -1,16 +1,17 @@
-import { CONFLICTS, isIntent, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
-import type { LockAnswer, LockItem, LockListener, LockRequest, Owner } from '../../core/ports/locks.ts';
+import { CONFLICTS, isIntent, modeIndex, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
+import type { LockAnswer, LockListener, LockRequest, Owner } from '../../core/ports/locks.ts';
 import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
 import {
+  FurtherPlace,
   Holder,
   type LeaseState,
   LockEntry,
-  Place,
+  type Place,
   Ticket,
   TicketIndex,
   type Waiting,
 } from './lock-entry.ts';
-import { ageStepUs, coveringToken, grantOf, justBeforeStuck, placeFor, refusalOf } from './lock-rules.ts';
+import { ageStepUs, coveringToken, grantOf, justBeforeStuck, preparePlace, refusalOf } from './lock-rules.ts';
 import type { MemoryCore } from './memory-core.ts';
 
 /** Calls of the quick way that share one reading of the clock, unless the loop turns before. */
@@ -18,11 +19,20 @@ const STAMP_LIFE = 64;
 /** Idle resources and owners are kept for the next use; when this many records exist, idle ones are dropped. */
 const SWEEP_AT = 16_384;
 const NEVER = Number.POSITIVE_INFINITY;
+export const LOST: LockAnswer = { status: 'lost' };
+
+type Notice = LockAnswer | Ticket | undefined;
 
 /** What became of a request. */
 export type Outcome =
-  | { readonly status: 'granted'; readonly ticket: Ticket }
-  | { readonly status: 'waiting'; readonly ticket: Ticket; readonly ahead: number; readonly suspect: boolean }
+  | { readonly status: 'granted'; readonly grant: Ticket }
+  | {
+      readonly status: 'waiting';
+      readonly grant: Ticket;
+      readonly ahead: number;
+      readonly suspect: boolean;
+      readonly since: BackendTime;
+    }
   | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
 
 /**
@@ -35,20 +45,20 @@ export class LockTable {
   readonly holders = new Map<string, Holder>();
   readonly index = new TicketIndex();
   readonly #core: MemoryCore;
-  readonly #origin: number;
+  /** Ranks count from the first wait: small numbers, exact to the µs and below. */
+  #origin: number | undefined;
   #entriesLimit = SWEEP_AT;
   #holdersLimit = SWEEP_AT;
   #lastArrival = 0;
   #stampAt = 0 as BackendTime;
   #stampLife = 0;
   #stampArmed = false;
-  /** Grown in one call and told at its end. */
-  #notices: { readonly listener: LockListener; readonly answer: LockAnswer }[] = [];
+  /** Who is to be told what, in pairs: grown in one call and told at its end. */
+  #notices: (Ticket | Notice)[] = [];
   #telling = false;
 
   constructor(core: MemoryCore) {
     this.#core = core;
-    this.#origin = core.clock.now();
   }
 
   now(): BackendTime {
@@ -67,41 +77,47 @@ export class LockTable {
     // Whether it may share with itself must be asked.
     if (holder !== undefined && entry.holders !== undefined && holder.placeAt(entry) !== undefined)
       return undefined;
-    const ticket = new Ticket(this.index, owner, holder, session, undefined);
-    const place = new Place(ticket, entry, mode, 0, undefined);
-    const at = this.#stampLife > 0 ? this.#stampAt : this.#stamp();
-    this.#stampLife -= 1;
-    const token = this.#core.clock.token(at);
-    place.token = token;
-    ticket.place = place;
-    ticket.token = token;
+    const ticket = new Ticket(this.index, owner, holder, session, undefined, entry, mode, 0);
+    const at = this.stamp();
+    ticket.token = this.#core.clock.token(at);
     ticket.grantedAt = at;
-    entry.hold(place);
+    entry.hold(ticket);
     holder?.add(ticket);
     return ticket;
   }
 
   /** Grants, queues or refuses. */
-  ask(session: SessionNumber, request: LockRequest, at: BackendTime): Outcome {
+  ask(session: SessionNumber, request: LockRequest, inPlace = false): Outcome {
+    const at = this.stamp();
     const { owner } = request;
     const upgrade = request.upgradeOf === undefined ? undefined : this.#held(session, request.upgradeOf);
     if (request.upgradeOf !== undefined && upgrade === undefined) return { status: 'lost' };
     const holder = upgrade === undefined ? this.#ownHolder(owner) : this.#adopt(upgrade, owner);
-    const ticket = new Ticket(this.index, owner, holder, session, request);
-    ticket.listener = request.listener;
-    for (const item of request.items) {
-      const entry = this.#entryFor(item, at);
+    let ticket: Ticket | undefined;
+    for (const { resource, mode } of request.items) {
+      const of = typeof mode === 'string' ? 0 : mode.of;
+      const entry = this.#entryFor(resource, of);
       if (entry === undefined) return { status: 'refused', why: 'capacity' };
-      const place = placeFor(ticket, entry, item.mode, upgrade);
-      if (ticket.place === undefined) ticket.place = place;
-      else if (ticket.more === undefined) ticket.more = [place];
-      else ticket.more.push(place);
+      const units = typeof mode === 'string' ? 0 : mode.units;
+      let place: Place;
+      if (ticket === undefined) {
+        ticket = new Ticket(this.index, owner, holder, session, request, entry, modeIndex(mode), units);
+        place = ticket;
+      } else {
+        place = new FurtherPlace(ticket, entry, modeIndex(mode), units);
+        if (ticket.more === undefined) ticket.more = [place];
+        else ticket.more.push(place);
+      }
+      if (upgrade !== undefined || holder?.first !== undefined) preparePlace(place, upgrade);
     }
+    if (ticket === undefined) return { status: 'refused', why: 'busy' };
+    ticket.listener = request.listener;
+    ticket.inPlace = inPlace;
     return refusalOf(ticket, request) ?? this.#decide(ticket, request, upgrade, at);
   }
 
   #decide(ticket: Ticket, request: LockRequest, upgrade: Ticket | undefined, at: BackendTime): Outcome {
-    const places = ticket.places();
+    this.#origin ??= at;
     const arrival = Math.max(this.#lastArrival + 1, at - this.#origin);
     const own = upgrade === undefined ? arrival - request.priority * ageStepUs(request) : -NEVER;
     const wait: Waiting = {
@@ -113,32 +129,42 @@ export class LockTable {
       overtaken: 0,
       overtaker: 0,
       blocked: 0,
+      ahead: 0,
+      suspect: false,
       upgrade,
     };
-    if (upgrade === undefined) {
-      for (const place of places) wait.rank = place.entry.rankFor(place, wait.rank);
-    }
     ticket.wait = wait;
-    const free = places.every((place) => place.entry.wouldOpen(place, wait));
+    let free: boolean;
+    if (ticket.more === undefined) {
+      if (upgrade === undefined) wait.rank = ticket.entry.rankFor(ticket, own);
+      free = ticket.entry.wouldOpen(ticket, wait);
+    } else {
+      const places = ticket.places();
+      if (upgrade === undefined) {
+        for (const place of places) wait.rank = place.entry.rankFor(place, wait.rank);
+      }
+      free = places.every((place) => place.entry.wouldOpen(place, wait));
+    }
     if (!free && !request.wait) {
       ticket.wait = undefined;
       return { status: 'refused', why: 'busy' };
     }
     this.#lastArrival = arrival;
     if (request.lease !== 'session') ticket.lease = leaseOf(request.lease.leaseMs);
-    if (!free || places.some((place) => place.entry.mustQueueToPass(place))) return this.#enqueue(ticket, at);
+    if (!free || ticket.places().some((place) => place.entry.mustQueueToPass(place)))
+      return this.#enqueue(ticket, wait, at);
     this.#grant(ticket, at);
-    return { status: 'granted', ticket };
+    return { status: 'granted', grant: ticket };
   }
 
-  #enqueue(ticket: Ticket, at: BackendTime): Outcome {
+  #enqueue(ticket: Ticket, wait: Waiting, at: BackendTime): Outcome {
     const opened: Ticket[] = [];
     ticket.state = 'waiting';
-    let ahead = 0;
-    for (const place of ticket.places()) ahead = Math.max(ahead, place.entry.insert(place, opened));
-    if ((ticket.wait as Waiting).blocked === 0) {
+    ticket.entry.insert(ticket, opened);
+    if (ticket.more !== undefined) for (const place of ticket.more) place.entry.insert(place, opened);
+    if (wait.blocked === 0) {
       this.#grant(ticket, at);
-      return { status: 'granted', ticket };
+      return { status: 'granted', grant: ticket };
     }
     const { holder } = ticket;
     if (holder !== undefined) {
@@ -146,16 +172,9 @@ export class LockTable {
       holder.addWait(ticket);
     }
     if (opened.length > 0) this.grantAll(opened, at);
-    const suspect = this.#isSuspect(ticket);
+    const suspect = wait.suspect || (holder !== undefined && blocksAny(holder, ticket));
     if (suspect) this.expose(ticket);
-    return { status: 'waiting', ticket, ahead, suspect };
-  }
-
-  /** Whether anybody may wait for this waiter's owner: for what it holds, or behind it. */
-  #isSuspect(ticket: Ticket): boolean {
-    const { holder } = ticket;
-    if (holder !== undefined) return blocksAny(holder);
-    return ticket.places().some((place) => place.next !== undefined);
+    return { status: 'waiting', grant: ticket, ahead: wait.ahead, suspect, since: at };
   }
 
   /** Makes a waiting owner of one request known by its id. */
@@ -174,39 +193,41 @@ export class LockTable {
   /** Gives a ticket all its places: from the queues, or at once. */
   #grant(ticket: Ticket, at: BackendTime): void {
     const upgrade = ticket.wait?.upgrade;
-    const { holder } = ticket;
+    const { holder, more } = ticket;
     const token = this.#core.clock.token(at);
     if (ticket.state === 'waiting') {
-      for (const place of ticket.places()) if (place.queued) place.entry.unqueue(place);
+      ticket.entry.unqueue(ticket);
+      if (more !== undefined) for (const place of more) place.entry.unqueue(place);
       if (holder !== undefined && isLinkedWait(ticket, holder)) holder.removeWait(ticket);
     }
     if (upgrade !== undefined) {
-      this.#convert(ticket, upgrade, token);
+      this.#convert(ticket, token);
       return;
     }
-    for (const place of ticket.places()) {
-      place.token = (place.special ? coveringToken(place) : undefined) ?? token;
-      place.entry.hold(place);
-    }
+    this.#hold(ticket, token);
+    if (more !== undefined) for (const place of more) this.#hold(place, token);
     ticket.state = 'held';
     ticket.wait = undefined;
-    ticket.token = ticket.place.token;
     ticket.grantedAt = at;
     if (holder !== undefined) {
       holder.add(ticket);
-      if (holder.waiting > 0) this.#markOwn(holder, ticket, at);
+      if (holder.firstWait !== undefined) this.#markOwn(holder, ticket, at);
     }
-    if (ticket.lease !== undefined) this.#startLease(ticket, ticket.lease, at);
+    if (ticket.lease !== undefined) this.#startLease(ticket, ticket.lease);
+  }
+
+  #hold(place: Place, token: Token): void {
+    place.token = (place.special ? coveringToken(place) : undefined) ?? token;
+    place.entry.hold(place);
   }
 
   /** An upgrade is granted: the first grant goes on in the new modes, with new tokens. */
-  #convert(ticket: Ticket, upgrade: Ticket, token: Token): void {
+  #convert(ticket: Ticket, token: Token): void {
     for (const place of ticket.places()) {
       const target = place.target as Place;
       if (target.mode !== place.mode) place.entry.convert(target, place.mode);
       target.token = token;
     }
-    upgrade.token = upgrade.place.token;
     ticket.state = 'ended';
     ticket.forget();
   }
@@ -225,14 +246,15 @@ export class LockTable {
   }
 
   /** Grants what became open, in the order in which it was found, and notes who is to be told. */
-  grantAll(opened: readonly Ticket[], at: BackendTime): Ticket[] {
+  grantAll(opened: readonly Ticket[], at: BackendTime): readonly Ticket[] {
+    if (opened.length === 0) return opened;
     const granted: Ticket[] = [];
     for (const ticket of opened) {
       if (ticket.state !== 'waiting' || ticket.wait?.blocked !== 0) continue;
       const { upgrade } = ticket.wait;
       this.#grant(ticket, at);
       granted.push(ticket);
-      this.notice(ticket, () => grantOf(upgrade ?? ticket, at, ticket));
+      this.notice(ticket, upgrade);
     }
     return granted;
   }
@@ -260,7 +282,7 @@ export class LockTable {
     const opened: Ticket[] = [];
     this.end(ticket, opened);
     if (opened.length > 0) {
-      this.grantAll(opened, this.now());
+      this.grantAll(opened, this.stamp());
       this.tell();
     }
     return true;
@@ -281,19 +303,16 @@ export class LockTable {
     ticket.lease?.timer?.cancel();
     // The owner's own waits see its holds: it must be out of them before they are looked at.
     ticket.holder?.remove(ticket);
-    if (ticket.more === undefined) {
-      const { place } = ticket;
-      if (place.entry.free(place)) place.entry.rescan(opened);
-      return;
-    }
-    for (const place of ticket.places()) if (place.entry.free(place)) place.entry.rescan(opened);
+    if (ticket.entry.free(ticket)) ticket.entry.rescan(opened);
+    if (ticket.more === undefined) return;
+    for (const place of ticket.more) if (place.entry.free(place)) place.entry.rescan(opened);
   }
 
   /** Ends a wait from outside: a victim, a dead session. */
   endWait(ticket: Ticket, answer: LockAnswer, at: BackendTime): void {
     const opened: Ticket[] = [];
     this.end(ticket, opened);
-    this.notice(ticket, () => answer);
+    this.notice(ticket, answer);
     this.grantAll(opened, at);
   }
 
@@ -312,7 +331,7 @@ export class LockTable {
   revoke(ticket: Ticket, graceMs: number, reason: string, at: BackendTime, opened: Ticket[]): void {
     if (graceMs <= 0) {
       this.end(ticket, opened);
-      this.notice(ticket, () => ({ ...grantOf(ticket, at), expiresInMs: 0, revoked: reason }));
+      this.notice(ticket, { ...grantOf(ticket, at), expiresInMs: 0, revoked: reason });
       return;
     }
     if (ticket.lease === undefined) {
@@ -323,7 +342,7 @@ export class LockTable {
     lease.revoked ??= reason;
     lease.expiresAt = Math.min(lease.expiresAt, at + graceMs * 1_000);
     this.#armLease(ticket, lease, at);
-    this.notice(ticket, () => grantOf(ticket, at));
+    this.notice(ticket, grantOf(ticket, at));
   }
 
   // ── leases
@@ -335,11 +354,12 @@ export class LockTable {
   expire(ticket: Ticket, at: BackendTime): void {
     const opened: Ticket[] = [];
     this.end(ticket, opened);
-    this.notice(ticket, () => ({ status: 'lost' }));
+    this.notice(ticket, LOST);
     this.grantAll(opened, at);
   }
 
-  #startLease(ticket: Ticket, lease: LeaseState, at: BackendTime): void {
+  #startLease(ticket: Ticket, lease: LeaseState): void {
+    const at = this.now();
     lease.expiresAt = at + lease.leaseMs * 1_000;
     this.#armLease(ticket, lease, at);
   }
@@ -387,11 +407,10 @@ export class LockTable {
 
   // ── telling
 
-  notice(ticket: Ticket, answer: () => LockAnswer): void {
-    const { listener } = ticket;
-    if (listener !== undefined) this.#notices.push({ listener, answer: answer() });
-    else if (!this.#core.hints.idle)
-      this.#core.hint({ about: 'locks', resource: ticket.place.entry.resource });
+  /** @param what `undefined`: it was granted; a ticket: that one was upgraded by it */
+  notice(ticket: Ticket, what: Notice): void {
+    if (ticket.listener !== undefined) this.#notices.push(ticket, what);
+    else if (!this.#core.hints.idle) this.#core.hint({ about: 'locks', resource: ticket.entry.resource });
   }
 
   /** Tells listeners what happened. A call of theirs back into the table is told by the outermost one, in order. */
@@ -401,9 +420,24 @@ export class LockTable {
     while (this.#notices.length > 0) {
       const notices = this.#notices;
       this.#notices = [];
-      for (const { listener, answer } of notices) tellOne(listener, answer);
+      for (let i = 0; i < notices.length; i += 2)
+        this.#tellOne(notices[i] as Ticket, notices[i + 1] as Notice);
     }
     this.#telling = false;
+  }
+
+  /** A listener's exception must keep no other from hearing; it still ends up where uncaught ones do. */
+  #tellOne(ticket: Ticket, what: Notice): void {
+    const listener = ticket.listener as LockListener;
+    try {
+      if (what !== undefined && !(what instanceof Ticket)) listener.lockChanged(what);
+      else if (ticket.inPlace) listener.lockGranted?.();
+      else listener.lockChanged(grantOf(what ?? ticket, this.now(), ticket));
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   // ── records
@@ -425,10 +459,9 @@ export class LockTable {
   }
 
   /** `undefined`: it is in use with another capacity. */
-  #entryFor(item: LockItem, at: BackendTime): LockEntry | undefined {
-    const entry = this.entries.get(item.resource) ?? this.#newEntry(item.resource);
-    if (entry.leased > 0) this.#expireHolders(entry, at);
-    const of = typeof item.mode === 'string' ? 0 : item.mode.of;
+  #entryFor(resource: string, of: number): LockEntry | undefined {
+    const entry = this.entries.get(resource) ?? this.#newEntry(resource);
+    if (entry.leased > 0) this.#expireHolders(entry, this.now());
     if (entry.of === of) return entry;
     if (!entry.idle) return undefined;
     entry.of = of;
@@ -480,8 +513,10 @@ export class LockTable {
     return upgrade.holder;
   }
 
-  /** A reading of the clock that the quick way shares: only tokens and ages are made of it, no lease ends by it. */
-  #stamp(): BackendTime {
+  /** A reading of the clock that calls of one turn share: tokens, ages and ranks are made of it, no lease ends by it. */
+  stamp(): BackendTime {
+    this.#stampLife -= 1;
+    if (this.#stampLife > 0) return this.#stampAt;
     this.#stampAt = this.now();
     this.#stampLife = STAMP_LIFE;
     if (!this.#stampArmed) {
@@ -495,14 +530,15 @@ export class LockTable {
   }
 }
 
-/** Whether anybody waits for something this owner holds, or behind it. */
-export function blocksAny(holder: Holder): boolean {
+/** Whether anybody waits for something this owner holds, or behind one of its waits but `except`. */
+export function blocksAny(holder: Holder, except?: Ticket): boolean {
   for (let ticket = holder.first; ticket !== undefined; ticket = ticket.nextOwn) {
-    if (ticket.place.entry.closed > 0) return true;
+    if (ticket.entry.closed > 0) return true;
     if (ticket.more?.some((place) => place.entry.closed > 0) === true) return true;
   }
   for (let ticket = holder.firstWait; ticket !== undefined; ticket = ticket.nextOwn) {
-    if (ticket.place.next !== undefined) return true;
+    if (ticket === except) continue;
+    if (ticket.next !== undefined) return true;
     if (ticket.more?.some((place) => place.next !== undefined) === true) return true;
   }
   return false;
@@ -515,17 +551,6 @@ function isShareable(entry: LockEntry, mode: number): boolean {
 
 function isLinkedWait(ticket: Ticket, holder: Holder): boolean {
   return holder.firstWait === ticket || ticket.previousOwn !== undefined;
-}
-
-/** A listener's exception must keep no other from hearing; it still ends up where uncaught ones do. */
-function tellOne(listener: LockListener, answer: LockAnswer): void {
-  try {
-    listener.lockChanged(answer);
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
 }
 
 function leaseOf(leaseMs: number): LeaseState {

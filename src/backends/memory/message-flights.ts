@@ -1,16 +1,5 @@
 import type { SessionNumber } from '../../core/ports/words.ts';
-import type { Stored } from './message-lane.ts';
-import type { Mailbox } from './message-mailbox.ts';
-
-/** What one `receive` handed out to one session, with the time by which it must be acknowledged. */
-export interface Flight {
-  readonly session: SessionNumber;
-  /** µs. */
-  readonly deadline: number;
-  items: Stored[];
-  /** Of `items`, those not settled. */
-  open: number;
-}
+import type { Flight, Home, Stored } from './message-lane.ts';
 
 /** Everything that is handed out and not settled, by the call that took it: one record a batch, not one a message. */
 export class Flights {
@@ -52,7 +41,7 @@ export class Flights {
   }
 
   /** Deliveries of a mailbox, whoever holds them. */
-  from(mailbox: Mailbox): Stored[] {
+  from(mailbox: Home): Stored[] {
     return this.#held(() => true).filter((item) => item.mailbox === mailbox);
   }
 

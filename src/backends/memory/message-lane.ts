@@ -1,18 +1,41 @@
-import type { Delivery, NewMessage } from '../../core/ports/messages.ts';
-import type { BackendTime } from '../../core/ports/words.ts';
+import type { Delivery, MailboxSettings, NewMessage } from '../../core/ports/messages.ts';
+import type { BackendTime, SessionNumber } from '../../core/ports/words.ts';
 import { Ring } from '../../core/ring.ts';
-import type { Flight } from './message-flights.ts';
-import type { Mailbox } from './message-mailbox.ts';
 
-/** A member of one session at one address: who holds deliveries. Compared by identity. */
-export type Holder = object;
+/** A member of one session at one address: who takes from a mailbox and holds deliveries. Compared by identity. */
+export interface Listener {
+  readonly address: string;
+  readonly listening: boolean;
+}
+
+/** What one `receive` handed out to one session, with the time by which it must be acknowledged. */
+export interface Flight {
+  readonly session: SessionNumber;
+  /** µs. */
+  readonly deadline: number;
+  items: Stored[];
+  /** Of `items`, those not settled. */
+  open: number;
+}
+
+/** The mailbox of a message, as far as ending a delivery goes. Each tells whether messages behind it can go on now. */
+export interface Home {
+  readonly address: string;
+  readonly group: string | undefined;
+  readonly settings: MailboxSettings | 'none' | undefined;
+  readonly members: ReadonlySet<Listener>;
+  ack(stored: Stored): boolean;
+  drop(stored: Stored): boolean;
+  bury(stored: Stored, reason: string, keep: number): boolean;
+  putBack(stored: Stored, counted: boolean, delayMs: number, at: number): boolean;
+}
 
 /**
  * A message in a mailbox, and at the same time the one delivery of it: given back, it is replaced by a new one with the next number, so
  * the delivery that was handed out never changes and its identity is its receipt.
  */
 export class Stored implements Delivery {
-  readonly mailbox: Mailbox;
+  readonly mailbox: Home;
   readonly lane: Lane;
   readonly message: NewMessage;
   /** Order of arrival in the whole store. */
@@ -28,7 +51,7 @@ export class Stored implements Delivery {
   flight: Flight | undefined;
 
   constructor(facts: {
-    readonly mailbox: Mailbox;
+    readonly mailbox: Home;
     readonly lane: Lane;
     readonly message: NewMessage;
     readonly sequence: number;
@@ -69,7 +92,7 @@ export class Lane {
   level = 0;
   /** Handed out and not settled. */
   held = 0;
-  holder: Holder | undefined;
+  holder: Listener | undefined;
   /** One was given back while others of it are still out: nothing more until all are back. */
   stalled = false;
   /** µs: nothing before this. */
@@ -80,7 +103,7 @@ export class Lane {
   listed = false;
 
   /** Whether this holder may be given the next one. */
-  isFreeFor(holder: Holder, at: number, onePerKey: boolean): boolean {
+  isFreeFor(holder: Listener, at: number, onePerKey: boolean): boolean {
     if (this.stalled || this.notBefore > at) return false;
     return this.held === 0 || (!onePerKey && this.holder === holder);
   }

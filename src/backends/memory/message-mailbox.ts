@@ -1,18 +1,11 @@
 import type { Lost, MailboxSettings, MessageCounts, NewMessage, Wanted } from '../../core/ports/messages.ts';
 import type { BackendTime } from '../../core/ports/words.ts';
 import { Ring } from '../../core/ring.ts';
-import type { Flight } from './message-flights.ts';
-import { type Holder, Lane, Stored } from './message-lane.ts';
+import { type Flight, type Home, Lane, type Listener, Stored } from './message-lane.ts';
 
 /** Unsettled messages of the whole store: whether there is anything to sweep. */
 export interface Load {
   count: number;
-}
-
-/** One that takes from a mailbox; see `message-members.ts`. */
-export interface Listener extends Holder {
-  readonly address: string;
-  readonly listening: boolean;
 }
 
 export type Counts = { -readonly [K in keyof MessageCounts]: number };
@@ -38,7 +31,7 @@ const MAX_EMPTY_LEVELS = 8;
  * Messages for one address, or for one group: FIFO within an order key, whatever is given back; larger priority first between keys,
  * else in order of arrival. Each message is counted in exactly one of {@link MessageCounts} (M0, M1).
  */
-export class Mailbox {
+export class Mailbox implements Home {
   readonly address: string;
   readonly group: string | undefined;
   readonly ordinal: number;
@@ -247,7 +240,7 @@ export class Mailbox {
     );
   }
 
-  #next(holder: Holder, at: BackendTime, onePerKey: boolean): Stored | undefined {
+  #next(holder: Listener, at: BackendTime, onePerKey: boolean): Stored | undefined {
     for (;;) {
       const front = this.#front();
       const lane = this.#listed.length === 0 ? undefined : this.#bestListed(holder, at, onePerKey);
@@ -280,7 +273,7 @@ export class Mailbox {
   }
 
   /** The listed lane whose head goes first. Lanes that wait for something are struck off: what ends that lists them again. */
-  #bestListed(holder: Holder, at: BackendTime, onePerKey: boolean): Lane | undefined {
+  #bestListed(holder: Listener, at: BackendTime, onePerKey: boolean): Lane | undefined {
     let best: Lane | undefined;
     let kept = 0;
     for (const lane of this.#listed) {

@@ -1,6 +1,7 @@
 import type { Lost, Membership } from '../../core/ports/messages.ts';
 import type { BackendTime, SessionNumber } from '../../core/ports/words.ts';
-import type { Listener, Mailbox } from './message-mailbox.ts';
+import type { Listener } from './message-lane.ts';
+import type { Mailbox } from './message-mailbox.ts';
 
 /** One session's membership of one address; replaced as a whole by each change. */
 export interface Member extends Listener {
@@ -75,12 +76,10 @@ export class Members {
   }
 
   /** `close`: its memberships end. `expire`: they go on offline, for as long as each said. */
-  endSession(session: SessionNumber, how: 'close' | 'expire', at: BackendTime): Member[] {
-    const ended: Member[] = [];
-    for (const sessions of [...this.#byAddress.values()]) {
+  endSession(session: SessionNumber, how: 'close' | 'expire', at: BackendTime): void {
+    for (const sessions of this.#byAddress.values()) {
       const former = sessions.get(session);
       if (former === undefined) continue;
-      ended.push(former);
       if (how === 'expire' && former.keepMs > 0) {
         const offline: Member = { ...former, listening: false };
         this.#add(offline);
@@ -88,7 +87,6 @@ export class Members {
         this.#gone.set(offline, at + former.keepMs * 1_000);
       } else this.#remove(former);
     }
-    return ended;
   }
 
   /** Forgets members whose session is gone for long enough. */

@@ -21,8 +21,8 @@ import type {
 } from '../../core/ports/words.ts';
 import type { MemoryCore } from './memory-core.ts';
 import { DedupeWindow } from './message-dedupe.ts';
-import { type Flight, Flights } from './message-flights.ts';
-import { Stored } from './message-lane.ts';
+import { Flights } from './message-flights.ts';
+import { type Flight, type Home, Stored } from './message-lane.ts';
 import { listMailboxes } from './message-list.ts';
 import { type Counts, type DeadLetter, Mailbox, zeroCounts } from './message-mailbox.ts';
 import { type Mailboxes, Members } from './message-members.ts';
@@ -138,7 +138,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
       op,
       () => {
         const settled = new Array<boolean>(items.length);
-        const readied = new Set<Mailbox>();
+        const readied = new Set<Home>();
         for (let i = 0; i < items.length; i++) {
           settled[i] = this.#settle(op.session, items[i] as MessageSettlement, at, readied);
         }
@@ -195,7 +195,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     return this.#core.log.once(op, () => {
       const ids = request.ids === undefined ? undefined : new Set(request.ids);
       const lost: Lost[] = [];
-      const readied = new Set<Mailbox>();
+      const readied = new Set<Home>();
       let changed = 0;
       let more = false;
       for (const mailbox of this.#chosen(request.address)) {
@@ -226,7 +226,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
 
   sessionEnded(session: SessionNumber, how: 'close' | 'expire'): void {
     const at = this.#core.clock.now();
-    const readied = new Set<Mailbox>();
+    const readied = new Set<Home>();
     this.#members.endSession(session, how, at);
     for (const item of this.#flights.of(session)) this.#putBack(item, how === 'expire', 0, at, readied);
     this.#wake(readied);
@@ -292,7 +292,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     return targets;
   }
 
-  #settle(session: SessionNumber, item: MessageSettlement, at: BackendTime, readied: Set<Mailbox>): boolean {
+  #settle(session: SessionNumber, item: MessageSettlement, at: BackendTime, readied: Set<Home>): boolean {
     const { delivery } = item;
     const stored =
       delivery instanceof Stored ? delivery : this.#flights.find(delivery.address, delivery.receipt);
@@ -321,14 +321,14 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
   }
 
   /** Puts back what was not acknowledged in time. */
-  #reclaim(at: BackendTime): Set<Mailbox> {
-    const readied = new Set<Mailbox>();
+  #reclaim(at: BackendTime): Set<Home> {
+    const readied = new Set<Home>();
     if (this.#flights.soonest > at) return readied;
     for (const item of this.#flights.overdue(at)) this.#putBack(item, true, 0, at, readied);
     return readied;
   }
 
-  #putBack(item: Stored, counted: boolean, delayMs: number, at: BackendTime, readied: Set<Mailbox>): void {
+  #putBack(item: Stored, counted: boolean, delayMs: number, at: BackendTime, readied: Set<Home>): void {
     if (item.mailbox.putBack(item, counted, delayMs, at)) readied.add(item.mailbox);
     if (item.flight !== undefined) this.#flights.settled(item.flight);
   }
@@ -339,7 +339,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     if (mailbox === undefined) return lost;
     if (this.#members.has(address)) {
       // Others still take from it: they get what this session had in hand.
-      const readied = new Set<Mailbox>();
+      const readied = new Set<Home>();
       for (const item of this.#flights.from(mailbox)) {
         if (item.flight?.session === session) this.#putBack(item, true, 0, at, readied);
       }
@@ -359,7 +359,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     return lost;
   }
 
-  #sweepMailbox(mailbox: Mailbox, at: BackendTime, lost: Lost[], readied: Set<Mailbox>): void {
+  #sweepMailbox(mailbox: Mailbox, at: BackendTime, lost: Lost[], readied: Set<Home>): void {
     lost.push(...mailbox.expire(at), ...mailbox.takeMissed());
     if (mailbox.recoverDue(at)) readied.add(mailbox);
     if (!mailbox.isIdle) return;
@@ -378,7 +378,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
   }
 
   /** Tells the members of these mailboxes. @returns their addresses. */
-  #wake(mailboxes: ReadonlySet<Mailbox>): readonly string[] {
+  #wake(mailboxes: ReadonlySet<Home>): readonly string[] {
     if (mailboxes.size === 0) return NONE;
     const addresses = new Set<string>();
     for (const mailbox of mailboxes) {
@@ -388,7 +388,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     return [...addresses];
   }
 
-  #hint(mailbox: Mailbox): void {
+  #hint(mailbox: Home): void {
     for (const { address } of mailbox.members) this.#core.hint({ about: 'messages', address });
   }
 
@@ -414,7 +414,7 @@ function keyOf(address: string, group: string | undefined): string {
   return group === undefined ? address : `${address}\0${group}`;
 }
 
-function keepDead({ settings }: Mailbox): number {
+function keepDead({ settings }: Home): number {
   return typeof settings === 'object' ? Math.max(settings.maxLength, KEEP_DEAD) : KEEP_DEAD;
 }
 

@@ -128,7 +128,7 @@ export class MemorySessions implements Sessions {
     const at = this.#clock.now();
     if (at < this.#nextDue) return at;
     this.#nextDue = Number.POSITIVE_INFINITY;
-    for (const known of [...this.#sessions.values()]) {
+    for (const known of this.#sessions.values()) {
       if (!known.closed && known.expiresAt <= at) this.#end(known, 'expire', at);
       else if (known.closed && known.expiresAt + DAY_US < at) this.#sessions.delete(known.session);
       this.#nextDue = Math.min(this.#nextDue, known.closed ? known.expiresAt + DAY_US : known.expiresAt);

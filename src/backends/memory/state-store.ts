@@ -64,7 +64,8 @@ export class MemoryStateStore implements StateStore, SessionFollower {
   } {
     const at = this.#tidy();
     const reset = after > 0 && after < this.#forgotten;
-    const from = reset ? 0 : after;
+    const listing = reset || after <= 0;
+    const from = reset ? 0 : Math.abs(after);
     const entries: Entry[] = [];
     for (let i = this.#firstAbove(from); i < this.#log.length; i++) {
       const entry = this.#log[i] as Stored;
@@ -72,7 +73,8 @@ export class MemoryStateStore implements StateStore, SessionFollower {
       // A reader that begins at 0 has nothing to delete.
       if (from === 0 && entry.value === undefined) continue;
       if (entries.length === limit) {
-        return { at, entries, revision: (entries.at(-1) as Entry).revision, reset, more: true };
+        const { revision } = entries.at(-1) as Entry;
+        return { at, entries, revision: listing ? -revision : revision, reset, more: true };
       }
       entries.push(entry);
     }

@@ -21,7 +21,7 @@ import type { SessionFollower } from './sessions.ts';
 import { type CancelRequest, type CancelResult, cancel } from './tasks/cancelling.ts';
 import { Claiming } from './tasks/claiming.ts';
 import { countsOf } from './tasks/counting.ts';
-import { Effects } from './tasks/effects.ts';
+import type { Effects } from './tasks/effects.ts';
 import { enqueue } from './tasks/enqueue.ts';
 import { recordOf } from './tasks/record.ts';
 import { type ReviseRequest, revise } from './tasks/revising.ts';
@@ -159,14 +159,16 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
   /** Unstarted claims of a closed session go back, their attempt refunded; all that is left may be taken over at once. */
   sessionEnded(session: SessionNumber, how: 'close' | 'expire'): void {
     const table = this.#table;
-    table.orders.delete(session);
+    table.orders.forget(session);
     const holder = table.holders.get(session);
     if (holder === undefined) return;
-    const effects = new Effects(table.now());
-    if (how === 'close') for (const row of unstarted(holder.claims)) table.giveUp(row, effects);
-    table.cascade.drain(effects);
-    table.reportLater(effects.endedList);
-    table.trim();
+    if (how === 'close') {
+      const now = table.now();
+      for (const row of unstarted(holder.claims)) {
+        row.attempt -= 1;
+        table.giveBack(row, now, 0, 'SESSION_CLOSED');
+      }
+    }
     if (holder.claims.size === 0) {
       table.holders.delete(session);
       return;
@@ -176,8 +178,7 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
   }
 
   orders(session: SessionNumber): readonly Order[] {
-    const orders = this.#table.orders.get(session);
-    return orders === undefined ? [] : [...orders.values()];
+    return this.#table.orders.of(session);
   }
 }
 

@@ -71,6 +71,8 @@ export interface LockRequest {
 /** Hears what becomes of a wait or a grant, after the store is consistent again; it may call the store. */
 export interface LockListener {
   lockChanged(answer: LockAnswer): void;
+  /** Called instead for a grant, when present: what it says is in the store's own object. */
+  lockGranted?(): void;
 }
 
 export interface GrantRef {

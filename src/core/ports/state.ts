@@ -34,7 +34,8 @@ export interface StateStore {
   /**
    * The latest change of each key under `prefix` with a revision above `after` (0 = all), oldest first, tombstones included: list,
    * resume and watch in one; a `state` hint says when to ask. Revisions follow commit order (a sequence doesn't), so nothing is skipped.
-   * Go on with `revision`. `reset`: deletions after `after` are forgotten already; drop what you have, this answer begins at 0.
+   * Go on with `revision`: a position, negative between the pages of a listing that began at 0, so that it isn't taken for an old one.
+   * `reset`: deletions after `after` are forgotten already; drop what you have, this answer begins at 0.
    */
   changes(
     prefix: string,

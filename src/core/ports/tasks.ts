@@ -86,7 +86,8 @@ export interface NewTask extends TaskBody {
   readonly runAtWallMs?: number;
   /**
    * With a key that names an unclaimed task: `replace` swaps payload, priority and headers and keeps its time; `debounce` also restarts
-   * its delay. A claimed one keeps running and gives the key up to the new task.
+   * its delay. A claimed one keeps running, an ended one stays; both
+   * give the key up to the new task.
    */
   readonly onDuplicate?: 'replace' | 'debounce';
   /** Of this process only: echoed as the same object in {@link Claim.local} and {@link Ended.local} by a store in the same process, dropped by others. */
@@ -151,7 +152,7 @@ export interface Offer {
  * `agent` matches when that agent is in `agents`. Both only from a queue that is named.
  */
 export interface ClaimRequest {
-  /** Visited round-robin; `limit` isolates queues from each other. Absent: every queue, without limits of their own. */
+  /** Visited round-robin, a task each; `limit` isolates queues from each other and counts tasks by offers. Absent: every queue, without limits of their own. */
   readonly queues?: readonly { readonly queue: string; readonly limit: number }[];
   readonly offers: readonly Offer[];
   /** Agents hosted here. Their own tasks come beside the offers, at most `assigned` of them, and always unstarted: they wait in the agent's run queue. */
@@ -192,6 +193,7 @@ export interface Ended {
   readonly task: string;
   readonly queue: string;
   readonly state: 'dead' | 'cancelled' | 'skipped';
+  /** As the call gave it, or `DEADLINE`, `PARENT_DEAD`, `PARENT_CANCELLED`, `PARENT_SKIPPED`. */
   readonly reason: string;
   /** The parent whose end caused it. */
   readonly parent?: string;
@@ -225,7 +227,7 @@ export interface TaskRecord
   readonly result?: Encoded;
   /** Last error; `get` only. */
   readonly error?: Encoded;
-  /** As in {@link Claim.local}, while the task has not ended. */
+  /** As in {@link Claim.local}, while the task may still run: dead and cancelled ones may be redriven. */
   readonly local?: object;
 }
 
@@ -352,7 +354,8 @@ export interface TaskStore {
   /**
    * Takes claims from other sessions, bumping the token, so that the former owner's start and settle fail. A started claim of a dead
    * session comes back with `crashes + 1` and core decides retry, release or bury by an ordinary settle. `steal` is written to the
-   * audit trail. Claims that moved `maxMoves` times stay.
+   * audit trail. Idle claims that moved `maxMoves` times stay; those of dead sessions never do. A started one stays `started`, and
+   * is up for no steal: another death before it is settled counts no second crash.
    */
   takeover(
     op: Operation,

@@ -225,6 +225,32 @@ export function stateSuite(options: SuiteOptions): void {
     assert.equal((await store.changes('a/', late.revision, 10)).reset, false);
   });
 
+  test('beginning again works in pages too, and meets what changes meanwhile', async (store, caller, env) => {
+    const swaps = ['gone', '1', '2', '3'].map((name) => ({ key: `a/${name}`, expected: 0, value: name }));
+    const { entries } = await store.compareAndSet(caller.op(), swaps);
+    const [gone, first] = entries as readonly [Entry, Entry, ...Entry[]];
+    const { revision } = await store.changes('a/', 0, 10);
+    await store.compareAndSet(caller.op(), [{ key: gone.key, expected: gone.revision, value: undefined }]);
+    await env.pass(11 * 60_000);
+    const known = new Map<string, unknown>();
+    let resets = 0;
+    let pages = 0;
+    for (let after = revision, more = true; more; pages++) {
+      assert.ok(pages < 10, 'the pages come to an end');
+      const page = await store.changes('a/', after, 1);
+      if (page.reset) resets += 1;
+      for (const { key, value } of page.entries) known.set(key, value);
+      if (pages === 0) {
+        const swap = { key: first.key, expected: first.revision, value: undefined };
+        await store.compareAndSet(caller.op(), [swap]);
+      }
+      ({ revision: after, more } = page);
+    }
+    assert.equal(resets, 1);
+    const values = { 'a/1': undefined, 'a/2': '2', 'a/3': '3' };
+    assert.deepEqual(Object.fromEntries([...known].sort(([x], [y]) => (x < y ? -1 : 1))), values);
+  });
+
   test('hostile keys are keys like others', async (store, caller) => {
     const keys = ['__proto__', 'constructor', 'a/*', 'a/[x]?', "a/'; drop table state", '﷽/\u202e', 'a/💥'];
     for (const key of keys) {

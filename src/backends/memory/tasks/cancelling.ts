@@ -34,7 +34,11 @@ export function cancel(
 }
 
 /** Cancels one task and drains what follows from it, so that `affected` is this item's own. */
-function cancelOne(table: TaskTable, { task, reason, tree, revoke }: CancelRequest, effects: Effects): CancelResult {
+function cancelOne(
+  table: TaskTable,
+  { task, reason, tree, revoke }: CancelRequest,
+  effects: Effects,
+): CancelResult {
   const row = table.rows.get(task);
   if (row === undefined) return { status: 'unknown', affected: 0 };
   const before = effects.affected;

@@ -1,8 +1,8 @@
-import type { Claim, ClaimRequest } from '../../../core/ports/tasks.ts';
+import type { Claim, ClaimRequest, Offer } from '../../../core/ports/tasks.ts';
 import type { SessionNumber } from '../../../core/ports/words.ts';
 import { MemoryClaim } from './memory-claim.ts';
 import { Offers } from './offers.ts';
-import type { Pool } from './pool.ts';
+import type { Listing, Pool } from './pool.ts';
 import { PoolChoice } from './pool-choice.ts';
 import type { Holder, Moment } from './row.ts';
 import type { TaskTable } from './table.ts';
@@ -35,11 +35,29 @@ export class Claiming {
 
   run(): void {
     const { limit, offers, assigned, agents, queues: named } = this.#request;
-    const { ready } = this.#table;
-    if (ready.all.length === 0) return;
+    const { all: filled } = this.#table.ready;
+    const [queue] = filled;
+    if (queue === undefined) return;
+    if (filled.length === 1 && offers.length === 1 && named === undefined && queue.pinned.size === 0) {
+      if (queue.isOpen && this.#fromOnly(queue, offers[0] as Offer)) return;
+    }
     const visits = named === undefined ? this.#openQueues() : this.#namedQueues(named);
     if (limit > 0 && offers.length > 0) this.#byOffers(visits);
     if (assigned > 0 && agents.length > 0) this.#byAgents(visits);
+  }
+
+  /** One queue, one offer, one pool: nothing to choose and nothing to count. False when it isn't so. */
+  #fromOnly(queue: TaskQueue, offer: Offer): boolean {
+    const view = queue.view(this.#table.kinds.of(offer));
+    if (view.length !== 1) return view.length === 0;
+    const { pool } = view[0] as Listing;
+    const { limit, start } = this.#request;
+    const most = Math.min(limit, offer.slots);
+    for (let taken = 0; taken < most && pool.first !== undefined && queue.isOpen; taken++) {
+      this.#take(queue, pool, taken < start);
+    }
+    this.more = limit > 0 && pool.first !== undefined && queue.isOpen;
+    return true;
   }
 
   #openQueues(): readonly Visit[] {
@@ -68,22 +86,9 @@ export class Claiming {
 
   #byOffers(visits: readonly Visit[]): void {
     const offers = new Offers(this.#table.kinds, this.#request.offers);
-    const [visit] = visits;
-    if (visit === undefined || offers.left === 0) return;
-    const pools = visits.length === 1 ? poolsFor(visit.queue, offers) : [];
-    const [pool] = pools;
-    if (pools.length === 1 && pool !== undefined) this.#fromOne(visit, pool, offers);
-    else this.#fromMany(visits, offers);
+    if (visits.length === 0 || offers.left === 0) return;
+    this.#fromMany(visits, offers);
     this.more = visits.some(({ queue }) => queue.isOpen && hasFor(queue, offers));
-  }
-
-  /** One queue and one pool: nothing to choose. */
-  #fromOne({ queue, left }: Visit, pool: Pool, offers: Offers): void {
-    const { limit, start } = this.#request;
-    const most = Math.min(limit, left);
-    for (let taken = 0; taken < most && pool.first !== undefined && queue.isOpen && offers.take(pool); taken++) {
-      this.#take(queue, pool, taken < start);
-    }
   }
 
   #fromMany(visits: readonly Visit[], offers: Offers): void {

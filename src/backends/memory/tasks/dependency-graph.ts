@@ -171,7 +171,11 @@ class Search {
   readonly #next: (id: string) => readonly string[];
   #at = 0;
 
-  constructor(starts: readonly string[], targets: string | ReadonlySet<string>, next: (id: string) => readonly string[]) {
+  constructor(
+    starts: readonly string[],
+    targets: string | ReadonlySet<string>,
+    next: (id: string) => readonly string[],
+  ) {
     this.#targets = typeof targets === 'string' ? new Set([targets]) : targets;
     this.#next = next;
     this.#frontier = [...new Set(starts)];
@@ -215,7 +219,8 @@ function newDependents(id: string): Dependents {
 
 function childrenOf(down: Dependents): readonly string[] {
   const children: string[] = [];
-  for (let link = down.first; link !== undefined; link = link.next) if (link.open) children.push(link.child.task.id);
+  for (let link = down.first; link !== undefined; link = link.next)
+    if (link.open) children.push(link.child.task.id);
   return children;
 }
 

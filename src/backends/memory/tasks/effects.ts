@@ -13,7 +13,8 @@ export class Effects {
   readonly moment: Moment;
   #readied: { readonly task: string; readonly queue: string }[] | undefined = undefined;
   #ended: Ended[] | undefined = undefined;
-  #requested: { readonly task: string; readonly reason: string; readonly local?: object }[] | undefined = undefined;
+  #requested: { readonly task: string; readonly reason: string; readonly local?: object }[] | undefined =
+    undefined;
   #left: number;
   #edges = MAX_EDGES;
   /** Tasks ended or asked to end, those of the call itself included. */
@@ -27,11 +28,6 @@ export class Effects {
   /** Whether more may be done in this call. */
   get hasRoom(): boolean {
     return this.#left > 0 && this.#edges > 0;
-  }
-
-  /** How many more may be listed. */
-  get left(): number {
-    return this.#left;
   }
 
   get requested(): readonly { readonly task: string; readonly reason: string; readonly local?: object }[] {
@@ -51,7 +47,13 @@ export class Effects {
   }
 
   /** @param local of the task, which the row has given up by now. @param isOwn an item of the call, which counts for nothing */
-  ended(row: TaskRow, reason: string, parent: string | undefined, local: object | undefined, isOwn = false): void {
+  ended(
+    row: TaskRow,
+    reason: string,
+    parent: string | undefined,
+    local: object | undefined,
+    isOwn = false,
+  ): void {
     if (!isOwn) this.#left -= 1;
     this.affected += 1;
     this.#ended ??= [];
@@ -71,13 +73,6 @@ export class Effects {
     this.#requested ??= [];
     const { id, local } = row.task;
     this.#requested.push({ task: id, reason, ...(local === undefined ? {} : { local }) });
-  }
-
-  /** Reports what happened while nobody was there to be told. */
-  report(ended: readonly Ended[]): void {
-    if (ended.length === 0) return;
-    this.#left -= ended.length;
-    this.#ended = [...ended, ...(this.#ended ?? [])];
   }
 
   get readiedList(): readonly { readonly task: string; readonly queue: string }[] {

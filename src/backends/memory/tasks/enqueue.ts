@@ -2,7 +2,20 @@ import { sameJson } from '../../../core/json.ts';
 import type { Consequences, EnqueueResult, NewTask } from '../../../core/ports/tasks.ts';
 import type { BackendTime } from '../../../core/ports/words.ts';
 import { Effects } from './effects.ts';
-import { CANCELLED, CLAIMED, isEnded, type Moment, READY, SCHEDULED, SKIPPED, type StateCode, stateName, type TaskRow, UNMET, WAITING } from './row.ts';
+import {
+  CANCELLED,
+  CLAIMED,
+  isEnded,
+  type Moment,
+  READY,
+  SCHEDULED,
+  SKIPPED,
+  type StateCode,
+  stateName,
+  type TaskRow,
+  UNMET,
+  WAITING,
+} from './row.ts';
 import { parentReason, type TaskTable } from './table.ts';
 import type { TaskQueue } from './task-queue.ts';
 
@@ -18,7 +31,10 @@ const ENQUEUED = {
 } as const satisfies Partial<Record<StateCode, Enqueued>>;
 
 /** Stores tasks one after the other, so each may refer to those before it in the batch and to those to come. */
-export function enqueue(table: TaskTable, tasks: readonly NewTask[]): Consequences & { readonly results: readonly EnqueueResult[] } {
+export function enqueue(
+  table: TaskTable,
+  tasks: readonly NewTask[],
+): Consequences & { readonly results: readonly EnqueueResult[] } {
   const effects = new Effects(table.now());
   const results: EnqueueResult[] = [];
   for (const task of tasks) results.push(enqueueOne(table, task, effects.moment));
@@ -47,7 +63,9 @@ function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult
   if (maxLength !== undefined && queue.length >= maxLength) {
     return { status: 'full', queue: task.queue, length: queue.length };
   }
-  return task.dependsOn.length === 0 ? begin(table, task, queue, now) : beginDependent(table, task, queue, now);
+  return task.dependsOn.length === 0
+    ? begin(table, task, queue, now)
+    : beginDependent(table, task, queue, now);
 }
 
 function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment): Enqueued {

@@ -33,7 +33,8 @@ export class PoolChoice {
   #bestOfAll(offers: Offers): Pool | undefined {
     let found: Pool | undefined;
     for (const pool of this.#pools) {
-      if (pool.first === undefined || (found !== undefined && !isBefore(pool.first, found.first as Lane))) continue;
+      if (pool.first === undefined || (found !== undefined && !isBefore(pool.first, found.first as Lane)))
+        continue;
       if (offers.hasFor(pool)) found = pool;
     }
     return found;

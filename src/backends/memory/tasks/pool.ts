@@ -94,7 +94,8 @@ export class Pool implements LaneOwner, Need {
   /** The ageing step has changed: what comes from now on goes to new lanes. */
   renewLanes(): void {
     this.#last = undefined;
-    for (const byPriority of this.#lanes.values()) for (const lane of byPriority.values()) this.#former.add(lane);
+    for (const byPriority of this.#lanes.values())
+      for (const lane of byPriority.values()) this.#former.add(lane);
     this.#lanes.clear();
   }
 

@@ -57,6 +57,7 @@ function bodyOf({ task }: TaskRow, full: boolean): TaskBody {
 
 function waitingFor(row: TaskRow): readonly string[] {
   const parents: string[] = [];
-  for (let link = row.deps?.up; link !== undefined; link = link.nextUp) if (link.open) parents.push(link.down.id);
+  for (let link = row.deps?.up; link !== undefined; link = link.nextUp)
+    if (link.open) parents.push(link.down.id);
   return parents.toReversed().slice(0, MAX_NAMED_PARENTS);
 }

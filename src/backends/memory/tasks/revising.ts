@@ -24,11 +24,16 @@ export function revise(
   const effects = new Effects(now);
   const { rows, next } = page(table, filter, now, Math.min(limit, MAX_LISTED), after);
   const count = { changed: 0, deferred: 0, none: 0 };
-  const revivable = revision.set === 'redrive' ? rows.filter(({ state }) => state === DEAD || state === CANCELLED) : rows;
+  const revivable =
+    revision.set === 'redrive' ? rows.filter(({ state }) => state === DEAD || state === CANCELLED) : rows;
   for (const [i, row] of revivable.entries()) {
-    const change = revision.set === 'redrive' ? redrive(table, row, revision, i / revivable.length, effects) : apply(table, row, revision, now);
+    const change =
+      revision.set === 'redrive'
+        ? redrive(table, row, revision, i / revivable.length, effects)
+        : apply(table, row, revision, now);
     count[change] += 1;
-    if (change === 'changed' && (revision.set === 'redrive' || revision.set === 'delay')) effects.readied(row);
+    if (change === 'changed' && (revision.set === 'redrive' || revision.set === 'delay'))
+      effects.readied(row);
   }
   table.cascade.drain(effects);
   table.trim();
@@ -64,31 +69,30 @@ function page(
 
 function apply(table: TaskTable, row: TaskRow, revision: Exclude<Revision, Redrive>, now: Moment): Change {
   switch (revision.set) {
-    case 'priority': {
-      const { priority } = revision;
-      return edit(table, row, { priority });
-    }
+    case 'priority':
+      return edit(table, row, { priority: revision.priority });
     case 'payload': {
       const { payload, payloadHash } = revision;
       return edit(table, row, { payload, payloadHash } as Partial<NewTask>);
     }
-    case 'delay':
-      if (row.state === CLAIMED || isEnded(row)) return 'none';
-      table.reschedule(row, now, revision.delayMs);
-      return 'changed';
-    case 'agent':
-      if (row.state === CLAIMED || isEnded(row)) return 'none';
-      table.relocate(row, () => table.pin(row, revision.agent));
-      return 'changed';
     case 'discard':
       if (!isEnded(row)) return 'none';
       table.prune(row);
+      return 'changed';
+    default:
+      if (row.state === CLAIMED || isEnded(row)) return 'none';
+      if (revision.set === 'delay') table.reschedule(row, now, revision.delayMs);
+      else table.relocate(row, () => table.pin(row, revision.agent));
       return 'changed';
   }
 }
 
 /** Changes the body: later for a claimed task, never for one that ended well. */
-function edit(table: TaskTable, row: TaskRow, change: Partial<Pick<NewTask, 'priority' | 'payload' | 'payloadHash'>>): Change {
+function edit(
+  table: TaskTable,
+  row: TaskRow,
+  change: Partial<Pick<NewTask, 'priority' | 'payload' | 'payloadHash'>>,
+): Change {
   if (row.state === CLAIMED) {
     const rare = rareOf(row);
     rare.deferred = { ...rare.deferred, ...change };
@@ -105,7 +109,13 @@ function edit(table: TaskTable, row: TaskRow, change: Partial<Pick<NewTask, 'pri
  * Dead or cancelled → begins again. It waits for parents that may still succeed; those that have failed stand in its way no more.
  * @param share where in the spread its due time lies, 0..1
  */
-function redrive(table: TaskTable, row: TaskRow, revision: Redrive, share: number, { moment }: Effects): Change {
+function redrive(
+  table: TaskTable,
+  row: TaskRow,
+  revision: Redrive,
+  share: number,
+  { moment }: Effects,
+): Change {
   // Without UNMET all its parents are behind it, although some may be forgotten by now.
   const edges = (row.flags & UNMET) === 0 ? [] : table.graph.unmet(row.task.dependsOn);
   if (edges.length > 0 && table.graph.cycle(row.task.id, edges) !== undefined) return 'none';

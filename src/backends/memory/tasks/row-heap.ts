@@ -9,6 +9,11 @@ export class RowHeap {
     return this.#entries.length - this.#empty;
   }
 
+  /** Live and empty entries. */
+  get entries(): number {
+    return this.#entries.length;
+  }
+
   push(row: TaskRow, at: number, order: number): HeapEntry {
     const entry: HeapEntry = { at, order, row };
     this.#entries.push(entry);

@@ -27,7 +27,12 @@ export function list(
   switch (page.order ?? 'newest') {
     case 'queue':
       // Only so many from the head of each lane are in order for sure.
-      return read(inClaimOrder(table, filter, after, page.limit), filter, { ...page, scanBudget: page.limit }, now);
+      return read(
+        inClaimOrder(table, filter, after, page.limit),
+        filter,
+        { ...page, scanBudget: page.limit },
+        now,
+      );
     case 'ended':
       return read(byEnd(table, after), filter, page, now);
     default:
@@ -36,7 +41,11 @@ export function list(
 }
 
 /** Rows that may match, from the oldest by enqueue, behind a cursor. */
-export function rowsAfter(table: TaskTable, filter: TaskFilter, after: Cursor | undefined): Iterable<TaskRow> {
+export function rowsAfter(
+  table: TaskTable,
+  filter: TaskFilter,
+  after: Cursor | undefined,
+): Iterable<TaskRow> {
   const seq = placeOf(after)?.major ?? 0;
   const few = fewOf(table, filter);
   if (few === undefined) return table.index.after(seq);

@@ -48,7 +48,7 @@ export function start(table: TaskTable, claims: readonly ClaimRef[]): readonly b
   return claims.map((claim) => {
     const row = rowOf(table, claim);
     if (row === undefined || row.token !== claim.token || row.state !== CLAIMED) {
-      table.acknowledge(claim.session, claim.token);
+      table.orders.drop(claim.session, claim.token);
       return false;
     }
     row.flags |= STARTED;
@@ -62,7 +62,7 @@ function settleOne(table: TaskTable, settlement: Settlement, now: Moment): Settl
   if (row === undefined) return GONE;
   if (row.token !== claim.token) {
     row.queue.totals.staleSettles += 1;
-    table.acknowledge(claim.session, claim.token);
+    table.orders.drop(claim.session, claim.token);
     return { status: 'stale', state: stateName(row.state as StateCode), token: row.token ?? (0 as Token) };
   }
   if (row.state === CLAIMED) apply(table, row, settlement, now);
@@ -102,7 +102,12 @@ function obeyedCancel(table: TaskTable, row: TaskRow, now: Moment): boolean {
   return true;
 }
 
-function release(table: TaskTable, row: TaskRow, { refundAttempt, toAgent, delayMs, reason }: Release, now: Moment): void {
+function release(
+  table: TaskTable,
+  row: TaskRow,
+  { refundAttempt, toAgent, delayMs, reason }: Release,
+  now: Moment,
+): void {
   if (refundAttempt) row.attempt -= 1;
   if (toAgent !== undefined) table.pin(row, toAgent);
   table.giveBack(row, now, delayMs, reason);

@@ -16,7 +16,6 @@ export interface Swept extends Consequences {
 export function sweep(table: TaskTable, limit: number): Swept {
   const now = table.now(table.core.sessions.expireDue());
   const effects = new Effects(now, limit);
-  effects.report(table.unreported());
   promote(table, effects);
   enforceDeadlines(table, effects);
   table.cascade.drain(effects);
@@ -65,7 +64,11 @@ function enforceDeadlines(table: TaskTable, effects: Effects): void {
 
 function pruneDue(table: TaskTable, now: Moment, limit: number): number {
   let pruned = 0;
-  for (let due = table.retention.nextDue(); due !== undefined && due.at <= now.at && pruned < limit; pruned++) {
+  for (
+    let due = table.retention.nextDue();
+    due !== undefined && due.at <= now.at && pruned < limit;
+    pruned++
+  ) {
     table.prune(due.row);
     due = table.retention.nextDue();
   }

@@ -1,5 +1,4 @@
-import type { Order } from '../../../core/ports/sessions.ts';
-import type { Ended, NewTask } from '../../../core/ports/tasks.ts';
+import type { NewTask } from '../../../core/ports/tasks.ts';
 import type { BackendTime, SessionNumber, Token } from '../../../core/ports/words.ts';
 import type { MemoryCore } from '../memory-core.ts';
 import { Cascade, type CascadeTarget } from './cascade.ts';
@@ -14,6 +13,7 @@ import {
   ADOPTED,
   CANCELLED,
   CLAIMED,
+  DEAD,
   type Holder,
   isEnded,
   type Link,
@@ -34,6 +34,7 @@ import {
 } from './row.ts';
 import { RowHeap } from './row-heap.ts';
 import { RowIndex } from './row-index.ts';
+import { SessionOrders } from './session-orders.ts';
 import { SubTasks } from './sub-tasks.ts';
 import { TaskQueue } from './task-queue.ts';
 import { TransitionLog } from './transition-log.ts';
@@ -46,8 +47,6 @@ export interface MemoryTaskStoreOptions {
   /** How long state and key of tasks with `keepMs: 0` stay, ms. @default 60,000 */
   readonly tombstoneMs?: number;
 }
-
-const MAX_REPORTS = 1_000;
 
 /** All tasks, and the transitions between their states: each keeps the counters, the indexes and the audit trail in step. */
 export class TaskTable implements CascadeTarget {
@@ -68,9 +67,7 @@ export class TaskTable implements CascadeTarget {
   readonly holders: Map<SessionNumber, Holder> = new Map();
   /** Holders whose session has ended. */
   readonly deadHolders: Set<Holder> = new Set();
-  readonly orders: Map<SessionNumber, Map<Token, Order>> = new Map();
-  /** Ended while no call was there to say so; the next sweep does. */
-  readonly #unreported: Ended[] = [];
+  readonly orders: SessionOrders;
   readonly #keepEnded: number;
   readonly #subTasks = new SubTasks();
   #now: Moment = { at: 0 as BackendTime };
@@ -82,6 +79,7 @@ export class TaskTable implements CascadeTarget {
 
   constructor(core: MemoryCore, options: MemoryTaskStoreOptions) {
     this.core = core;
+    this.orders = new SessionOrders(core);
     this.#keepEnded = options.keepEnded ?? 10_000;
     this.retention = new Retention(options.tombstoneMs ?? 60_000);
     this.log = new TransitionLog(options.history ?? 10_000);
@@ -201,14 +199,16 @@ export class TaskTable implements CascadeTarget {
   reclaim(row: TaskRow, holder: Holder, steal: string, now: Moment): void {
     const former = row.holder as Holder;
     former.claims.remove(row);
-    this.#dropOrder(former.session, row);
+    this.orders.drop(former.session, row.token as Token);
     if (!former.dead && former !== holder) this.#tellTaken(former.session, row);
     row.token = this.core.clock.token(now.at);
     row.holder = holder;
     holder.claims.push(row);
     this.log.add(row, CLAIMED, CLAIMED, now.at, steal);
     const reason = row.rare?.cancelRequested;
-    if (reason !== undefined) this.#order(holder.session, row.token, { kind: 'cancel', task: row.task.id, token: row.token, reason });
+    if (reason !== undefined) {
+      this.orders.give(holder.session, { kind: 'cancel', task: row.task.id, token: row.token, reason });
+    }
     this.#forget(former);
   }
 
@@ -233,21 +233,16 @@ export class TaskTable implements CascadeTarget {
     const rare = rareOf(row);
     if (rare.cancelRequested !== undefined) return;
     rare.cancelRequested = reason;
-    const token = row.token as Token;
-    this.#order((row.holder as Holder).session, token, { kind: 'cancel', task: row.task.id, token, reason });
+    const { session } = row.holder as Holder;
+    this.orders.give(session, { kind: 'cancel', task: row.task.id, token: row.token as Token, reason });
   }
 
   /** Takes the claim from its session, which will be told. The caller ends the task. */
   revoke(row: TaskRow, now: Moment): void {
     const { session, dead } = row.holder as Holder;
-    this.#dropOrder(session, row);
+    this.orders.drop(session, row.token as Token);
     if (!dead) this.#tellTaken(session, row);
     row.token = this.core.clock.token(now.at);
-  }
-
-  /** The session knows that this token is no longer its own. */
-  acknowledge(session: SessionNumber, token: Token): void {
-    if (this.orders.size > 0) this.orders.get(session)?.delete(token);
   }
 
   /** Ends a task, whatever it is doing. */
@@ -300,29 +295,6 @@ export class TaskTable implements CascadeTarget {
 
   rearmDeadline(row: TaskRow): void {
     if (row.rare?.deadline === undefined && row.task.limits.deadlineMs !== undefined) this.#armDeadline(row);
-  }
-
-  /** Its session was closed before it came to this claim. */
-  giveUp(row: TaskRow, effects: Effects): void {
-    const { local } = row.task;
-    const reason = row.rare?.cancelRequested;
-    if (reason === undefined) {
-      row.attempt -= 1;
-      this.giveBack(row, effects.moment, 0, 'SESSION_CLOSED');
-    } else {
-      this.end(row, CANCELLED, effects.moment, reason);
-      effects.ended(row, reason, undefined, local);
-    }
-  }
-
-  /** Remembers what ended without a call that could say so. */
-  reportLater(ended: readonly Ended[]): void {
-    for (const one of ended) if (this.#unreported.length < MAX_REPORTS) this.#unreported.push(one);
-  }
-
-  /** What is to be reported now, once. */
-  unreported(): readonly Ended[] {
-    return this.#unreported.splice(0);
   }
 
   // What a cascade does.
@@ -402,7 +374,7 @@ export class TaskTable implements CascadeTarget {
     holder.claims.remove(row);
     row.queue.unclaimed(row);
     if (row.rare?.cancelRequested !== undefined) {
-      this.#dropOrder(holder.session, row);
+      this.orders.drop(holder.session, row.token as Token);
       row.rare.cancelRequested = undefined;
     }
     return holder;
@@ -423,11 +395,15 @@ export class TaskTable implements CascadeTarget {
     rare.deadline = undefined;
   }
 
-  /** Lets go of what an ended row needs no more: the submitter's local object; with `keepMs: 0` all but state and key. */
+  /**
+   * Lets go of what an ended row needs no more: the submitter's local object, unless it may be redriven; with `keepMs: 0` all but state
+   * and key.
+   */
   #strip(row: TaskRow): void {
-    const { task } = row;
+    const { task, state } = row;
     if (task.limits.keepMs > 0) {
-      if (task.local !== undefined) row.task = { ...task, local: undefined } as unknown as NewTask;
+      if (task.local !== undefined && state !== DEAD && state !== CANCELLED)
+        row.task = { ...task, local: undefined } as unknown as NewTask;
       return;
     }
     // The payload of a keyed task stays: a second submission under the key is compared with it (T2).
@@ -441,25 +417,8 @@ export class TaskTable implements CascadeTarget {
     rareOf(row).deadline = this.deadlines.push(row, deadlineOf(row) as number, row.seq);
   }
 
-  #order(session: SessionNumber, token: Token, order: Order): void {
-    let orders = this.orders.get(session);
-    if (orders === undefined) {
-      orders = new Map();
-      this.orders.set(session, orders);
-    }
-    orders.set(token, order);
-    if (!this.core.hints.idle) this.core.hint({ about: 'orders' });
-  }
-
-  #dropOrder(session: SessionNumber, row: TaskRow): void {
-    const orders = this.orders.get(session);
-    orders?.delete(row.token as Token);
-    if (orders?.size === 0) this.orders.delete(session);
-  }
-
   #tellTaken(session: SessionNumber, row: TaskRow): void {
-    const token = row.token as Token;
-    this.#order(session, token, { kind: 'taken', task: row.task.id, token });
+    this.orders.give(session, { kind: 'taken', task: row.task.id, token: row.token as Token });
   }
 
   #hintReady(queue: TaskQueue): void {

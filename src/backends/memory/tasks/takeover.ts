@@ -70,18 +70,23 @@ class Room {
   readonly #agents: ReadonlySet<string>;
   readonly #queues: Map<string, number> | undefined;
 
-  constructor(table: TaskTable, { queues, offers, agents }: Pick<ClaimRequest, 'queues' | 'offers' | 'agents'>) {
+  constructor(
+    table: TaskTable,
+    { queues, offers, agents }: Pick<ClaimRequest, 'queues' | 'offers' | 'agents'>,
+  ) {
     this.#table = table;
     this.#offers = new Offers(table.kinds, offers);
     this.#agents = new Set(agents);
-    this.#queues = queues === undefined ? undefined : new Map(queues.map(({ queue, limit }) => [queue, limit]));
+    this.#queues =
+      queues === undefined ? undefined : new Map(queues.map(({ queue, limit }) => [queue, limit]));
   }
 
   takes({ task, queue }: TaskRow): boolean {
     const left = this.#queues === undefined ? Number.POSITIVE_INFINITY : (this.#queues.get(queue.name) ?? 0);
     if (left <= 0) return false;
     if (task.agent !== undefined) return this.#agents.has(task.agent);
-    if (!this.#offers.take({ type: task.type, capabilities: this.#table.sets.of(task.capabilities) })) return false;
+    if (!this.#offers.take({ type: task.type, capabilities: this.#table.sets.of(task.capabilities) }))
+      return false;
     this.#queues?.set(queue.name, left - 1);
     return true;
   }

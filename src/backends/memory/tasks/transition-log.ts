@@ -1,5 +1,12 @@
 import type { Transition } from '../../../core/ports/tasks.ts';
-import type { BackendTime, Cursor, Page, PageRequest, SessionNumber, Token } from '../../../core/ports/words.ts';
+import type {
+  BackendTime,
+  Cursor,
+  Page,
+  PageRequest,
+  SessionNumber,
+  Token,
+} from '../../../core/ports/words.ts';
 import { type NEW, type StateCode, type TaskRow, TRANSITION_NAMES } from './row.ts';
 
 /** at, token, session, attempt and the two states. */
@@ -16,6 +23,8 @@ export class TransitionLog {
   #reasons: (string | undefined)[] = [];
   /** Transitions ever; the index of the next. */
   #count = 0;
+  /** Where it goes. */
+  #at = 0;
 
   constructor(capacity: number) {
     this.#capacity = Math.max(1, capacity);
@@ -23,9 +32,15 @@ export class TransitionLog {
     this.#numbers = new Float64Array(this.#room * NUMBERS);
   }
 
-  add(row: TaskRow, from: StateCode | typeof NEW, to: StateCode, at: BackendTime, reason: string | undefined): void {
-    if (this.#count === this.#room && this.#room < this.#capacity) this.#grow();
-    const i = this.#count % this.#room;
+  add(
+    row: TaskRow,
+    from: StateCode | typeof NEW,
+    to: StateCode,
+    at: BackendTime,
+    reason: string | undefined,
+  ): void {
+    if (this.#at === this.#room) this.#wrap();
+    const i = this.#at;
     const numbers = this.#numbers;
     numbers[i * NUMBERS] = at;
     numbers[i * NUMBERS + 1] = row.token ?? 0;
@@ -34,6 +49,7 @@ export class TransitionLog {
     this.#tasks[i] = row.task.id;
     this.#queues[i] = row.queue.name;
     this.#reasons[i] = reason;
+    this.#at = i + 1;
     this.#count += 1;
   }
 
@@ -75,7 +91,12 @@ export class TransitionLog {
     };
   }
 
-  #grow(): void {
+  /** The columns are full: makes them longer, or begins to overwrite the oldest. */
+  #wrap(): void {
+    if (this.#room === this.#capacity) {
+      this.#at = 0;
+      return;
+    }
     this.#room = Math.min(this.#capacity, this.#room * 4);
     const numbers = new Float64Array(this.#room * NUMBERS);
     numbers.set(this.#numbers);

@@ -45,11 +45,16 @@ export function claimTests(test: TaskTest): void {
   });
 
   test('claim: more than 32 priorities at once keep their order', async (harness, me) => {
-    const tasks = Array.from({ length: 120 }, (_, i) => harness.task(`t${i}`, { priority: ((i * 37) % 120) - 60 }));
+    const tasks = Array.from({ length: 120 }, (_, i) =>
+      harness.task(`t${i}`, { priority: ((i * 37) % 120) - 60 }),
+    );
     await me.enqueue(...tasks);
     const got = await me.claim({ limit: 120 });
     const priorities = got.map(({ body }) => body.priority);
-    assert.deepEqual(priorities, priorities.toSorted((a, b) => b - a));
+    assert.deepEqual(
+      priorities,
+      priorities.toSorted((a, b) => b - a),
+    );
     assert.equal(got.length, 120);
   });
 
@@ -116,9 +121,17 @@ export function claimTests(test: TaskTest): void {
     );
     await me.enqueue(...tasks);
     const capabilities = ['c0', 'c1', 'c2', 'c3', 'c4'];
-    const claims = [...(await me.claim({ capabilities, limit: 1 })), ...(await me.claim({ capabilities, limit: 199 }))];
-    const expected = tasks.map((task, i) => ({ ...task, i })).toSorted((a, b) => b.priority - a.priority || a.i - b.i);
-    assert.deepEqual(idsOf(claims), expected.map(({ id }) => id));
+    const claims = [
+      ...(await me.claim({ capabilities, limit: 1 })),
+      ...(await me.claim({ capabilities, limit: 199 })),
+    ];
+    const expected = tasks
+      .map((task, i) => ({ ...task, i }))
+      .toSorted((a, b) => b.priority - a.priority || a.i - b.i);
+    assert.deepEqual(
+      idsOf(claims),
+      expected.map(({ id }) => id),
+    );
   });
 
   test('claim: order of rank across capability sets', async (harness, me) => {
@@ -134,7 +147,10 @@ export function claimTests(test: TaskTest): void {
   test('claim: limit, start and more', async (harness, me) => {
     await me.enqueue(...Array.from({ length: 5 }, (_, i) => harness.task(`t${i}`)));
     const first = await me.claimAnswer({ limit: 3, start: 1, offers: [{ capabilities: [], slots: 9 }] });
-    assert.deepEqual(first.claims.map(({ started }) => started), [true, false, false]);
+    assert.deepEqual(
+      first.claims.map(({ started }) => started),
+      [true, false, false],
+    );
     assert.equal(first.more, true);
     const rest = await me.claimAnswer({ limit: 9, start: 0 });
     assert.equal(rest.claims.length, 2);
@@ -151,16 +167,19 @@ export function claimTests(test: TaskTest): void {
       limits.map(([queue, limit]) => ({ queue, limit }));
     const claims = await me.claim({ queues: named(['q1', 1], ['q2', 2], ['unknown', 5]) });
     assert.deepEqual(idsOf(claims).toSorted(), ['q1-0', 'q2-0', 'q2-1']);
-    const turns = new Set<string>();
+    const turns: string[] = [];
     for (let i = 0; i < 4; i++) {
       const [claim] = await me.claim({ limit: 1, queues: named(['q1', 9], ['q3', 9]) });
-      turns.add(claim?.body.queue ?? '');
+      turns.push(claim?.body.queue ?? '');
     }
-    assert.deepEqual([...turns].toSorted(), ['q1', 'q3'], 'claims of one take turns');
+    assert.deepEqual(turns.slice(0, 2).toSorted(), ['q1', 'q3'], 'claims of one take turns');
+    assert.deepEqual(turns.slice(2).toSorted(), ['q1', 'q3']);
   });
 
   test('claim: without queues named, all are visited in turns, so that none waits for another', async (harness, me) => {
-    await me.enqueue(...Array.from({ length: 50 }, (_, i) => harness.task(`heavy-${i}`, { queue: 'heavy', priority: 9 })));
+    await me.enqueue(
+      ...Array.from({ length: 50 }, (_, i) => harness.task(`heavy-${i}`, { queue: 'heavy', priority: 9 })),
+    );
     await me.add('light', { queue: 'light' });
     const claims = await me.claim({ limit: 4 });
     assert.ok(idsOf(claims).includes('light'));
@@ -176,7 +195,10 @@ export function claimTests(test: TaskTest): void {
     assert.deepEqual(idsOf(await me.claim({ agents: ['eve'], limit: 0, offers: [] })), []);
     const claims = await me.claim({ agents: ['eve', 'ann'], limit: 1, start: 1 });
     assert.deepEqual(idsOf(claims), ['free1', 'ann2', 'ann1']);
-    assert.deepEqual(claims.map(({ started }) => started), [true, false, false]);
+    assert.deepEqual(
+      claims.map(({ started }) => started),
+      [true, false, false],
+    );
     const limited = await me.claimAnswer({ agents: ['bob'], limit: 0, offers: [], assigned: 0 });
     assert.deepEqual(idsOf(limited.claims), []);
     assert.deepEqual(idsOf(await me.claim({ agents: ['bob'], limit: 0, offers: [], assigned: 1 })), ['bob1']);
@@ -184,7 +206,9 @@ export function claimTests(test: TaskTest): void {
 
   test('claim: many agents, few with tasks of their own', async (harness, me) => {
     const agents = Array.from({ length: 300 }, (_, i) => `agent-${i}`);
-    await me.enqueue(...agents.filter((_, i) => i % 20 === 0).map((agent) => harness.task(`for-${agent}`, { agent })));
+    await me.enqueue(
+      ...agents.filter((_, i) => i % 20 === 0).map((agent) => harness.task(`for-${agent}`, { agent })),
+    );
     await me.add('stranger', { agent: 'elsewhere' });
     const claims = await me.claim({ agents, limit: 0, offers: [] });
     assert.equal(claims.length, 15);
@@ -199,7 +223,10 @@ export function claimTests(test: TaskTest): void {
       tokens.push(...claims.map(({ token }) => token));
       for (const claim of claims) await me.release(claim);
     }
-    assert.deepEqual(tokens, [...new Set(tokens)].toSorted((a, b) => a - b));
+    assert.deepEqual(
+      tokens,
+      [...new Set(tokens)].toSorted((a, b) => a - b),
+    );
     assert.equal(tokens.length, 6);
   });
 
@@ -216,7 +243,11 @@ export function claimTests(test: TaskTest): void {
   test('settle: a plain reference does what the claim itself does', async (harness, me) => {
     await me.add('a');
     const { session, task, token } = await me.claimOnly('a');
-    const { results } = await me.settle({ claim: { session, task, token }, as: 'complete', result: harness.encode(1) });
+    const { results } = await me.settle({
+      claim: { session, task, token },
+      as: 'complete',
+      result: harness.encode(1),
+    });
     assert.deepEqual(results, [{ status: 'settled', state: 'completed' }]);
   });
 }

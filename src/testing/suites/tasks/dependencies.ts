@@ -19,7 +19,10 @@ export function dependencyTests(test: TaskTest): void {
     assert.equal(last.more, false);
     await me.run('c');
     const page = await harness.store.history({ task: 'c' }, { limit: 10 });
-    assert.deepEqual(page.items.map(({ to }) => to), ['waiting', 'ready', 'claimed', 'completed']);
+    assert.deepEqual(
+      page.items.map(({ to }) => to),
+      ['waiting', 'ready', 'claimed', 'completed'],
+    );
   });
 
   test('dependencies: parents that are done already do not matter', async (harness, me) => {
@@ -67,7 +70,12 @@ export function dependencyTests(test: TaskTest): void {
         ],
       );
       assert.deepEqual(readied, [{ task: 'continue', queue: QUEUE }]);
-      assert.deepEqual(await harness.states('cancel', 'skip', 'wait', 'continue'), ['cancelled', 'skipped', 'waiting', 'ready']);
+      assert.deepEqual(await harness.states('cancel', 'skip', 'wait', 'continue'), [
+        'cancelled',
+        'skipped',
+        'waiting',
+        'ready',
+      ]);
       assert.deepEqual((await harness.record('wait')).waitingFor, ['parent']);
     });
   }
@@ -125,7 +133,10 @@ export function dependencyTests(test: TaskTest): void {
       assert.deepEqual(ended.map(({ task }) => task).toSorted(), [id('b'), id('c')]);
       assert.deepEqual(await harness.states(id('b'), id('c')), ['cancelled', 'cancelled']);
       const page = await harness.store.history({ task: id('b') }, { limit: 10 });
-      assert.deepEqual(page.items.map(({ to }) => to), ['waiting', 'cancelled']);
+      assert.deepEqual(
+        page.items.map(({ to }) => to),
+        ['waiting', 'cancelled'],
+      );
     }
     for (const [round, order] of orders.entries()) {
       const id = (name: string): string => `${name}-ok${round}`;
@@ -137,7 +148,11 @@ export function dependencyTests(test: TaskTest): void {
   });
 
   test('dependencies: a child that ended before its parent is left alone', async (harness, me) => {
-    await me.enqueue(harness.task('a'), harness.task('b', { dependsOn: ['a'] }), harness.task('c', { dependsOn: [edge('b', 'continue'), 'a'] }));
+    await me.enqueue(
+      harness.task('a'),
+      harness.task('b', { dependsOn: ['a'] }),
+      harness.task('c', { dependsOn: [edge('b', 'continue'), 'a'] }),
+    );
     await me.cancel('b', { reason: 'mine' });
     assert.deepEqual((await harness.record('c')).waitingFor, ['a']);
     const { ended, readied } = await me.run('a');
@@ -157,7 +172,10 @@ export function dependencyTests(test: TaskTest): void {
     assert.deepEqual(readied, [{ task: 'soon', queue: QUEUE }]);
     assert.deepEqual(await harness.states('soon', 'later'), ['ready', 'scheduled']);
     const { readyAt } = await me.claimOnly('soon');
-    assert.ok(readyAt >= (await harness.record('soon')).enqueuedAt + 30_000, 'ready when its parent was done');
+    assert.ok(
+      readyAt >= (await harness.record('soon')).enqueuedAt + 30_000,
+      'ready when its parent was done',
+    );
   });
 
   test('dependencies: cycles are refused with the path, whichever end comes last', async (harness, me) => {
@@ -210,7 +228,11 @@ export function dependencyTests(test: TaskTest): void {
 
   test('dependencies: a child that is cancelled in front of the frontier is not made ready by it', async (harness, me) => {
     await me.add('root');
-    await enqueueAll(harness, me, Array.from({ length: 1_500 }, (_, i) => harness.task(`c${i}`, { dependsOn: ['root'] })));
+    await enqueueAll(
+      harness,
+      me,
+      Array.from({ length: 1_500 }, (_, i) => harness.task(`c${i}`, { dependsOn: ['root'] })),
+    );
     const { readied } = await me.run('root');
     const done = new Set(readied.map(({ task }) => task));
     const left = Array.from({ length: 1_500 }, (_, i) => `c${i}`).filter((id) => !done.has(id));
@@ -222,9 +244,32 @@ export function dependencyTests(test: TaskTest): void {
     assert.deepEqual([states.ready, states.cancelled, states.waiting], [1_499, 1, 0]);
   });
 
+  test('dependencies: a parent redriven before all its children were told decides anew for the rest', async (harness, me) => {
+    await me.add('root');
+    await enqueueAll(
+      harness,
+      me,
+      Array.from({ length: 1_500 }, (_, i) => harness.task(`c${i}`, { dependsOn: ['root'] })),
+    );
+    const { ended } = await me.bury(await me.claimOnly('root'));
+    assert.ok(ended.length > 0 && ended.length <= 1_000);
+    const redriven = await me.revise(
+      { ids: ['root'] },
+      { set: 'redrive', delayMs: 0, resetAttempts: true, spreadMs: 0 },
+    );
+    assert.deepEqual(redriven.ended, [], 'its former end counts no more');
+    const told = ended.length;
+    await me.run('root');
+    await me.sweepAll();
+    const { states } = await harness.counts();
+    assert.deepEqual([states.cancelled, states.ready, states.waiting], [told, 1_500 - told, 0]);
+  });
+
   test('dependencies: a failure cascades through a chain of 3,000', async (harness, me) => {
     const n = 3_000;
-    const tasks = Array.from({ length: n }, (_, i) => harness.task(`t${i}`, { dependsOn: i === 0 ? [] : [`t${i - 1}`] }));
+    const tasks = Array.from({ length: n }, (_, i) =>
+      harness.task(`t${i}`, { dependsOn: i === 0 ? [] : [`t${i - 1}`] }),
+    );
     await enqueueAll(harness, me, tasks);
     const { more } = await me.bury(await me.claimOnly('t0'));
     assert.equal(more, true);
@@ -253,18 +298,17 @@ export function dependencyTests(test: TaskTest): void {
   });
 
   test('dependencies: order in which children become claimable follows their arrival', async (harness, me) => {
-    await me.enqueue(harness.task('root'), ...['c1', 'c2', 'c3'].map((id) => harness.task(id, { dependsOn: ['root'] })));
+    await me.enqueue(
+      harness.task('root'),
+      ...['c1', 'c2', 'c3'].map((id) => harness.task(id, { dependsOn: ['root'] })),
+    );
     await me.run('root');
     assert.deepEqual(idsOf(await me.claim()), ['c1', 'c2', 'c3']);
   });
 }
 
 /** Enqueues in batches the backend takes. */
-export async function enqueueAll(
-  harness: TaskHarness,
-  me: Worker,
-  tasks: readonly NewTask[],
-): Promise<void> {
+export async function enqueueAll(harness: TaskHarness, me: Worker, tasks: readonly NewTask[]): Promise<void> {
   const size = Math.min(500, harness.env.backend.capabilities.maxBatch);
   for (let i = 0; i < tasks.length; i += size) await me.enqueue(...tasks.slice(i, i + size));
 }

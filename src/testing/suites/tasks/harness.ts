@@ -46,7 +46,12 @@ export class TaskHarness {
   readonly me: Worker;
   #boots = 0;
 
-  private constructor(env: SuiteEnvironment, store: TaskStore, sessions: Sessions, me: (harness: TaskHarness) => Worker) {
+  private constructor(
+    env: SuiteEnvironment,
+    store: TaskStore,
+    sessions: Sessions,
+    me: (harness: TaskHarness) => Worker,
+  ) {
     this.env = env;
     this.store = store;
     this.sessions = sessions;
@@ -100,7 +105,9 @@ export class TaskHarness {
       weight: 1,
       ...rest,
       payload: this.encode(payload),
-      dependsOn: dependsOn.map((edge) => (typeof edge === 'string' ? { parent: edge, onFailure: 'cancel' } : edge)),
+      dependsOn: dependsOn.map((edge) =>
+        typeof edge === 'string' ? { parent: edge, onFailure: 'cancel' } : edge,
+      ),
       limits: { maxCrashes: 3, keepMs: 600_000, ...limits },
       ...(this.isReference ? {} : { payloadHash: JSON.stringify([queue, type, payload]) }),
     };
@@ -167,7 +174,9 @@ export class Worker {
     return { session: this.session, sequence: this.#sequence };
   }
 
-  async enqueue(...tasks: readonly NewTask[]): Promise<Consequences & { readonly results: readonly EnqueueResult[] }> {
+  async enqueue(
+    ...tasks: readonly NewTask[]
+  ): Promise<Consequences & { readonly results: readonly EnqueueResult[] }> {
     return this.#harness.store.enqueue(this.op(), tasks);
   }
 
@@ -179,7 +188,9 @@ export class Worker {
     return result.state;
   }
 
-  async claim(request: Partial<ClaimRequest> & { readonly capabilities?: readonly string[] } = {}): Promise<readonly Claim[]> {
+  async claim(
+    request: Partial<ClaimRequest> & { readonly capabilities?: readonly string[] } = {},
+  ): Promise<readonly Claim[]> {
     return (await this.claimAnswer(request)).claims;
   }
 
@@ -211,16 +222,23 @@ export class Worker {
     return claims[0] as Claim;
   }
 
-  async settle(...settlements: readonly Settlement[]): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
+  async settle(
+    ...settlements: readonly Settlement[]
+  ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
     return this.#harness.store.settle(this.op(), settlements);
   }
 
-  async complete(...claims: readonly Claim[]): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
+  async complete(
+    ...claims: readonly Claim[]
+  ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
     const result = this.#harness.encode('done');
     return this.settle(...claims.map((claim) => ({ claim, as: 'complete' as const, result })));
   }
 
-  async bury(claim: Claim, reason = 'ATTEMPTS'): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
+  async bury(
+    claim: Claim,
+    reason = 'ATTEMPTS',
+  ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
     const error = this.#harness.encode({ code: 'ERROR', name: 'Error', message: 'broken pipe' });
     return this.settle({ claim, as: 'bury', reason, error, signature: 'ERROR:broken' });
   }
@@ -229,10 +247,20 @@ export class Worker {
     claim: Claim,
     more: Partial<Extract<Settlement, { as: 'release' }>> = {},
   ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
-    return this.settle({ claim, as: 'release', delayMs: 0, reason: 'given back', refundAttempt: true, ...more });
+    return this.settle({
+      claim,
+      as: 'release',
+      delayMs: 0,
+      reason: 'given back',
+      refundAttempt: true,
+      ...more,
+    });
   }
 
-  async retry(claim: Claim, delayMs = 0): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
+  async retry(
+    claim: Claim,
+    delayMs = 0,
+  ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
     return this.settle({ claim, as: 'retry', delayMs, error: this.#harness.encode({ message: 'again' }) });
   }
 
@@ -254,7 +282,9 @@ export class Worker {
     task: string,
     more: { readonly tree?: boolean; readonly revoke?: boolean; readonly reason?: string } = {},
   ): Promise<Awaited<ReturnType<TaskStore['cancel']>>> {
-    return this.#harness.store.cancel(this.op(), [{ task, reason: 'unwanted', tree: false, revoke: false, ...more }]);
+    return this.#harness.store.cancel(this.op(), [
+      { task, reason: 'unwanted', tree: false, revoke: false, ...more },
+    ]);
   }
 
   async revise(
@@ -265,7 +295,12 @@ export class Worker {
       Parameters<TaskStore['revise']>[1]['after']?,
     ]
   ): Promise<Awaited<ReturnType<TaskStore['revise']>>> {
-    return this.#harness.store.revise(this.op(), { filter, revision, limit, ...(after === undefined ? {} : { after }) });
+    return this.#harness.store.revise(this.op(), {
+      filter,
+      revision,
+      limit,
+      ...(after === undefined ? {} : { after }),
+    });
   }
 }
 
@@ -287,4 +322,10 @@ export function taskTest(options: SuiteOptions): TaskTest {
 
 export function idsOf(claims: readonly Claim[]): readonly string[] {
   return claims.map(({ task }) => task);
+}
+
+/** Rows of facts in an order of their own, where the order of the answer means nothing. */
+export function sorted<T>(rows: readonly T[]): readonly T[] {
+  const key = (row: T): string => JSON.stringify(row);
+  return rows.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
 }

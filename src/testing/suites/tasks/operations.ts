@@ -13,16 +13,30 @@ export function operationTests(test: TaskTest): void {
       assert.deepEqual(second, first);
       return first;
     };
-    await twice((op) => store.enqueue(op, [harness.task('a', { payload: 1 }), harness.task('a', { payload: 1 }), harness.task('b')]));
+    await twice((op) =>
+      store.enqueue(op, [
+        harness.task('a', { payload: 1 }),
+        harness.task('a', { payload: 1 }),
+        harness.task('b'),
+      ]),
+    );
     const { claims } = await twice((op) =>
-      store.claim(op, { offers: [{ capabilities: [], slots: 9 }], agents: [], assigned: 0, limit: 9, start: 1 }),
+      store.claim(op, {
+        offers: [{ capabilities: [], slots: 9 }],
+        agents: [],
+        assigned: 0,
+        limit: 9,
+        start: 1,
+      }),
     );
     assert.deepEqual(idsOf(claims), ['a', 'b']);
     const [a, b] = claims;
     assert.ok(a !== undefined && b !== undefined);
     const { started } = await twice((op) => store.start(op, [b]));
     assert.deepEqual(started, [true]);
-    await twice((op) => store.settle(op, [{ claim: a, as: 'retry', delayMs: 0, error: harness.encode('x') }]));
+    await twice((op) =>
+      store.settle(op, [{ claim: a, as: 'retry', delayMs: 0, error: harness.encode('x') }]),
+    );
     assert.equal((await harness.record('a')).attempt, 1);
     await twice((op) => store.cancel(op, [{ task: 'a', reason: 'r', tree: false, revoke: false }]));
     await twice((op) =>
@@ -35,7 +49,9 @@ export function operationTests(test: TaskTest): void {
     const set = await twice((op) => store.configure(op, 'work', undefined, { paused: false, ageStepMs: 5 }));
     assert.equal(set.revision, 1);
     await twice((op) => store.sweep(op, 10));
-    await twice((op) => store.takeover(op, { from: 'dead', match: 'any', limit: 9, maxMoves: 3, steal: 's' }));
+    await twice((op) =>
+      store.takeover(op, { from: 'dead', match: 'any', limit: 9, maxMoves: 3, steal: 's' }),
+    );
     const { totals, states } = await harness.counts();
     assert.deepEqual([totals.enqueued, totals.duplicates, totals.attempts], [2, 1, 2]);
     assert.deepEqual([states.ready, states.claimed], [1, 1]);

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
+import type { NewTask } from '../../../core/ports/tasks.ts';
 import { idsOf, type TaskTest } from './harness.ts';
 
 /** Settings of queues. */
 export function queueTests(test: TaskTest): void {
   test('configure: compare-and-set by revision', async (harness, me) => {
     const settings = { paused: false, ageStepMs: 7, maxLength: 5 };
-    const configure = async (revision: number | undefined, queue = 'q'): Promise<readonly [string, number]> => {
+    const configure = async (
+      revision: number | undefined,
+      queue = 'q',
+    ): Promise<readonly [string, number]> => {
       const answer = await harness.store.configure(me.op(), queue, revision, settings);
       return [answer.status, answer.revision];
     };
@@ -91,21 +95,31 @@ export function queueTests(test: TaskTest): void {
     for (const { body } of claims) served[(body.group ?? 'none') as keyof typeof served] += 1;
     assert.deepEqual(served, { big: 30, small: 10, none: 10 });
     const order = claims.filter(({ body }) => body.group === 'small').map(({ task }) => task);
-    assert.deepEqual(order, Array.from({ length: 10 }, (_, i) => `small${i}`), 'in order inside a group');
+    assert.deepEqual(
+      order,
+      Array.from({ length: 10 }, (_, i) => `small${i}`),
+      'in order inside a group',
+    );
   });
 
   test('groupWeights: a group that was idle has saved nothing up', async (harness, me) => {
     await harness.configure({ groupWeights: { a: 1, b: 1 } });
-    await me.enqueue(...Array.from({ length: 60 }, (_, i) => harness.task(`a${i}`, { group: 'a' })));
+    const of = (group: string, from: number, count: number): NewTask[] =>
+      Array.from({ length: count }, (_, i) => harness.task(`${group}${from + i}`, { group }));
+    await me.enqueue(...of('a', 0, 60), ...of('b', 0, 1));
     await me.complete(...(await me.claim({ limit: 40 })));
-    await me.enqueue(...Array.from({ length: 20 }, (_, i) => harness.task(`b${i}`, { group: 'b' })));
+    await me.enqueue(...of('b', 1, 20));
     const claims = await me.claim({ limit: 20 });
     const b = claims.filter(({ body }) => body.group === 'b').length;
     assert.ok(b >= 9 && b <= 11, `${b} of 20`);
   });
 
   test('counts: states, totals and weight are running totals', async (harness, me) => {
-    await me.enqueue(harness.task('a', { weight: 2 }), harness.task('b', { weight: 0.1 }), harness.task('c', { weight: 0.2, delayMs: 9_000 }));
+    await me.enqueue(
+      harness.task('a', { weight: 2 }),
+      harness.task('b', { weight: 0.1 }),
+      harness.task('c', { weight: 0.2, delayMs: 9_000 }),
+    );
     const before = await harness.counts();
     assert.ok(Math.abs(before.readyWeight - 2.1) < 1e-9);
     assert.equal(before.oldestReadyAt, (await harness.record('a')).readyAt);

@@ -9,13 +9,19 @@ export function readTests(test: TaskTest): void {
   test('get: unknown ids are undefined, in order', async (harness, me) => {
     await me.add('a');
     const records = await harness.store.get(['x', 'a', 'y']);
-    assert.deepEqual(records.map((record) => record?.id), [undefined, 'a', undefined]);
+    assert.deepEqual(
+      records.map((record) => record?.id),
+      [undefined, 'a', undefined],
+    );
   });
 
   test('list: newest first, by pages, each task once', async (harness, me) => {
     await me.enqueue(...Array.from({ length: 25 }, (_, i) => harness.task(`t${i}`, { payload: i })));
     const ids = await listAll(harness, {}, { limit: 7 });
-    assert.deepEqual(ids, Array.from({ length: 25 }, (_, i) => `t${24 - i}`));
+    assert.deepEqual(
+      ids,
+      Array.from({ length: 25 }, (_, i) => `t${24 - i}`),
+    );
     const page = await harness.store.list({}, { limit: 1 });
     assert.equal(page.items[0]?.body.payload, undefined, 'lists carry no payload');
     assert.equal((await harness.store.list({}, { limit: 25 })).next, undefined);
@@ -29,7 +35,10 @@ export function readTests(test: TaskTest): void {
     await me.revise({ state: ['completed'] }, { set: 'discard' });
     assert.ok(first.next !== undefined);
     const second = await harness.store.list({}, { limit: 10, after: first.next });
-    assert.deepEqual(second.items.map(({ id }) => id), ['t5', 't4', 't3']);
+    assert.deepEqual(
+      second.items.map(({ id }) => id),
+      ['t5', 't4', 't3'],
+    );
   });
 
   test('list: every filter, alone and together', async (harness, me) => {
@@ -63,14 +72,21 @@ export function readTests(test: TaskTest): void {
     ];
     for (const [filter, ids] of matching) {
       const page = await harness.store.list(filter, { limit: 10 });
-      assert.deepEqual(page.items.map(({ id }) => id), ids, JSON.stringify(filter));
+      assert.deepEqual(
+        page.items.map(({ id }) => id),
+        ids,
+        JSON.stringify(filter),
+      );
     }
     await harness.env.pass(30);
     assert.equal((await harness.store.list({ olderThanMs: 10 }, { limit: 10 })).items.length, 4);
   });
 
   test('list: stops after the scan budget and goes on from there', async (harness, me) => {
-    await me.enqueue(harness.task('wanted', { type: 'rare' }), ...Array.from({ length: 60 }, (_, i) => harness.task(`t${i}`)));
+    await me.enqueue(
+      harness.task('wanted', { type: 'rare' }),
+      ...Array.from({ length: 60 }, (_, i) => harness.task(`t${i}`)),
+    );
     const page = await harness.store.list({ type: 'rare' }, { limit: 5, scanBudget: 25 });
     assert.deepEqual([page.items.length, page.scanned <= 25, page.next !== undefined], [0, true, true]);
     assert.deepEqual(await listAll(harness, { type: 'rare' }, { limit: 5, scanBudget: 25 }), ['wanted']);
@@ -129,7 +145,9 @@ export function readTests(test: TaskTest): void {
   });
 
   test('history: of all tasks or one queue, by pages, nothing skipped', async (harness, me) => {
-    await me.enqueue(...Array.from({ length: 12 }, (_, i) => harness.task(`t${i}`, { queue: i % 2 === 0 ? 'q' : 'r' })));
+    await me.enqueue(
+      ...Array.from({ length: 12 }, (_, i) => harness.task(`t${i}`, { queue: i % 2 === 0 ? 'q' : 'r' })),
+    );
     const seen: string[] = [];
     let after: Cursor | undefined;
     do {

@@ -35,11 +35,18 @@ export function reviseTests(test: TaskTest): void {
   });
 
   test('revise: delay moves unclaimed tasks in time, both ways; claimed and ended ones stay', async (harness, me) => {
-    await me.enqueue(harness.task('now'), harness.task('late', { delayMs: 60_000 }), harness.task('child', { dependsOn: ['x'] }));
+    await me.enqueue(
+      harness.task('now'),
+      harness.task('late', { delayMs: 60_000 }),
+      harness.task('child', { dependsOn: ['x'] }),
+    );
     const later = await me.revise({ ids: ['now', 'child'] }, { set: 'delay', delayMs: 60_000 });
     assert.equal(later.changed, 2);
     const sooner = await me.revise({ ids: ['late'] }, { set: 'delay', delayMs: 0 });
-    assert.deepEqual(sooner.readied.map(({ task }) => task), ['late']);
+    assert.deepEqual(
+      sooner.readied.map(({ task }) => task),
+      ['late'],
+    );
     assert.deepEqual(await harness.states('now', 'late', 'child'), ['scheduled', 'ready', 'waiting']);
     const claim = await me.claimOnly('late');
     assert.equal((await me.revise({ ids: ['late'] }, { set: 'delay', delayMs: 5 })).changed, 0);
@@ -51,7 +58,11 @@ export function reviseTests(test: TaskTest): void {
   });
 
   test('revise: agent pins and unpins unclaimed tasks', async (harness, me) => {
-    await me.enqueue(harness.task('a'), harness.task('b', { agent: 'bob' }), harness.task('c', { delayMs: 10 }));
+    await me.enqueue(
+      harness.task('a'),
+      harness.task('b', { agent: 'bob' }),
+      harness.task('c', { delayMs: 10 }),
+    );
     await me.revise({ ids: ['a', 'c'] }, { set: 'agent', agent: 'ann' });
     await me.revise({ ids: ['b'] }, { set: 'agent', agent: null });
     assert.deepEqual(idsOf(await me.claim({ agents: ['bob'] })), ['b']);
@@ -65,14 +76,20 @@ export function reviseTests(test: TaskTest): void {
   test('revise: payload of a dead letter can be edited before it is redriven', async (harness, me) => {
     await me.add('a', { payload: 1 });
     await me.bury(await me.claimOnly('a'));
-    const edited = await me.revise({ ids: ['a'] }, { set: 'payload', payload: harness.encode(2), payloadHash: 'h' });
+    const edited = await me.revise(
+      { ids: ['a'] },
+      { set: 'payload', payload: harness.encode(2), payloadHash: 'h' },
+    );
     assert.equal(edited.changed, 1);
     await me.revise({ ids: ['a'] }, REDRIVE);
     assert.deepEqual((await me.claimOnly('a')).body.payload, harness.encode(2));
   });
 
   test('redrive: dead and cancelled begin again, others are left alone', async (harness, me) => {
-    await me.enqueue(...['dead', 'cancelled', 'completed', 'ready'].map((id) => harness.task(id)), harness.task('skipped', { dependsOn: [{ parent: 'dead', onFailure: 'skip' }] }));
+    await me.enqueue(
+      ...['dead', 'cancelled', 'completed', 'ready'].map((id) => harness.task(id)),
+      harness.task('skipped', { dependsOn: [{ parent: 'dead', onFailure: 'skip' }] }),
+    );
     const claims = await me.claim({ limit: 3 });
     const [dead, , completed] = claims;
     assert.ok(dead !== undefined && completed !== undefined && claims[1] !== undefined);
@@ -98,12 +115,21 @@ export function reviseTests(test: TaskTest): void {
   test('redrive: attempts stay unless reset; the delay holds; due times are spread', async (harness, me) => {
     await me.enqueue(...['a', 'b', 'c', 'd'].map((id) => harness.task(id)));
     for (const claim of await me.claim()) await me.bury(claim);
-    const { changed } = await me.revise({ state: ['dead'] }, { set: 'redrive', delayMs: 1_000, resetAttempts: false, spreadMs: 4_000 });
+    const { changed } = await me.revise(
+      { state: ['dead'] },
+      { set: 'redrive', delayMs: 1_000, resetAttempts: false, spreadMs: 4_000 },
+    );
     assert.equal(changed, 4);
     const records = await harness.store.get(['a', 'b', 'c', 'd']);
-    assert.deepEqual(records.map((record) => [record?.state, record?.attempt]), Array.from({ length: 4 }, () => ['scheduled', 1]));
+    assert.deepEqual(
+      records.map((record) => [record?.state, record?.attempt]),
+      Array.from({ length: 4 }, () => ['scheduled', 1]),
+    );
     const due = records.map((record) => record?.runAt ?? 0);
-    assert.deepEqual(due.map((at) => Math.round((at - (due[0] ?? 0)) / 1_000_000)), [0, 1, 2, 3]);
+    assert.deepEqual(
+      due.map((at) => Math.round((at - (due[0] ?? 0)) / 1_000_000)),
+      [0, 1, 2, 3],
+    );
   });
 
   test('redrive: a task that died of its deadline has its time again', async (harness, me) => {
@@ -151,11 +177,20 @@ export function reviseTests(test: TaskTest): void {
 
   test('revise: goes through everything by pages, and only through what matches', async (harness, me) => {
     const ids = Array.from({ length: 250 }, (_, i) => `t${i}`);
-    await enqueueAll(harness, me, ids.map((id, i) => harness.task(id, { type: i % 2 === 0 ? 'even' : 'odd' })));
+    await enqueueAll(
+      harness,
+      me,
+      ids.map((id, i) => harness.task(id, { type: i % 2 === 0 ? 'even' : 'odd' })),
+    );
     let changed = 0;
     let pages = 0;
     for (let next: Awaited<ReturnType<typeof me.revise>>['next'] | null = null; next !== undefined; pages++) {
-      const answer = await me.revise({ type: 'even' }, { set: 'priority', priority: 3 }, 40, next ?? undefined);
+      const answer = await me.revise(
+        { type: 'even' },
+        { set: 'priority', priority: 3 },
+        40,
+        next ?? undefined,
+      );
       assert.ok(answer.changed <= 40);
       changed += answer.changed;
       next = answer.next;

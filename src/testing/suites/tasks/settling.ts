@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Token } from '../../../core/ports/words.ts';
-import { idsOf, QUEUE, type TaskTest } from './harness.ts';
+import { idsOf, QUEUE, sorted, type TaskTest } from './harness.ts';
 
 /** How attempts end, and that only the owner of the current token ends them. */
 export function settleTests(test: TaskTest): void {
@@ -18,7 +18,9 @@ export function settleTests(test: TaskTest): void {
 
   test('settle: retry with a delay is scheduled, keeps the attempt and the error, then runs again', async (harness, me) => {
     await me.add('a', { priority: 4 });
-    assert.deepEqual((await me.retry(await me.claimOnly('a'), 80)).results, [{ status: 'settled', state: 'scheduled' }]);
+    assert.deepEqual((await me.retry(await me.claimOnly('a'), 80)).results, [
+      { status: 'settled', state: 'scheduled' },
+    ]);
     const record = await harness.record('a');
     assert.deepEqual([record.state, record.attempt, record.started], ['scheduled', 1, false]);
     assert.deepEqual(record.error, harness.encode({ message: 'again' }));
@@ -66,9 +68,14 @@ export function settleTests(test: TaskTest): void {
 
   test('settle: bury ends dead with reason, error and signature', async (harness, me) => {
     await me.add('a');
-    assert.deepEqual((await me.bury(await me.claimOnly('a'))).results, [{ status: 'settled', state: 'dead' }]);
+    assert.deepEqual((await me.bury(await me.claimOnly('a'))).results, [
+      { status: 'settled', state: 'dead' },
+    ]);
     const record = await harness.record('a');
-    assert.deepEqual([record.state, record.reason, record.errorSignature], ['dead', 'ATTEMPTS', 'ERROR:broken']);
+    assert.deepEqual(
+      [record.state, record.reason, record.errorSignature],
+      ['dead', 'ATTEMPTS', 'ERROR:broken'],
+    );
     assert.deepEqual(record.error, harness.encode({ code: 'ERROR', name: 'Error', message: 'broken pipe' }));
   });
 
@@ -89,7 +96,10 @@ export function settleTests(test: TaskTest): void {
     assert.deepEqual((await me.release(claim)).results, [{ status: 'settled', state: 'completed' }]);
     assert.equal(await harness.state('a'), 'completed');
     const page = await harness.store.history({ task: 'a' }, { limit: 10 });
-    assert.deepEqual(page.items.map(({ to }) => to), ['ready', 'claimed', 'completed']);
+    assert.deepEqual(
+      page.items.map(({ to }) => to),
+      ['ready', 'claimed', 'completed'],
+    );
   });
 
   test('T4: an older token is stale in every method and changes nothing', async (harness, me) => {
@@ -97,14 +107,22 @@ export function settleTests(test: TaskTest): void {
     const old = await me.claimOnly('a');
     await me.release(old);
     const current = await me.claimOnly('a');
-    for (const late of [await me.complete(old), await me.bury(old), await me.retry(old), await me.release(old)]) {
+    for (const late of [
+      await me.complete(old),
+      await me.bury(old),
+      await me.retry(old),
+      await me.release(old),
+    ]) {
       assert.deepEqual(late.results, [{ status: 'stale', state: 'claimed', token: current.token }]);
     }
     assert.deepEqual((await harness.store.start(me.op(), [old, current])).started, [false, true]);
     assert.equal((await harness.counts()).totals.staleSettles, 4);
     assert.equal((await harness.record('a')).token, current.token);
     const forged = { session: me.session, task: 'a', token: (current.token + 1) as Token };
-    assert.equal((await me.settle({ claim: forged, as: 'complete', result: null })).results[0]?.status, 'stale');
+    assert.equal(
+      (await me.settle({ claim: forged, as: 'complete', result: null })).results[0]?.status,
+      'stale',
+    );
     assert.deepEqual((await me.complete(current)).results, [{ status: 'settled', state: 'completed' }]);
   });
 
@@ -161,15 +179,12 @@ export function settleTests(test: TaskTest): void {
     assert.ok(first.nextInMs > 0 && first.nextInMs <= 100);
     await harness.env.pass(150);
     const { ended } = await me.sweep();
-    assert.deepEqual(
-      ended.map(({ task, state, reason, parent }) => [task, state, reason, parent]).toSorted(),
-      [
-        ['after', 'skipped', 'PARENT_DEAD', 'ready'],
-        ['child', 'dead', 'DEADLINE', undefined],
-        ['late', 'dead', 'DEADLINE', undefined],
-        ['ready', 'dead', 'DEADLINE', undefined],
-      ],
-    );
+    assert.deepEqual(sorted(ended.map(({ task, state, reason, parent }) => [task, state, reason, parent])), [
+      ['after', 'skipped', 'PARENT_DEAD', 'ready'],
+      ['child', 'dead', 'DEADLINE', undefined],
+      ['late', 'dead', 'DEADLINE', undefined],
+      ['ready', 'dead', 'DEADLINE', undefined],
+    ]);
     assert.deepEqual(idsOf(await me.claim()), ['free']);
     assert.equal((await harness.record('ready')).reason, 'DEADLINE');
   });
@@ -185,11 +200,17 @@ export function settleTests(test: TaskTest): void {
     assert.equal((await me.complete(a)).results[0]?.status, 'settled');
     await me.release(b);
     const swept = await me.sweep();
-    assert.deepEqual(swept.ended.map(({ task, queue, state }) => [task, queue, state]), [['b', QUEUE, 'dead']]);
+    assert.deepEqual(
+      swept.ended.map(({ task, queue, state }) => [task, queue, state]),
+      [['b', QUEUE, 'dead']],
+    );
   });
 
   test('retention: rows stay for keepMs after the end, then are pruned and counted', async (harness, me) => {
-    await me.enqueue(harness.task('short', { limits: { keepMs: 60 } }), harness.task('long', { limits: { keepMs: 600_000 } }));
+    await me.enqueue(
+      harness.task('short', { limits: { keepMs: 60 } }),
+      harness.task('long', { limits: { keepMs: 600_000 } }),
+    );
     await me.complete(...(await me.claim()));
     assert.equal((await me.sweep()).pruned, 0);
     await harness.env.pass(100);

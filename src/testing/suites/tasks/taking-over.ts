@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { TaskStore } from '../../../core/ports/tasks.ts';
-import { idsOf, type TaskHarness, type TaskTest, type Worker } from './harness.ts';
+import { idsOf, sorted, type TaskHarness, type TaskTest, type Worker } from './harness.ts';
 
 type Takeover = Parameters<TaskStore['takeover']>[1];
 
@@ -13,14 +13,21 @@ export function takeoverTests(test: TaskTest): void {
     assert.ok(mine !== undefined);
     const [stolen] = await take(harness, thief, { from: { idle: me.session }, steal: 'steal-7' });
     assert.ok(stolen !== undefined);
-    assert.deepEqual([stolen.session, stolen.attempt, stolen.moves, stolen.started], [thief.session, 1, 1, false]);
+    assert.deepEqual(
+      [stolen.session, stolen.attempt, stolen.moves, stolen.started],
+      [thief.session, 1, 1, false],
+    );
     assert.ok(stolen.token > mine.token, 'T3');
     assert.deepEqual((await harness.store.start(me.op(), [mine])).started, [false]);
     assert.equal((await me.complete(mine)).results[0]?.status, 'stale');
     assert.deepEqual((await harness.store.start(thief.op(), [stolen])).started, [true]);
     assert.equal((await thief.complete(stolen)).results[0]?.status, 'settled');
     const page = await harness.store.history({ task: 'a' }, { limit: 10 });
-    assert.ok(page.items.some(({ from, to, reason }) => from === 'claimed' && to === 'claimed' && reason === 'steal-7'));
+    assert.ok(
+      page.items.some(
+        ({ from, to, reason }) => from === 'claimed' && to === 'claimed' && reason === 'steal-7',
+      ),
+    );
   });
 
   test('W1: what was started stays; two thieves get each claim once', async (harness, me) => {
@@ -106,20 +113,24 @@ export function takeoverTests(test: TaskTest): void {
     assert.equal((await me.sweep()).deadSessions, 1);
     const claims = await take(harness, me);
     assert.deepEqual(
-      claims.map(({ task, crashes, moves, attempt }) => [task, crashes, moves, attempt]).toSorted(),
+      sorted(claims.map(({ task, crashes, moves, attempt }) => [task, crashes, moves, attempt])),
       [
         ['ran', 1, 0, 1],
         ['waited', 0, 1, 1],
       ],
       'T5: only what ran has crashed',
     );
-    assert.deepEqual(claims.map(({ task, started }) => [task, started]).toSorted(), [
+    assert.deepEqual(sorted(claims.map(({ task, started }) => [task, started])), [
       ['ran', true],
       ['waited', false],
     ]);
-    for (const claim of claims) assert.equal((await me.release(claim, { refundAttempt: false })).results[0]?.status, 'settled');
+    for (const claim of claims)
+      assert.equal((await me.release(claim, { refundAttempt: false })).results[0]?.status, 'settled');
     assert.equal((await me.sweep()).deadSessions, 0);
-    assert.deepEqual((await me.claim()).map(({ attempt }) => attempt), [2, 2]);
+    assert.deepEqual(
+      (await me.claim()).map(({ attempt }) => attempt),
+      [2, 2],
+    );
   });
 
   test('T4: a settle of an expired session counts while nobody took the task, and is stale afterwards', async (harness, me) => {
@@ -162,7 +173,11 @@ export function takeoverTests(test: TaskTest): void {
     await one.claimOnly('a');
     await harness.sessions.close(one.session);
     assert.equal((await take(harness, two))[0]?.crashes, 1);
-    assert.deepEqual(await take(harness, me, { from: { idle: two.session } }), [], 'not up for stealing either');
+    assert.deepEqual(
+      await take(harness, me, { from: { idle: two.session } }),
+      [],
+      'not up for stealing either',
+    );
     await harness.sessions.close(two.session);
     assert.equal((await take(harness, me))[0]?.crashes, 1);
   });
@@ -189,8 +204,8 @@ export function takeoverTests(test: TaskTest): void {
     await take(harness, thief, { from: { idle: me.session } });
     const told = (await harness.orders(me)) as { kind: string; task: string; token: number }[];
     assert.deepEqual(
-      told.map(({ kind, task, token }) => [kind, task, token]).toSorted(),
-      [...tokens].map(([task, token]) => ['taken', task, token]).toSorted(),
+      sorted(told.map(({ kind, task, token }) => [kind, task, token])),
+      sorted([...tokens].map(([task, token]) => ['taken', task, token])),
     );
     assert.equal((await harness.orders(me)).length, 2, 'level-triggered');
     await harness.store.start(me.op(), claims.slice(0, 1));
@@ -207,13 +222,19 @@ export function takeoverTests(test: TaskTest): void {
     await harness.sessions.close(dying.session);
     const [claim] = await take(harness, me);
     assert.ok(claim !== undefined);
-    assert.deepEqual(await harness.orders(me), [{ kind: 'cancel', task: 'a', token: claim.token, reason: 'unwanted' }]);
+    assert.deepEqual(await harness.orders(me), [
+      { kind: 'cancel', task: 'a', token: claim.token, reason: 'unwanted' },
+    ]);
     assert.deepEqual((await me.release(claim)).results, [{ status: 'settled', state: 'cancelled' }]);
     assert.deepEqual(await harness.orders(me), []);
   });
 }
 
-async function take(harness: TaskHarness, worker: Worker, request: Partial<Takeover> = {}): ReturnType<Worker['claim']> {
+async function take(
+  harness: TaskHarness,
+  worker: Worker,
+  request: Partial<Takeover> = {},
+): ReturnType<Worker['claim']> {
   const { claims } = await harness.store.takeover(worker.op(), {
     from: 'dead',
     match: 'any',
