@@ -3,5 +3,5 @@ const onNode = (config) => ({ ...config, platform: 'node' });
 
 export default [
   { name: 'agentmesh', path: 'dist/index.js', limit: '125 kB', modifyEsbuildConfig: onNode },
-  { name: 'agentmesh/testing', path: 'dist/testing.js', limit: '30 kB', modifyEsbuildConfig: onNode },
+  { name: 'agentmesh/testing', path: 'dist/testing.js', limit: '34 kB', modifyEsbuildConfig: onNode },
 ];

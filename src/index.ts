@@ -172,7 +172,7 @@ export type { CurrentMetrics } from './metrics/figures/current-metrics.ts';
 export type { Backend, BackendReport, Capabilities, Durability, Hint } from './core/ports/backend.ts';
 export type * from './core/ports/locks.ts';
 export type * from './core/ports/messages.ts';
-export type { Clock, Ids, Random, Runtime, Timer } from './core/ports/runtime.ts';
+export type { Clock, Ids, Logger as LoggerPort, Random, Runtime, Timer } from './core/ports/runtime.ts';
 export type * from './core/ports/sessions.ts';
 export type * from './core/ports/state.ts';
 export type * from './core/ports/tasks.ts';

@@ -3,6 +3,7 @@ import { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager
 import type { CircuitBreaker } from './circuit-breaker/circuit-breaker.ts';
 import type { CircuitBreakerOptions } from './circuit-breaker/breaker-rules.ts';
 import { ConflictResolver } from './conflicts/conflict-resolver.ts';
+import { handled } from './core/awaitable.ts';
 import { checkId, invalid } from './core/check.ts';
 import type { ConflictRecord } from './core/coordination-types.ts';
 import { CoordinationError, describe, toStoredError } from './core/errors.ts';
@@ -202,7 +203,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     this.#check();
     const handle = this.tasks.registerAgent(agent);
     this.locks.agentJoined(agent.id);
-    this.messages.agentJoined(agent.id);
+    if (this.#state === 'ready') handled(this.messages.agentJoined(agent.id));
     this.stealing?.addAgent(agent.id);
     const leave = (reason?: string): Promise<void> => this.unregisterAgent(agent.id, reason);
     return { ...handle, leave, [Symbol.asyncDispose]: () => leave() };
@@ -394,6 +395,8 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
         this.#endpoint = await openHealthEndpoint(environment.healthPort, () => this.getHealthStatus());
       }
       this.#state = 'ready';
+      // Those that were registered before there was a mailbox to give them.
+      for (const { id } of this.tasks.loads()) await this.messages.agentJoined(id);
       this.metrics?.start();
       await this.stealing?.initialize();
       this.#health.start();
@@ -506,7 +509,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
       this.#check();
       void this.#operations.session;
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
     return Promise.reject(
       new CoordinationError('NOT_STARTED', 'The mesh has not been started', {

@@ -44,7 +44,9 @@ export function conflictParts<T extends TaskTypes>(
   return {
     facts: (conflict) => ({
       agentPriorities: new Map(conflict.agents.map((agent) => [agent, tasks.agentPriority(agent)])),
-      ...(conflict.kind === 'resource' ? { requestTimestamps: locks.requestTimes(conflict.subject, conflict.agents) } : {}),
+      ...(conflict.kind === 'resource'
+        ? { requestTimestamps: locks.requestTimes(conflict.subject, conflict.agents) }
+        : {}),
     }),
     apply: async (resolution, conflict) => {
       // A holder that has to leave gets a grace: the winner has the lock after it, the resolution holds at once.

@@ -64,6 +64,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   readonly #logger: Logger;
   readonly #random: Random;
   readonly #host: PumpHost;
+  readonly #shared: boolean;
   readonly #consumers = new Map<string, Consumer>();
   #awake: Consumer[] = [];
   #scheduled = false;
@@ -92,7 +93,10 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     readonly events: EventSink;
     readonly logger: Logger;
     readonly host: PumpHost;
+    /** Others use the store too. */
+    readonly shared: boolean;
   }) {
+    this.#shared = parts.shared;
     this.clock = parts.runtime.clock;
     this.#random = parts.runtime.random.fork('messaging');
     this.#transport = parts.transport;
@@ -166,9 +170,11 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     if (this.#sweepTimer === undefined && !this.#stopped) this.#armSweep(POLL_MS);
   }
 
-  /** Asks again and again, for stores whose hints may be lost (G4). */
+  /** From the first consumer on asks again and again, for stores that others use and whose hints may be lost (G4). */
   poll(): void {
+    if (!this.#shared || this.#stopped || this.#pollTimer !== undefined) return;
     this.#pollTimer = this.clock.after(POLL_MS, () => {
+      this.#pollTimer = undefined;
       this.wakeAll();
       this.keepSweeping();
       this.poll();

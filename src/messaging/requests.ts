@@ -36,6 +36,9 @@ export class Requests {
   readonly #replyTo: string;
   readonly #published: (message: NewMessage, result: PublishResult) => void;
   #failures = 0;
+  /** Set when replies may come from elsewhere. */
+  #pump: DeliveryPump | undefined;
+  #listening = false;
 
   constructor(parts: {
     readonly runtime: Runtime;
@@ -78,34 +81,20 @@ export class Requests {
     };
   }
 
-  /** Takes replies from other routers. */
+  /** Takes replies from other routers, from the first request on. */
   listen(pump: DeliveryPump): void {
-    const consumer = pump.open(this.#replyTo);
-    consumer.subscribers = [
-      {
-        id: this.#replyTo,
-        handler: (message) => this.#receive(message),
-        topics: undefined,
-        group: undefined,
-        concurrency: 1,
-        node: undefined,
-      },
-    ];
-    const joined = andThen(this.#join(true), () => {
-      consumer.ready = true;
-      pump.wake(consumer);
-    });
-    if (isPromise(joined)) handled(joined);
+    this.#pump = pump;
   }
 
   /** Takes no more of them. */
   async leave(): Promise<void> {
-    if (this.#replyTo !== HERE) await this.#join(false);
+    if (this.#listening) await this.#join(false);
   }
 
   /** Sends a request and waits for its answer. */
   ask(from: string, to: string, payload: unknown, options: RequestOptions | undefined): Promise<unknown> {
     const { timeoutMs, node } = checkRequest(options, this.#timeoutMs);
+    if (this.#pump !== undefined && !this.#listening) this.#listen(this.#pump);
     const draft = this.#composer.message('request', from, to, payload, options);
     const message: NewMessage = {
       ...draft,
@@ -134,6 +123,28 @@ export class Requests {
 
   close(error: Error): void {
     this.replies.close(error);
+  }
+
+  #listen(pump: DeliveryPump): void {
+    const joined = this.#join(true);
+    this.#listening = true;
+    const consumer = pump.open(this.#replyTo);
+    consumer.subscribers = [
+      {
+        id: this.#replyTo,
+        handler: (message) => this.#receive(message),
+        topics: undefined,
+        group: undefined,
+        concurrency: 1,
+        node: undefined,
+      },
+    ];
+    const ready = andThen(joined, () => {
+      consumer.ready = true;
+      pump.wake(consumer);
+    });
+    pump.poll();
+    if (isPromise(ready)) handled(ready);
   }
 
   #send(message: NewMessage): void {

@@ -108,6 +108,7 @@ export class MessageRouter implements AsyncDisposable {
         ...this.#requests.host,
         request: (from, to, payload, given) => this.request(from, to, payload, given),
       },
+      shared,
     });
     this.#subscriptions = new Subscriptions(this.#pump, this.#outbox, runtime.ids, {
       mailbox,
@@ -358,7 +359,6 @@ export class MessageRouter implements AsyncDisposable {
     }
     if (!shared) return;
     this.#requests.listen(this.#pump);
-    this.#pump.poll();
     const interest = [{ about: 'messages', address: '*' } as const, { about: 'reconnected' } as const];
     const hints = parts.onHint?.(interest, (hint) => {
       if (hint.about === 'messages') this.#pump.wakeAddress(hint.address);

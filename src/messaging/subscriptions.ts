@@ -136,9 +136,7 @@ export class Subscriptions {
 
   #change(agent: Agent): Awaitable<void> {
     const { consumer, subscribers, mailbox } = agent;
-    this.#index(consumer, this.#agents.get(consumer.address)?.subscribers ?? [], subscribers);
-    this.#agents.set(consumer.address, agent);
-    consumer.subscribers = subscribers;
+    // First, because it may be refused: then nothing has changed here.
     const stored = this.#outbox.subscribe({
       address: consumer.address,
       topics: [{ topic: EVERYBODY }, ...topicsOf(subscribers)],
@@ -146,6 +144,10 @@ export class Subscriptions {
       mailbox,
       keepMs: this.#settings.keepMs,
     });
+    this.#index(consumer, this.#agents.get(consumer.address)?.subscribers ?? [], subscribers);
+    this.#agents.set(consumer.address, agent);
+    consumer.subscribers = subscribers;
+    this.#pump.poll();
     return andThen(stored, (lost) => {
       this.#pump.reportLost(lost);
       consumer.ready = true;

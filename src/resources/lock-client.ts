@@ -744,9 +744,11 @@ function oldestToken(book: OwnerBook): BackendTime {
   return oldest as BackendTime;
 }
 
-function lostWait(wait: LockWait): CoordinationError {
-  const what = wait.ask.plan.names.join(', ');
-  return new CoordinationError('LEASE_LOST', `The wait for ${what} ended with the session it belonged to`, {
+function lostWait({ ask }: LockWait): CoordinationError {
+  const what = ask.plan.names.join(', ');
+  const why = ask.upgradeOf === undefined ? 'its session is over' : 'the lock is not held any more';
+  const verb = ask.upgradeOf === undefined ? 'wait for' : 'upgrade of';
+  return new CoordinationError('LEASE_LOST', `The ${verb} ${what} ended: ${why}`, {
     hint: 'Acquire it again.',
   });
 }

@@ -40,6 +40,14 @@ export class AgentRegistry {
     return this.#left.has(id);
   }
 
+  /** @throws UNKNOWN_AGENT for an id that left */
+  checkWelcome(id: string): void {
+    if (!this.#left.has(id)) return;
+    throw new CoordinationError('UNKNOWN_AGENT', `Agent ${JSON.stringify(id)} has left`, {
+      hint: 'Register it again before giving it work.',
+    });
+  }
+
   /** @throws UNKNOWN_AGENT */
   require(id: string): Agent {
     const agent = this.#agents.get(id);
@@ -86,11 +94,7 @@ export class AgentRegistry {
   named(id: string): Agent {
     const known = this.#agents.get(id);
     if (known !== undefined && !known.gone) return known;
-    if (this.#left.has(id)) {
-      throw new CoordinationError('UNKNOWN_AGENT', `Agent ${JSON.stringify(id)} has left`, {
-        hint: 'Register it again before giving it work.',
-      });
-    }
+    this.checkWelcome(id);
     const facts = { ...normaliseAgent({ id }, 1), slots: Number.POSITIVE_INFINITY };
     const agent = new Agent(facts, true, this.#clock.mono());
     this.#agents.set(id, agent);

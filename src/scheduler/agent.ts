@@ -144,7 +144,7 @@ export class Run {
       this.extras.onSettled = (result, failure) => {
         others?.(result, failure);
         if (failure === undefined) resolve(result);
-        else reject(failure as Error);
+        else reject(failure);
       };
     });
   }

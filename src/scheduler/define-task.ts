@@ -27,7 +27,7 @@ export function defineTask<I = unknown, O = unknown>(options: {
   const make = (input: I, more: Partial<TaskSpec> = {}): TaskSpec<Typed<I, O>, string> => {
     const spec = { ...defaults, ...more, type, input };
     Object.defineProperty(spec, DEFINITION, { value: definition });
-    return spec as TaskSpec<Typed<I, O>, string>;
+    return spec;
   };
   const facts = {
     defaults,

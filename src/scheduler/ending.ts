@@ -50,6 +50,7 @@ export class Ending {
         else {
           this.#retried(run, settlement);
           this.#findStranded(run);
+          this.#rememberDeadline(run);
         }
         break;
       case 'bury':
@@ -60,7 +61,10 @@ export class Ending {
         break;
       case 'release':
         if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
-        else this.#released(run, settlement);
+        else {
+          this.#released(run, settlement);
+          this.#rememberDeadline(run);
+        }
     }
     this.#deps.ended();
   }
@@ -105,6 +109,11 @@ export class Ending {
   #findStranded(run: Run): void {
     const { agent } = run.claim.body;
     if (agent !== undefined && run.agent?.gone === true) this.#deps.stranded(agent);
+  }
+
+  /** The deadline is the store's again, which may have passed while the task ran. */
+  #rememberDeadline({ facts, endedAt }: Run): void {
+    if (facts.deadlineAt !== undefined) this.#deps.due(Math.max(0, facts.deadlineAt - endedAt), false);
   }
 
   #refused(run: Run, result: SettleResult): void {

@@ -50,10 +50,7 @@ export class ExternalTasks {
     const run = this.#deps.run(record);
     if (begun !== undefined || record.state !== 'claimed' || (run !== undefined && !isClaim(run, claim))) {
       const what = record.state === 'claimed' ? 'assigned anew' : record.state;
-      throw new CoordinationError(
-        'STALE_CLAIM',
-        `Task ${taskId} is ${what}: this answer came too late`,
-      );
+      throw new CoordinationError('STALE_CLAIM', `Task ${taskId} is ${what}: this answer came too late`);
     }
     if (run?.agent?.external === true && run.phase === 'queued') {
       this.#deps.takeFromQueue(run);
@@ -82,7 +79,10 @@ function isClaim(run: Run, claim: string | undefined): boolean {
 }
 
 function tooLate(run: Run): CoordinationError {
-  return new CoordinationError('STALE_CLAIM', `Task ${run.id} has ended or was taken over: this answer came too late`);
+  return new CoordinationError(
+    'STALE_CLAIM',
+    `Task ${run.id} has ended or was taken over: this answer came too late`,
+  );
 }
 
 /** Anything may be reported, also what can't be looked at. */

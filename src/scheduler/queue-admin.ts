@@ -15,7 +15,7 @@ import type {
   TaskStore,
   Transition,
 } from '../core/ports/tasks.ts';
-import type { Awaitable, Cursor, Page, PageRequest } from '../core/ports/words.ts';
+import type { Awaitable, BackendTime, Cursor, Page, PageRequest } from '../core/ports/words.ts';
 import { LocalHandle } from './task-handle.ts';
 import { checkFilter, checkPage } from './task-filter.ts';
 import { toView } from './task-view.ts';
@@ -142,19 +142,21 @@ export class QueueAdmin {
       const startMs = perSecond === undefined ? delayMs : delayMs + (i / perSecond) * 1_000;
       const spreadMs = perSecond === undefined ? 0 : (batch.length / perSecond) * 1_000;
       const revision: Revision = { set: 'redrive', delayMs: startMs, resetAttempts, spreadMs };
-      changed += (await this.#revise({ ids: batch }, revision, () => this.#revived(batch))).changed;
+      changed += (await this.#revise({ ids: batch }, revision, (now) => this.#revived(batch, now))).changed;
       if (startMs + spreadMs > 0) this.#deps.due(startMs, true);
     }
     return { changed };
   }
 
   /** Their handles wait for another outcome from now on; before anybody hears that they are ready. */
-  #revived(ids: readonly string[]): Awaitable<void> {
+  #revived(ids: readonly string[], now: BackendTime): Awaitable<void> {
     return andThen(this.#deps.store.get(ids), (records) => {
       for (const record of records) {
         if (record === undefined || REVIVABLE.includes(record.state)) continue;
         if (record.local instanceof LocalHandle) record.local.revive();
         if (record.body.agent !== undefined) this.#deps.stranded(record.body.agent);
+        if (record.deadlineAt !== undefined)
+          this.#deps.due(Math.max(0, (record.deadlineAt - now) / 1_000), false);
         this.#deps.events.emit('task:redriven', { taskId: record.id });
       }
     });
@@ -187,7 +189,7 @@ export class QueueAdmin {
   async #revise(
     filter: TaskFilter,
     revision: Revision,
-    before: () => Awaitable<void> = () => undefined,
+    before: (now: BackendTime) => Awaitable<void> = () => undefined,
   ): Promise<{ changed: number; deferred: number }> {
     checkFilter(filter);
     const { operations, store } = this.#deps;
@@ -201,7 +203,7 @@ export class QueueAdmin {
           store.revise(op, { filter, revision, limit: PAGE, ...(from === undefined ? {} : { after: from }) }),
         ),
         (revised) =>
-          andThen(before(), () => {
+          andThen(before(revised.at), () => {
             this.#deps.consequences(revised);
             return revised;
           }),

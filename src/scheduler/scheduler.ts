@@ -258,7 +258,14 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       },
       record: (id) => this.#record(id),
     });
-    this.queues = new QueueAdmin({ ...shared, wake, due, consequences, shrank: () => parts.waits?.sweep(), stranded });
+    this.queues = new QueueAdmin({
+      ...shared,
+      wake,
+      due,
+      consequences,
+      shrank: () => parts.waits?.sweep(),
+      stranded,
+    });
     if (parts.waits !== undefined) {
       this.#subscriptions.push(
         parts.waits.addSource(childWaits(this.#waits)),
@@ -303,7 +310,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /** Which agent would get such a task now, why, and who else might; assigns nothing. */
   explain(task: TaskSpec<T>): ReturnType<Placement['explain']> {
-    const normal = this.#normalise(task as TaskSpec);
+    const normal = this.#normalise(task);
     const placed: PlacedTask = {
       ...normal,
       group: normal.group,
@@ -318,10 +325,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   /** Adds an agent. @throws INVALID_ARGUMENT when the record is malformed or the id is taken */
   registerAgent(profile: AgentProfile<T>): AgentHandle {
     this.#refuseIfStopped();
-    const { tasks } = profile ?? {};
-    const full =
-      tasks === undefined ? profile : { ...profile, handler: { ...handlersOf(tasks), ...profile.handler } };
-    const facts = normaliseAgent(full as AgentProfile, this.#options.agentSlots);
+    const facts = normaliseAgent(withDefinitions(profile as unknown as AgentProfile), this.#options.agentSlots);
     const agent = this.#agents.register(facts);
     if (this.#events.wants('agent:spawned')) {
       this.#events.emit('agent:spawned', { agentId: agent.id, capabilities: facts.capabilities });
@@ -363,13 +367,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   submitTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<TaskHandle<T[N]['output']>> {
     try {
       this.#refuseIfStopped();
-      const checked = withCheckedInput(task as unknown as TaskSpec);
+      const checked = withCheckedInput(task);
       const stored = isPromise(checked)
         ? checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)))
         : this.#submission.enqueueOne(this.#normalise(checked));
-      return (isPromise(stored) ? stored : Promise.resolve(stored)) as Promise<TaskHandle<T[N]['output']>>;
+      return isPromise(stored) ? stored : Promise.resolve(stored);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -398,7 +402,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       }
     }
     if (refused !== undefined) throw Object.assign(refused, { handles });
-    return handles as TaskHandle<T[N]['output']>[];
+    return handles;
   }
 
   /**
@@ -411,14 +415,17 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     agentId?: string,
   ): Promise<TaskHandle<T[N]['output']>> {
     this.#refuseIfStopped();
-    const spec = await withCheckedInput(task as unknown as TaskSpec);
+    const spec = await withCheckedInput(task);
     const normal = this.#normalise(spec);
-    if (agentId !== undefined) this.#agents.named(checkId(agentId, 'agentId'));
+    if (agentId !== undefined) this.#agents.checkWelcome(checkId(agentId, 'agentId'));
     const pinned = agentId === undefined ? normal : { ...normal, agent: agentId };
     const handle = await this.#submission.enqueueOne(pinned);
-    if (agentId !== undefined && this.#agents.get(agentId) === undefined) await this.#unpinLeft(agentId);
+    if (agentId !== undefined) {
+      if (this.#agents.hasLeft(agentId)) await this.#unpinLeft(agentId);
+      else this.#agents.named(agentId);
+    }
     this.#dispatcher.now();
-    return handle as TaskHandle<T[N]['output']>;
+    return handle;
   }
 
   /** The answer of an external agent. @param claim from `task:assigned`; without it a late answer can't be told from a fresh one */
@@ -681,7 +688,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
         },
         (error: unknown) => {
           timer.cancel();
-          reject(error as Error);
+          reject(error);
         },
       );
     });
@@ -844,6 +851,16 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   #refuseIfStopped(): void {
     if (this.#stopped) throw stopped('The scheduler has been shut down');
   }
+}
+
+/** The handlers of an agent's task definitions beside its own. */
+function withDefinitions(profile: AgentProfile): AgentProfile {
+  const { tasks, handler } = profile ?? {};
+  if (tasks === undefined) return profile;
+  if (typeof handler === 'function') {
+    throw invalid('An agent with task definitions takes no handler for all types', 'Give handlers by type.');
+  }
+  return { ...profile, handler: { ...handlersOf(tasks), ...handler } };
 }
 
 function runOf(record: TaskRecord): Run | undefined {

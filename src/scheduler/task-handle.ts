@@ -236,7 +236,7 @@ export function limited<T>(
     signal?.addEventListener('abort', onAbort, { once: true });
     base.then(
       (value) => end(() => resolve(value)),
-      (error: unknown) => end(() => reject(error as Error)),
+      (error: unknown) => end(() => reject(error)),
     );
   });
 }

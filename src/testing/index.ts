@@ -10,6 +10,7 @@ export {
   retrying,
 } from './wrappers.ts';
 export type { SuiteEnvironment, SuiteOptions } from './suites/suite.ts';
+export { lockSuite } from './suites/locks.ts';
 export { messageSuite } from './suites/messages.ts';
 export { sessionSuite } from './suites/sessions.ts';
 export { stateSuite } from './suites/state.ts';

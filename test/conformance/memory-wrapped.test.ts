@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Backend } from '../../src/core/ports/backend.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
+import { lockSuite } from '../../src/testing/suites/locks.ts';
 import { messageSuite } from '../../src/testing/suites/messages.ts';
 import { sessionSuite } from '../../src/testing/suites/sessions.ts';
 import { stateSuite } from '../../src/testing/suites/state.ts';
@@ -13,6 +14,7 @@ import { MEMORY, memoryEnvironment } from '../support/memory-environment.ts';
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => void>> = {
   sessions: sessionSuite,
   tasks: taskSuite,
+  locks: lockSuite,
   messages: messageSuite,
   state: stateSuite,
 };
@@ -21,6 +23,7 @@ const SUITES: Readonly<Record<string, (options: SuiteOptions) => void>> = {
 const MUTATING: Readonly<Record<string, readonly string[]>> = {
   sessions: ['open', 'beat', 'close'],
   tasks: ['enqueue', 'claim', 'start', 'settle', 'takeover', 'cancel', 'revise', 'configure', 'sweep'],
+  locks: ['request', 'keep', 'release', 'publish', 'abort'],
   messages: ['subscribe', 'publish', 'receive', 'settle', 'sweep', 'revise'],
   state: ['compareAndSet'],
 };

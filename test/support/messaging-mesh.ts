@@ -1,6 +1,7 @@
 import { memory } from '../../src/backends/memory/memory.ts';
 import { createOperations } from '../../src/core/operations.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
+import type { MessageTransport } from '../../src/core/ports/messages.ts';
 import type { SessionNumber } from '../../src/core/ports/words.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { createRuntime } from '../../src/core/runtime/runtime.ts';
@@ -14,7 +15,7 @@ export interface MessagingMesh {
   readonly clock: TestClock;
   readonly backend: Backend;
   /** A router as another process would have it: with a session of its own. */
-  router(boot: string, options?: MessagingOptions): Promise<MessageRouter>;
+  router(boot: string, options?: MessagingOptions, transport?: MessageTransport): Promise<MessageRouter>;
   /** Lets time pass until this is settled: calls that are repeated wait between tries. */
   until<T>(promise: Promise<T>): Promise<T>;
   /** The process of this boot dies: its session ends. */
@@ -44,7 +45,7 @@ export async function createMessagingMesh(
     async end(boot) {
       await retrying(backend).sessions?.close(sessions.get(boot) as SessionNumber);
     },
-    async router(boot, options = {}) {
+    async router(boot, options = {}, given) {
       const runtime = createRuntime({ clock, random: createRandom(boot) });
       const { messages: transport, capabilities, onHint } = backend;
       const { sessions: port } = retrying(backend);
@@ -55,7 +56,7 @@ export async function createMessagingMesh(
       const operations = createOperations(session, runtime, { maxInFlight: capabilities.maxInFlight });
       return new MessageRouter(options, undefined, undefined, {
         runtime,
-        transport,
+        transport: given ?? transport,
         operations,
         capabilities,
         onHint,

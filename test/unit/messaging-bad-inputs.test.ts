@@ -313,6 +313,25 @@ describe('handlers that misbehave', () => {
     await router.shutdown();
   });
 
+  test('a loop that awaits each send overflows no mailbox and leaves timers their time', async () => {
+    const router = new MessageRouter({ maxLength: 100 });
+    let handled = 0;
+    let turns = 0;
+    router.subscribe('b', () => void (handled += 1));
+    let sending = true;
+    const turn = (): void => {
+      turns += 1;
+      if (sending) setImmediate(turn);
+    };
+    setImmediate(turn);
+    for (let i = 0; i < 30_000; i++) await router.send('a', 'b', i);
+    sending = false;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(handled).toBe(30_000);
+    expect(turns).toBeGreaterThan(2);
+    await router.shutdown();
+  });
+
   test('agents that answer each other without end leave timers their time', async () => {
     const router = new MessageRouter();
     const rounds = 50_000;

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { CoordinationError } from '../../src/core/errors.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
+import type { MessageTransport } from '../../src/core/ports/messages.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { delayed, hintless, replyCutting, retrying } from '../../src/testing/wrappers.ts';
 import { createHastyClock } from '../support/hasty-clock.ts';
@@ -103,4 +105,29 @@ test('an idle shared router polls, an alone one doesn’t', async () => {
   await router.shutdown();
   await mesh.clock.advance(5_000);
   expect(mesh.clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+});
+
+test('a router on a shared backend that isn’t started refuses and changes nothing, and works once it is', async () => {
+  const mesh = await createMessagingMesh();
+  const late = mesh.backend.messages as MessageTransport;
+  let started = false;
+  const gate = <T>(send: () => T): T => {
+    if (!started) throw new CoordinationError('NOT_STARTED', 'not yet');
+    return send();
+  };
+  const transport = new Proxy(late, {
+    get: (target, key) => {
+      const method = Reflect.get(target, key) as (...args: unknown[]) => unknown;
+      return (...args: unknown[]) => gate(() => Reflect.apply(method, target, args));
+    },
+  });
+  const router = await mesh.router('early', {}, transport);
+  expect(() => router.subscribe('b', () => undefined)).toThrow('not yet');
+  await expect(router.request('a', 'b', 1)).rejects.toMatchObject({ code: 'NOT_STARTED' });
+  await expect(router.agentJoined('b')).rejects.toMatchObject({ code: 'NOT_STARTED' });
+  expect(mesh.clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+  started = true;
+  router.subscribe('b', (message) => message.reply('ready'));
+  expect(await router.request('a', 'b', 1)).toBe('ready');
+  await router.shutdown();
 });

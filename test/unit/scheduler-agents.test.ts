@@ -97,7 +97,10 @@ describe('agents', () => {
     const { scheduler, clock, named } = createScheduler({ retryDelay: 100 });
     const handle = await scheduler.assignTask({ id: 'x', type: 't' }, 'outside');
     const [assigned] = named('task:assigned');
-    const { claim, agentId } = assigned?.payload as { claim: string; agentId: string };
+    const { claim, agentId } = (assigned as { payload: unknown }).payload as {
+      claim: string;
+      agentId: string;
+    };
     expect(agentId).toBe('outside');
     await scheduler.failTask('x', new Error('first try'), claim);
     await clock.advance(1_000);

@@ -174,7 +174,10 @@ describe('waits and slots', () => {
     await clock.settle();
     const second = await mesh.submitTask({ id: 'second', type: 't' });
     await clock.advance(1_000);
-    expect([(await first.status()).status, (await second.status()).status]).toEqual(['completed', 'completed']);
+    expect([(await first.status()).status, (await second.status()).status]).toEqual([
+      'completed',
+      'completed',
+    ]);
     expect(log.filter(({ name }) => name === 'deadlock:detected').length).toBe(1);
     const down = mesh.shutdown();
     await clock.advance(10_000);
@@ -522,7 +525,10 @@ describe('listeners that act inside an event', () => {
 describe('errors that bite', () => {
   const biting: [string, () => unknown][] = [
     ['a code getter that throws', () => Object.defineProperty(new Error('x'), 'code', { get: thrower })],
-    ['a message getter that throws', () => Object.defineProperty(new Error('x'), 'message', { get: thrower })],
+    [
+      'a message getter that throws',
+      () => Object.defineProperty(new Error('x'), 'message', { get: thrower }),
+    ],
     ['a message that is no text', () => ({ message: Object.create(null) as unknown })],
     ['a revoked proxy', () => revoked()],
     ['a proxy that refuses everything', () => new Proxy({}, { get: thrower, getPrototypeOf: thrower })],
@@ -701,7 +707,9 @@ describe('a store that answers late', () => {
     const { scheduler, clock } = createLateScheduler({}, 20);
     for (let i = 0; i < 30; i++) {
       const agent = scheduler.registerAgent({ id: `a${i}`, handler: () => 'a' });
-      const assigned = scheduler.assignTask({ id: `t${i}`, type: 't' }, `a${i}`).then((handle) => handle.result());
+      const assigned = scheduler
+        .assignTask({ id: `t${i}`, type: 't' }, `a${i}`)
+        .then((handle) => handle.result());
       const seen = watch(assigned);
       await clock.advance(i);
       void agent.leave();

@@ -153,8 +153,7 @@ export class LockTable {
     if (request.lease !== 'session') ticket.lease = leaseOf(request.lease.leaseMs);
     if (!free || ticket.places().some((place) => place.entry.mustQueueToPass(place)))
       return this.#enqueue(ticket, wait, at);
-    this.#grant(ticket, at);
-    return { status: 'granted', grant: ticket };
+    return this.#grantNow(ticket, at, []);
   }
 
   #enqueue(ticket: Ticket, wait: Waiting, at: BackendTime): Outcome {
@@ -162,10 +161,7 @@ export class LockTable {
     ticket.state = 'waiting';
     ticket.entry.insert(ticket, opened);
     if (ticket.more !== undefined) for (const place of ticket.more) place.entry.insert(place, opened);
-    if (wait.blocked === 0) {
-      this.#grant(ticket, at);
-      return { status: 'granted', grant: ticket };
-    }
+    if (wait.blocked === 0) return this.#grantNow(ticket, at, opened);
     const { holder } = ticket;
     if (holder !== undefined) {
       holder.owner = ticket.owner;
@@ -175,6 +171,12 @@ export class LockTable {
     const suspect = wait.suspect || (holder !== undefined && blocksAny(holder, ticket));
     if (suspect) this.expose(ticket);
     return { status: 'waiting', grant: ticket, ahead: wait.ahead, suspect, since: at };
+  }
+
+  #grantNow(ticket: Ticket, at: BackendTime, opened: Ticket[]): Outcome {
+    this.#grant(ticket, at, opened);
+    this.grantAll(opened, at);
+    return { status: 'granted', grant: ticket };
   }
 
   /** Makes a waiting owner of one request known by its id. */
@@ -191,7 +193,7 @@ export class LockTable {
   }
 
   /** Gives a ticket all its places: from the queues, or at once. */
-  #grant(ticket: Ticket, at: BackendTime): void {
+  #grant(ticket: Ticket, at: BackendTime, opened: Ticket[]): void {
     const upgrade = ticket.wait?.upgrade;
     const { holder, more } = ticket;
     const token = this.#core.clock.token(at);
@@ -211,7 +213,7 @@ export class LockTable {
     ticket.grantedAt = at;
     if (holder !== undefined) {
       holder.add(ticket);
-      if (holder.firstWait !== undefined) this.#markOwn(holder, ticket, at);
+      if (holder.firstWait !== undefined) markOwn(holder, ticket, opened);
     }
     if (ticket.lease !== undefined) this.#startLease(ticket, ticket.lease);
   }
@@ -232,27 +234,16 @@ export class LockTable {
     ticket.forget();
   }
 
-  /** Waits of an owner at a resource that it has just come to hold by another request. */
-  #markOwn(holder: Holder, ticket: Ticket, at: BackendTime): void {
-    const opened: Ticket[] = [];
-    for (const other of holder.waits()) {
-      for (const place of other.places()) {
-        if (!ticket.places().some((held) => held.entry === place.entry)) continue;
-        place.entry.markSpecial(place);
-        place.entry.rescan(opened);
-      }
-    }
-    this.grantAll(opened, at);
-  }
-
   /** Grants what became open, in the order in which it was found, and notes who is to be told. */
-  grantAll(opened: readonly Ticket[], at: BackendTime): readonly Ticket[] {
+  grantAll(opened: Ticket[], at: BackendTime): readonly Ticket[] {
     if (opened.length === 0) return opened;
     const granted: Ticket[] = [];
-    for (const ticket of opened) {
+    // It grows while it is worked off: what an owner has come to hold is not in the way of its other waits.
+    for (let i = 0; i < opened.length; i++) {
+      const ticket = opened[i] as Ticket;
       if (ticket.state !== 'waiting' || ticket.wait?.blocked !== 0) continue;
       const { upgrade } = ticket.wait;
-      this.#grant(ticket, at);
+      this.#grant(ticket, at, opened);
       granted.push(ticket);
       this.notice(ticket, upgrade);
     }
@@ -264,7 +255,10 @@ export class LockTable {
   /** Gives a grant back, or withdraws a wait. What becomes open by it is added to `opened`. */
   end(ticket: Ticket, opened: Ticket[]): void {
     if (ticket.state === 'waiting') this.#withdraw(ticket, opened);
-    else if (ticket.state === 'held') this.#release(ticket, opened);
+    else if (ticket.state === 'held') {
+      if (ticket.holder?.firstWait !== undefined) this.#endUpgrades(ticket, ticket.holder, opened);
+      this.#release(ticket, opened);
+    }
     ticket.forget();
     const { holder } = ticket;
     // Owners of a single request leave no record behind.
@@ -281,11 +275,18 @@ export class LockTable {
     }
     const opened: Ticket[] = [];
     this.end(ticket, opened);
-    if (opened.length > 0) {
-      this.grantAll(opened, this.stamp());
-      this.tell();
-    }
+    if (opened.length > 0) this.grantAll(opened, this.stamp());
+    this.tell();
     return true;
+  }
+
+  /** With a grant, waits to upgrade it end. */
+  #endUpgrades(ticket: Ticket, holder: Holder, opened: Ticket[]): void {
+    for (const other of holder.waits()) {
+      if (other.wait?.upgrade !== ticket) continue;
+      this.end(other, opened);
+      this.notice(other, LOST);
+    }
   }
 
   #withdraw(ticket: Ticket, opened: Ticket[]): void {
@@ -527,6 +528,17 @@ export class LockTable {
       });
     }
     return this.#stampAt;
+  }
+}
+
+/** Waits of an owner at a resource that it has just come to hold by another request. */
+function markOwn(holder: Holder, ticket: Ticket, opened: Ticket[]): void {
+  for (const other of holder.waits()) {
+    for (const place of other.places()) {
+      if (!ticket.places().some((held) => held.entry === place.entry)) continue;
+      place.entry.markSpecial(place);
+      place.entry.rescan(opened);
+    }
   }
 }
 

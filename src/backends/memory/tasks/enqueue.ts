@@ -35,19 +35,22 @@ export function enqueue(
   table: TaskTable,
   tasks: readonly NewTask[],
 ): Consequences & { readonly results: readonly EnqueueResult[] } {
-  const effects = new Effects(table.now());
-  const results: EnqueueResult[] = [];
-  for (const task of tasks) results.push(enqueueOne(table, task, effects.moment));
-  if (table.cascade.hasMore) table.cascade.drain(effects);
+  const now = table.now();
+  // Of exact length: a first push would make room for 17.
+  const results = new Array<EnqueueResult>(tasks.length);
+  for (let i = 0; i < tasks.length; i++) results[i] = enqueueOne(table, tasks[i] as NewTask, now);
+  if (!table.cascade.hasMore) {
+    table.trim();
+    return { at: now.at, readied: NONE, ended: NONE, more: false, results };
+  }
+  const effects = new Effects(now);
+  table.cascade.drain(effects);
   table.trim();
-  return {
-    at: effects.moment.at,
-    readied: effects.readiedList,
-    ended: effects.endedList,
-    more: table.cascade.hasMore,
-    results,
-  };
+  const { readiedList: readied, endedList: ended } = effects;
+  return { at: now.at, readied, ended, more: table.cascade.hasMore, results };
 }
+
+const NONE: readonly never[] = Object.freeze([]);
 
 function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult {
   const sameId = table.rows.get(task.id);

@@ -140,6 +140,14 @@ export function deliveryTests(test: MessageTest): void {
     await my.assertTotals({ published: 1, delivered: 1 });
   });
 
+  test('M1: what was not acknowledged in time comes by receive alone, and in its place', async (my) => {
+    await my.join('receiver');
+    await my.publish({ id: '1' }, { id: '2' }, { id: '3' });
+    await my.receive('receiver', { limit: 2, ackWithinMs: 1_000 });
+    await my.env.pass(1_100);
+    assert.deepEqual(await my.take('receiver'), ['1', '2', '3']);
+  });
+
   const crashes: readonly [string, (other: MessageHarness) => Promise<void>, number][] = [
     ['closes', async ({ env, caller }) => void (await sessionsOf(env).close(caller.session)), 1],
     ['dies', async ({ env }) => env.pass(1_100), 2],
