@@ -224,6 +224,11 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     return this.#state === 'ready' ? this.tasks.submitTask(task) : this.#refused();
   }
 
+  /** Stores a task and waits for its result. */
+  runTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<T[N]['output']> {
+    return this.#state === 'ready' ? this.tasks.runTask(task) : this.#refused();
+  }
+
   submitTasks<N extends TypeName<T>>(
     tasks: readonly TaskSpec<T, N>[],
   ): Promise<readonly TaskHandle<T[N]['output']>[]> {

@@ -28,11 +28,7 @@ export const noOpTasks = defineQuestion({
         const mesh = await startMesh();
         mesh.registerAgent(worker('a', SLOTS));
         const withResult = await twice(scale, (n) =>
-          Promise.all(
-            Array.from({ length: n }, async () =>
-              (await mesh.submitTask({ type: 'noop', timeoutMs: 60_000 })).result(),
-            ),
-          ),
+          Promise.all(Array.from({ length: n }, () => mesh.runTask({ type: 'noop', timeoutMs: 60_000 }))),
         );
         const without = await twice(scale, async (n) => {
           for (let i = 0; i < n; i++) void mesh.submitTask({ type: 'noop', timeoutMs: 60_000 });

@@ -2,7 +2,7 @@ import type { DeadlockError } from './deadlock-error.ts';
 import type { Requirement } from './ports/locks.ts';
 import type { Awaitable } from './ports/words.ts';
 
-export type { Requirement } from './ports/locks.ts';
+export type { Blocker, Requirement } from './ports/locks.ts';
 
 /**
  * The one wait-for graph over every wait the library knows. Whoever knows waits of a kind (locks, slots, awaited children, replies,

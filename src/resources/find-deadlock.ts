@@ -1,5 +1,5 @@
 import type { CycleEdge } from '../core/ports/locks.ts';
-import type { Need, StuckEdge, StuckNode } from './reduce.ts';
+import type { StuckEdge, StuckNode } from './reduce.ts';
 
 /**
  * The deadlocks proper among stuck nodes: the strongly connected sets that depend on nothing outside themselves (Tarjan 1972, with an
@@ -52,38 +52,78 @@ function edgesOf(node: StuckNode): readonly StuckEdge[] {
   return node.unmet.flatMap(({ by, what, pending }) => pending.map(({ on }) => ({ to: on, by, what })));
 }
 
-/** Whether all of a deadlock's members could finish if this one did. */
-export function wouldFree(members: readonly StuckNode[], victim: StuckNode): boolean {
-  const wantedBy = new Map<StuckNode, { readonly need: Need; readonly frees: number }[]>();
-  const missing = new Map<Need, number>();
-  const unmet = new Map<StuckNode, number>();
-  for (const member of members) {
-    const needs = member.unmet;
-    unmet.set(member, needs.length);
-    for (const need of needs) {
-      missing.set(need, need.remaining);
-      for (const { on, frees } of need.pending) {
-        const list = wantedBy.get(on);
-        if (list === undefined) wantedBy.set(on, [{ need, frees }]);
-        else list.push({ need, frees });
+/** A need that waits for a member: what that one would free, and whether it inherits that one's need for `what` if its wait is ended. */
+interface Wanted {
+  readonly need: number;
+  readonly frees: number;
+  readonly inherits: boolean;
+}
+
+/**
+ * Tries out victims of one deadlock. Numbers its members and needs once, so that a trial costs one pass over plain arrays: with hundreds of
+ * members many may have to be tried.
+ */
+export class VictimTrial {
+  readonly #index: ReadonlyMap<StuckNode, number>;
+  /** For each need: whose it is, for what, and how much is missing. */
+  readonly #needs: { readonly owner: number; readonly what: string }[] = [];
+  readonly #missing: number[] = [];
+  /** For each member: how many needs it has, and which needs wait for it. */
+  readonly #unmet: number[];
+  readonly #wantedBy: Wanted[][];
+
+  constructor(members: readonly StuckNode[]) {
+    this.#index = new Map(members.map((member, i) => [member, i]));
+    this.#unmet = members.map(({ unmet }) => unmet.length);
+    this.#wantedBy = members.map(() => []);
+    members.forEach((member, owner) => {
+      for (const { what, remaining, pending } of member.unmet) {
+        const need = this.#missing.push(remaining) - 1;
+        this.#needs.push({ owner, what });
+        for (const { on, frees, inherits } of pending) {
+          this.#wantedBy[this.#index.get(on) as number]?.push({ need, frees, inherits });
+        }
+      }
+    });
+  }
+
+  /** Whether all members could finish if this one's wait were ended. */
+  frees(victim: StuckNode): boolean {
+    const missing = this.#missing.slice();
+    const unmet = this.#unmet.slice();
+    const first = this.#index.get(victim) as number;
+    /** By need of the victim: what is freed only once that is met. */
+    const inherited = new Map<number, Wanted[]>();
+    const done: number[] = [first];
+    let finished = 0;
+    const free = ({ need, frees }: Wanted): void => {
+      const before = missing[need] as number;
+      missing[need] = before - frees;
+      if (before <= 0 || before > frees) return;
+      for (const next of inherited.get(need) ?? []) free(next);
+      const { owner } = this.#needs[need] as { readonly owner: number };
+      if (owner === first) return;
+      unmet[owner] = (unmet[owner] as number) - 1;
+      if (unmet[owner] === 0) done.push(owner);
+    };
+    for (let node = done.pop(); node !== undefined; node = done.pop()) {
+      finished += 1;
+      for (const wanted of this.#wantedBy[node] as Wanted[]) {
+        const heir = node === first && wanted.inherits ? this.#needOf(first, wanted.need) : -1;
+        if (heir < 0) free(wanted);
+        else inherited.set(heir, [...(inherited.get(heir) ?? []), wanted]);
       }
     }
+    return finished === unmet.length;
   }
-  const finished = new Set([victim]);
-  const done = [victim];
-  for (let node = done.pop(); node !== undefined; node = done.pop()) {
-    for (const { need, frees } of wantedBy.get(node) ?? []) {
-      const before = missing.get(need) as number;
-      missing.set(need, before - frees);
-      if (before <= 0 || before > frees) continue;
-      const left = (unmet.get(need.of) as number) - 1;
-      unmet.set(need.of, left);
-      if (left > 0 || finished.has(need.of)) continue;
-      finished.add(need.of);
-      done.push(need.of);
-    }
+
+  /** The need of a member for the same thing as another need; −1 when that is met. */
+  #needOf(member: number, like: number): number {
+    const { what } = this.#needs[like] as { readonly what: string };
+    return this.#needs.findIndex(
+      (need, i) => need.owner === member && need.what === what && (this.#missing[i] as number) > 0,
+    );
   }
-  return finished.size === members.length;
 }
 
 /** A shortest cycle through a member of a deadlock, beginning with its own wait. */

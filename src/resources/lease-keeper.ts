@@ -79,7 +79,7 @@ export class LeaseKeeper {
       const part = due.slice(from, from + BATCH);
       // Asked once at a time: out of the list until answered.
       for (const kept of part) this.#due.set(kept, Number.POSITIVE_INFINITY);
-      void this.#send(part);
+      this.#send(part);
     }
   }
 

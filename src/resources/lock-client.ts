@@ -115,20 +115,20 @@ export class LockClient implements LockHost, WaitHost {
   }
 
   *locks(): Iterable<HeldLock> {
-    for (const book of this.#allBooks()) yield* book.locks();
+    for (const book of this.allBooks()) yield* book.locks();
   }
 
   *waits(): Iterable<LockWait> {
-    for (const book of this.#allBooks()) yield* waitsOf(book);
+    for (const book of this.allBooks()) yield* waitsOf(book);
   }
 
-  *#allBooks(): Iterable<OwnerBook> {
+  *allBooks(): Iterable<OwnerBook> {
     yield* this.books.values();
     for (let book = this.#singles; book !== undefined; book = book.next) yield book;
   }
 
   *waitingNodes(): Iterable<string> {
-    for (const book of this.#allBooks()) if (book.firstWait !== undefined) yield book.id;
+    for (const book of this.allBooks()) if (book.firstWait !== undefined) yield book.id;
   }
 
   /** The record of an owner that holds or wants something here. */
@@ -433,7 +433,7 @@ export class LockClient implements LockHost, WaitHost {
   #withdraw(wait: LockWait): void {
     const { grant } = wait;
     if (grant !== undefined) this.store.quick?.give(grant);
-    else this.#send(() => this.operations.run((op) => this.store.release(op, [{ id: wait.id }])));
+    else void this.#send(() => this.operations.run((op) => this.store.release(op, [{ id: wait.id }])));
   }
 
   #timedOut(wait: LockWait): void {
@@ -515,7 +515,7 @@ export class LockClient implements LockHost, WaitHost {
   #gaveUp(lock: HeldLock): void {
     this.lost(lock, lock.reason ?? lostError(lock));
     const { id, token } = lock.grant;
-    this.#send(() => this.operations.run((op) => this.store.release(op, [{ id, token }])));
+    void this.#send(() => this.operations.run((op) => this.store.release(op, [{ id, token }])));
   }
 
   /** Somebody takes it back: its user is told to stop, and may still release in good order. */
@@ -724,7 +724,7 @@ export class LockClient implements LockHost, WaitHost {
 }
 
 /** A copy, so that ending one disturbs nobody. */
-function waitsOf(book: OwnerBook | undefined): readonly LockWait[] {
+export function waitsOf(book: OwnerBook | undefined): readonly LockWait[] {
   const found: LockWait[] = [];
   for (let wait = book?.firstWait as LockWait | undefined; wait !== undefined; wait = wait.next)
     found.push(wait);

@@ -3,7 +3,7 @@ import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { CycleEdge, LiveLocks, LockStore, WaitRef } from '../core/ports/locks.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Awaitable } from '../core/ports/words.ts';
-import type { NodeFacts, WaitSource } from '../core/waits.ts';
+import type { WaitSource } from '../core/waits.ts';
 import { SnapshotWaits } from './snapshot-waits.ts';
 
 /** What lock waits need of the part that sends them. */
@@ -27,7 +27,7 @@ function liveWaits(host: LockWaitsHost, live: LiveLocks): WaitSource {
     blocks: (node) => live.blocks(node),
     waiting: () => live.waiting(),
     pass: (node, stuck) => live.pass(node, stuck),
-    facts: (node) => live.owner(node) as NodeFacts | undefined,
+    facts: (node) => live.owner(node),
     abort: (node, error) => abortAll(host, error, concerned(live.waits(node), error.cycle, node), []),
   };
 }

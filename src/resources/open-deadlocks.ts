@@ -7,6 +7,8 @@ export interface OpenDeadlock {
   readonly victim: string;
   readonly startedAt: number;
   readonly remaining: Set<string>;
+  /** Somebody in it waits for something whose end nobody reports. */
+  readonly unreported: boolean;
 }
 
 /** Victims whose defeats are remembered; the oldest are forgotten first. */
@@ -17,6 +19,8 @@ export class OpenDeadlocks {
   readonly #clock: Clock;
   readonly #events: EventSink;
   readonly #open = new Set<OpenDeadlock>();
+  readonly #byNode = new Map<string, Set<OpenDeadlock>>();
+  #unreported = 0;
   readonly #defeats = new Map<string, { count: number; fresh: boolean }>();
 
   constructor(clock: Clock, events: EventSink) {
@@ -46,23 +50,32 @@ export class OpenDeadlocks {
     }
     const remaining = new Set(cycle.map((edge) => edge.waiter));
     remaining.delete(victim);
-    const deadlock = { victim, startedAt: this.#clock.mono(), remaining };
+    const unreported = cycle.some(({ by }) => by !== 'lock' && by !== 'semaphore');
+    const deadlock = { victim, startedAt: this.#clock.mono(), remaining, unreported };
     this.#open.add(deadlock);
+    if (unreported) this.#unreported += 1;
+    for (const node of remaining) {
+      const known = this.#byNode.get(node);
+      if (known === undefined) this.#byNode.set(node, new Set([deadlock]));
+      else known.add(deadlock);
+    }
     if (remaining.size === 0) this.#resolved(deadlock);
     return deadlock;
   }
 
   /** The victim's wait had ended by itself: there was nothing to break. */
   forget(deadlock: OpenDeadlock): void {
-    this.#open.delete(deadlock);
+    this.#close(deadlock);
     const defeats = this.defeats(deadlock.victim) - 1;
     if (defeats <= 0) this.#defeats.delete(deadlock.victim);
     else this.#defeats.set(deadlock.victim, { count: defeats, fresh: false });
   }
 
   left(node: string): void {
-    if (this.#open.size === 0) return;
-    for (const deadlock of this.#open) {
+    const deadlocks = this.#byNode.get(node);
+    if (deadlocks === undefined) return;
+    this.#byNode.delete(node);
+    for (const deadlock of deadlocks) {
       if (deadlock.remaining.delete(node) && deadlock.remaining.size === 0) this.#resolved(deadlock);
     }
   }
@@ -76,17 +89,29 @@ export class OpenDeadlocks {
     else this.#defeats.delete(node);
   }
 
-  /** For waits whose end nobody reports. */
+  /** Open deadlocks with waits whose end nobody reports. */
+  get unreported(): number {
+    return this.#unreported;
+  }
+
+  /** Looks whether such waits have ended. */
   check(isWaiting: (node: string) => boolean): void {
-    if (this.#open.size === 0) return;
-    for (const deadlock of this.#open) {
-      for (const node of deadlock.remaining) if (!isWaiting(node)) deadlock.remaining.delete(node);
-      if (deadlock.remaining.size === 0) this.#resolved(deadlock);
+    for (const { unreported, remaining } of this.#open) {
+      if (unreported) for (const node of remaining) if (!isWaiting(node)) this.left(node);
+    }
+  }
+
+  #close(deadlock: OpenDeadlock): void {
+    if (!this.#open.delete(deadlock)) return;
+    if (deadlock.unreported) this.#unreported -= 1;
+    for (const node of deadlock.remaining) {
+      const known = this.#byNode.get(node);
+      if (known?.delete(deadlock) === true && known.size === 0) this.#byNode.delete(node);
     }
   }
 
   #resolved(deadlock: OpenDeadlock): void {
-    this.#open.delete(deadlock);
+    this.#close(deadlock);
     if (!this.#events.wants('deadlock:resolved')) return;
     const afterMs = this.#clock.mono() - deadlock.startedAt;
     this.#events.emit('deadlock:resolved', { victim: deadlock.victim, afterMs });

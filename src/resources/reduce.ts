@@ -26,7 +26,12 @@ export interface Need {
   readonly what: string;
   /** What must still be freed. */
   readonly remaining: number;
-  readonly pending: readonly { readonly on: StuckNode; readonly frees: number }[];
+  readonly pending: readonly {
+    readonly on: StuckNode;
+    readonly frees: number;
+    /** See `Blocker.inherits`. */
+    readonly inherits: boolean;
+  }[];
 }
 
 class Node implements StuckNode {
@@ -53,7 +58,7 @@ class PendingNeed implements Need {
   readonly by: Requirement['by'];
   readonly what: string;
   remaining = 0;
-  readonly all: { readonly on: Node; readonly frees: number }[] = [];
+  readonly all: { readonly on: Node; readonly frees: number; readonly inherits: boolean }[] = [];
 
   constructor(of: Node, by: Requirement['by'], what: string) {
     this.of = of;
@@ -61,7 +66,7 @@ class PendingNeed implements Need {
     this.what = what;
   }
 
-  get pending(): readonly { readonly on: Node; readonly frees: number }[] {
+  get pending(): readonly { readonly on: Node; readonly frees: number; readonly inherits: boolean }[] {
     return this.all.filter(({ on }) => !on.finished);
   }
 }
@@ -159,13 +164,13 @@ class Search {
     let missing = requirement.needs;
     let possible = 0;
     const need = new PendingNeed(node, requirement.by, requirement.what);
-    for (const { node: id, frees } of requirement.blockers) {
+    for (const { node: id, frees, inherits = false } of requirement.blockers) {
       if (missing <= 0) return undefined;
       const on = this.#node(id);
       if (on.finished) missing -= frees;
       else {
         possible += frees;
-        need.all.push({ on, frees });
+        need.all.push({ on, frees, inherits });
       }
     }
     need.remaining = Math.min(missing, possible);

@@ -23,7 +23,7 @@ import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import { type CheckedOptions, checkAcquireOptions } from './acquire-options.ts';
 import { DeclaredWaits } from './declared-waits.ts';
-import { LockClient } from './lock-client.ts';
+import { LockClient, waitsOf } from './lock-client.ts';
 import { LockScope } from './lock-scope.ts';
 import type { LockAsk, LockWait } from './lock-wait.ts';
 import { lockWaits } from './lock-waits.ts';
@@ -150,7 +150,7 @@ export class ResourceManager implements AsyncDisposable {
       }
       return toLease(this.#acquireAs(request, second, priority, options));
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -189,7 +189,7 @@ export class ResourceManager implements AsyncDisposable {
       if (isPromise(lock)) return lock.then((granted) => this.#use(granted as HeldLock, use));
       return this.#use(lock as HeldLock, use);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -237,24 +237,20 @@ export class ResourceManager implements AsyncDisposable {
   /** Gives back all locks of an agent and ends its waits. Returns how many locks. */
   async releaseAllForAgent(agentId: string): Promise<number> {
     checkId(agentId, 'agentId');
-    return this.#releaseBooks(
-      (book) => book.agent === agentId,
-      ended(`All locks of ${agentId} were released`),
-    );
+    return this.#releaseBooks(this.#booksOf(agentId), ended(`All locks of ${agentId} were released`));
   }
 
   /** Gives back all locks of one owner and ends its waits: a task run that is over. Returns how many locks. */
   async releaseOwner(owner: string): Promise<number> {
     checkId(owner, 'owner');
     const book = this.#client.findBook(owner);
-    if (book === undefined) return 0;
-    return this.#releaseBooks((known) => known === book, ended(`${owner} is over`));
+    return book === undefined ? 0 : this.#releaseBooks([book], ended(`${owner} is over`));
   }
 
   /** An agent died or was removed: its locks are given back, its waits rejected, and it is refused from now on. */
   async agentLeft(agentId: string): Promise<number> {
     this.#left.add(checkId(agentId, 'agentId'));
-    return this.#releaseBooks((book) => book.agent === agentId, unknownAgent(agentId));
+    return this.#releaseBooks(this.#booksOf(agentId), unknownAgent(agentId));
   }
 
   /** An agent was registered (again). */
@@ -392,7 +388,7 @@ export class ResourceManager implements AsyncDisposable {
     this.#stopped = true;
     this.#hints?.[Symbol.dispose]();
     this.#graph.stop();
-    await this.#releaseBooks(() => true, stopped());
+    await this.#releaseBooks([...this.#client.allBooks()], stopped());
     this.#client.keeper.stop();
   }
 
@@ -498,12 +494,16 @@ export class ResourceManager implements AsyncDisposable {
     );
   }
 
-  async #releaseBooks(which: (book: OwnerBook) => boolean, reason: CoordinationError): Promise<number> {
+  #booksOf(agentId: string): readonly OwnerBook[] {
+    return [...this.#client.allBooks()].filter((book) => book.agent === agentId);
+  }
+
+  async #releaseBooks(books: readonly OwnerBook[], reason: CoordinationError): Promise<number> {
     // Waits first: no lock that is given back here may go to one of them.
-    for (const wait of [...this.#client.waits()]) {
-      if (which(wait.ask.book)) this.#client.fail(wait, reason);
+    for (const book of books) {
+      if (book.firstWait !== undefined) for (const wait of waitsOf(book)) this.#client.fail(wait, reason);
     }
-    const locks = [...this.#client.locks()].filter((lock) => which(lock.book));
+    const locks = books.flatMap((book) => book.locks());
     const done = locks.map((lock) => {
       lock.abort(reason);
       return this.#client.release(lock);

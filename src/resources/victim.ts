@@ -28,6 +28,11 @@ export function compareVictims(a: VictimCandidate, b: VictimCandidate): number {
   );
 }
 
+/** Whether it has lost so often in a row that others are to lose first. */
+export function isSpared({ defeats }: VictimCandidate): boolean {
+  return defeats >= SPARED_AFTER;
+}
+
 function spared({ defeats }: VictimCandidate): number {
   return defeats >= SPARED_AFTER ? defeats : 0;
 }

@@ -6,10 +6,10 @@ import type { CycleEdge } from '../core/ports/locks.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import type { NodeFacts, Requirement, WaitGraph, WaitSource } from '../core/waits.ts';
-import { cycleThrough, findDeadlocks, wouldFree } from './find-deadlock.ts';
+import { cycleThrough, findDeadlocks, VictimTrial } from './find-deadlock.ts';
 import { OpenDeadlocks } from './open-deadlocks.ts';
 import { findStuck, type StuckNode, type WaitView } from './reduce.ts';
-import { compareVictims, type VictimCandidate } from './victim.ts';
+import { compareVictims, isSpared, type VictimCandidate } from './victim.ts';
 
 /** Chooses whose wait ends: the id of one of the candidates, of which each breaks the deadlock. The cycle is a shortest one through the default choice. */
 export type VictimPolicy = (
@@ -76,7 +76,7 @@ export class WaitForGraph implements WaitGraph {
   entered(node: string, noLock = false): void {
     const sources = this.#sources;
     if (this.#remote) this.#look(FIRST_LOOK_MS);
-    if (this.#open.size > 0) this.#open.check((known) => isWaiting(sources, known));
+    if (this.#open.unreported > 0) this.#open.check((known) => isWaiting(sources, known));
     // The first source is the locks'.
     for (let i = noLock ? 1 : 0; i < sources.length; i++) {
       if (blocks(sources[i] as WaitSource, node)) return this.#resolve([node], sources);
@@ -138,7 +138,8 @@ export class WaitForGraph implements WaitGraph {
       if (stuck.size === 0) return;
       if (nodes.length === 1 && this.#passes(nodes[0] as string, stuck, sources)) continue;
       if (!this.#enabled) return;
-      const broken = findDeadlocks(stuck).map((members) => this.#break(members, sources));
+      const [newcomer] = nodes.length === 1 ? nodes : [];
+      const broken = findDeadlocks(stuck).map((members) => this.#break(members, sources, newcomer));
       // A source in this process answers in place; `false` of one means that the wait ended meanwhile.
       if (!broken.includes(true)) return;
     }
@@ -150,8 +151,12 @@ export class WaitForGraph implements WaitGraph {
   }
 
   /** Ends one wait of a deadlock. False: none of it can be ended. */
-  #break(members: readonly StuckNode[], sources: readonly WaitSource[]): Awaitable<boolean> {
-    const choice = this.#choose(members, sources);
+  #break(
+    members: readonly StuckNode[],
+    sources: readonly WaitSource[],
+    newcomer?: string,
+  ): Awaitable<boolean> {
+    const choice = this.#choose(members, sources, newcomer);
     if (choice === undefined) return false;
     const { victim, cycle } = choice;
     const error = new DeadlockError({
@@ -180,12 +185,23 @@ export class WaitForGraph implements WaitGraph {
   #choose(
     members: readonly StuckNode[],
     sources: readonly WaitSource[],
+    newcomer: string | undefined,
   ): { readonly victim: string; readonly cycle: readonly CycleEdge[] } | undefined {
     const abortable = members.filter(({ id }) => canEnd(sources, id));
     const candidates = abortable.map(({ id }) => this.#candidate(id, sources)).sort(compareVictims);
     const byId = new Map(members.map((member) => [member.id, member]));
+    const trial = new VictimTrial(members);
+    const enough = (candidate: VictimCandidate): boolean => trial.frees(byId.get(candidate.node) as StuckNode);
+    // Rather two victims than one that has lost too often.
+    const fresh = candidates.filter((candidate) => !isSpared(candidate));
     const first =
-      candidates.find(({ node }) => wouldFree(members, byId.get(node) as StuckNode)) ?? candidates[0];
+      fresh.find(enough) ??
+      // Where nobody is enough for certain, whoever closed the cycles is: each goes through it.
+      fresh.find(({ node }) => node === newcomer) ??
+      fresh[0] ??
+      candidates.find(enough) ??
+      candidates.find(({ node }) => node === newcomer) ??
+      candidates[0];
     if (first === undefined) return undefined;
     const cycleOf = (node: string): readonly CycleEdge[] =>
       cycleThrough(byId.get(node) as StuckNode).map((edge) => labelled(edge, sources));

@@ -12,6 +12,7 @@ export class AgentRegistry {
   readonly #agents = new Map<string, Agent>();
   /** Ids that left; refused until registered again. */
   readonly #left = new Set<string>();
+  readonly #leaving = new Set<Agent>();
   readonly pool: AgentPool;
   /** Ids whose own tasks may be claimed here. Replaced when it changes. */
   hosted: readonly string[] = [];
@@ -60,6 +61,16 @@ export class AgentRegistry {
     return this.#agents.values();
   }
 
+  /** All, and those that left while handlers of theirs still run. */
+  busy(): readonly Agent[] {
+    return [...this.#agents.values(), ...this.#leaving];
+  }
+
+  /** It has left, and nothing of it runs any more. */
+  forget(agent: Agent): void {
+    this.#leaving.delete(agent);
+  }
+
   /** @throws INVALID_ARGUMENT when the id is taken by a registered agent */
   register(facts: NormalisedAgent): Agent {
     const known = this.#agents.get(facts.id);
@@ -106,6 +117,7 @@ export class AgentRegistry {
   remove(agent: Agent): void {
     agent.gone = true;
     this.#agents.delete(agent.id);
+    if (!agent.isIdle) this.#leaving.add(agent);
     this.#left.add(agent.id);
     if (this.#left.size > 100_000) this.#left.delete(this.#left.values().next().value as string);
     if (!this.#isImplicit(agent)) this.pool.remove(agent.id);

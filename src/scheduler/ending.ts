@@ -18,7 +18,7 @@ export interface EndingDeps {
   readonly ended: () => void;
   /** The store ended a task whose claimed run hasn't begun. */
   readonly drop: (run: Run, reason: string) => void;
-  /** A task went back to the queue, pinned to an agent that has left. */
+  /** A task went back to the queue, pinned to an agent that may have left. */
   readonly stranded: (agentId: string) => void;
 }
 
@@ -49,7 +49,7 @@ export class Ending {
         if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
         else {
           this.#retried(run, settlement);
-          this.#findStranded(run);
+          this.#findStranded(run.claim.body.agent);
           this.#rememberDeadline(run);
         }
         break;
@@ -63,6 +63,7 @@ export class Ending {
         if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
         else {
           this.#released(run, settlement);
+          this.#findStranded(settlement.toAgent === undefined ? run.claim.body.agent : settlement.toAgent);
           this.#rememberDeadline(run);
         }
     }
@@ -105,10 +106,9 @@ export class Ending {
     handle?.settle(outcome);
   }
 
-  /** A failed attempt was under way to the store when its agent left: nobody would ever claim the next one. */
-  #findStranded(run: Run): void {
-    const { agent } = run.claim.body;
-    if (agent !== undefined && run.agent?.gone === true) this.#deps.stranded(agent);
+  /** Whom it is pinned to may have left while it ran, here or stolen by another: nobody would ever claim it again. */
+  #findStranded(agent: string | null | undefined): void {
+    if (typeof agent === 'string') this.#deps.stranded(agent);
   }
 
   /** The deadline is the store's again, which may have passed while the task ran. */

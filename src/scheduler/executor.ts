@@ -85,13 +85,17 @@ export class Executor {
     else this.#confirm(run, agent);
   }
 
-  /** An external agent answers before its turn in its run queue came: it has begun already, without a slot. */
+  /**
+   * An external agent answers before its turn in its run queue came, or before the store has said that it may start: it has begun already.
+   */
   beginAnswered(run: Run, agent: Agent): void {
     const { runtime, events } = this.#deps;
-    run.startedAt = runtime.clock.mono();
-    run.since = run.startedAt;
-    run.phase = 'awaiting';
-    agent.attach(run);
+    if (run.phase === 'queued') {
+      run.startedAt = runtime.clock.mono();
+      run.since = run.startedAt;
+      run.phase = 'awaiting';
+      agent.attach(run);
+    }
     this.externals.set(run.id, run);
     if (!events.wants('task:started')) return;
     events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });

@@ -52,7 +52,7 @@ export class ExternalTasks {
       const what = record.state === 'claimed' ? 'assigned anew' : record.state;
       throw new CoordinationError('STALE_CLAIM', `Task ${taskId} is ${what}: this answer came too late`);
     }
-    if (run?.agent?.external === true && run.phase === 'queued') {
+    if (run?.agent?.external === true && (run.phase === 'queued' || run.phase === 'running')) {
       this.#deps.takeFromQueue(run);
       this.#deps.executor.beginAnswered(run, run.agent);
       return this.#heard(run);

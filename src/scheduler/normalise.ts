@@ -99,7 +99,7 @@ function settingsFrom(spec: TaskSpec): TaskSettings | undefined {
   if (timeoutMs !== undefined)
     settings.timeoutMs = checkNumber(timeoutMs, 'task.timeoutMs', 1, Number.POSITIVE_INFINITY);
   if (retry !== undefined) settings.retry = checkRetry(retry);
-  if (locks !== undefined) settings.locks = checkLocks(locks);
+  if (locks !== undefined && checkLocks(locks).length > 0) settings.locks = locks;
   if (breaker !== undefined) settings.breaker = checkId(breaker, 'task.breaker');
   if (preemptible !== undefined && typeof preemptible !== 'boolean') {
     throw invalid(`Expected task.preemptible to be true or false, got ${describe(preemptible)}`);

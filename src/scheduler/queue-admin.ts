@@ -32,6 +32,8 @@ export interface QueueAdminDeps {
   readonly wake: () => void;
   readonly due: (inMs: number, hold: boolean) => void;
   readonly consequences: (answer: Consequences) => void;
+  /** What was taken from this queue and hasn't begun goes back. */
+  readonly paused: (queue: string) => void;
   /** A capacity shrank: look for deadlocks. */
   readonly shrank: () => void;
   /** A task lives again that is pinned to this agent, which may have left. */
@@ -104,7 +106,8 @@ export class QueueAdmin {
       const { operations, store } = this.#deps;
       const answer = await operations().run((op) => store.configure(op, queue, known?.revision, settings));
       if (answer.status !== 'set') continue;
-      this.#deps.wake();
+      if (settings.paused) this.#deps.paused(queue);
+      else this.#deps.wake();
       return settings;
     }
   }

@@ -26,6 +26,24 @@ export class RunWaits {
   /** Children somebody waits for, with the number of those who do. */
   readonly children = new Map<string, { readonly handle: LocalHandle; waiters: number }>();
 
+  /** Runs that hold their declared locks and wait for a slot; those that have gone on are dropped at the next look. */
+  readonly #locked = new Map<string, Run>();
+
+  addLocked(run: Run): void {
+    this.#locked.set(run.id, run);
+  }
+
+  locked(id: string): Run | undefined {
+    const run = this.#locked.get(id);
+    if (run === undefined || waitsForSlot(run)) return run;
+    this.#locked.delete(id);
+    return undefined;
+  }
+
+  lockedIds(): readonly string[] {
+    return [...this.#locked.keys()].filter((id) => this.locked(id) !== undefined);
+  }
+
   addChild(handle: LocalHandle): void {
     const known = this.children.get(handle.id);
     if (known === undefined) this.children.set(handle.id, { handle, waiters: 1 });
@@ -38,6 +56,11 @@ export class RunWaits {
     known.waiters -= 1;
     if (known.waiters === 0) this.children.delete(id);
   }
+}
+
+/** Claimed, with its locks, and not begun. */
+export function waitsForSlot(run: Run): boolean {
+  return run.facts.lease !== undefined && (run.phase === 'queued' || run.phase === 'parked');
 }
 
 /** Waits for children as edges of the one wait-for graph; a victim's `result()` rejects. */
@@ -82,7 +105,8 @@ function factsOf({ agent, claim }: Run): NodeFacts {
 }
 
 /**
- * Waits for a slot: of runs that want theirs back, and of awaited children that haven't begun. Never the victim.
+ * Waits for a slot: of runs that want theirs back, of runs that have their locks and no slot, and of awaited children that haven't begun.
+ * Never the victim.
  * @param hasRoom whether the limit over all agents leaves a slot
  */
 export function slotWaits(
@@ -119,6 +143,10 @@ export function slotWaits(
     requirements(node) {
       const resuming = waits.waiting.get(node);
       if (resuming?.phase === 'resuming' && resuming.agent !== undefined) return slotOf([resuming.agent]);
+      const locked = waits.locked(node);
+      if (locked?.phase === 'queued' && locked.agent !== undefined) return slotOf([locked.agent]);
+      if (locked !== undefined)
+        return slotOf([...agents.all()].filter((agent) => mayRun(agent, locked.claim)));
       const child = waits.children.get(node);
       if (child === undefined) return NOTHING;
       const { run } = child.handle;
@@ -129,9 +157,9 @@ export function slotWaits(
       return record === undefined ? NOTHING : ofStored(record);
     },
     abort: () => false,
-    waiting: () => waits.children.keys(),
-    // Whoever holds a slot may be in the way of an awaited child or of a run that wants its slot back.
-    blocks: () => waits.waiting.size > 0,
+    waiting: () => [...waits.children.keys(), ...waits.lockedIds()],
+    // Whoever holds a slot may be in the way of an awaited child, of a run that wants its slot back, or of one that has its locks.
+    blocks: () => waits.waiting.size > 0 || waits.lockedIds().length > 0,
   };
 }
 

@@ -29,7 +29,7 @@ import { choosePreemption } from './preemption.ts';
 import { QueueAdmin } from './queue-admin.ts';
 import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
 import { RunHost } from './run-host.ts';
-import { childWaits, RunWaits, slotWaits } from './run-waits.ts';
+import { childWaits, RunWaits, slotWaits, waitsForSlot } from './run-waits.ts';
 import { settingsOf } from './settings.ts';
 import { Settler } from './settler.ts';
 import { builtInStrategies } from './strategies/built-in.ts';
@@ -263,6 +263,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       wake,
       due,
       consequences,
+      paused: (queue) => this.#giveBack(queue),
       shrank: () => parts.waits?.sweep(),
       stranded,
     });
@@ -325,7 +326,10 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   /** Adds an agent. @throws INVALID_ARGUMENT when the record is malformed or the id is taken */
   registerAgent(profile: AgentProfile<T>): AgentHandle {
     this.#refuseIfStopped();
-    const facts = normaliseAgent(withDefinitions(profile as unknown as AgentProfile), this.#options.agentSlots);
+    const facts = normaliseAgent(
+      withDefinitions(profile as unknown as AgentProfile),
+      this.#options.agentSlots,
+    );
     const agent = this.#agents.register(facts);
     if (this.#events.wants('agent:spawned')) {
       this.#events.emit('agent:spawned', { agentId: agent.id, capabilities: facts.capabilities });
@@ -348,6 +352,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#events.emit('agent:terminated', { agentId, reason });
     this.#parts.waits?.sweep();
     await agent.untilIdle();
+    this.#agents.forget(agent);
     await this.#settler.untilIdle();
     await this.#unpinLeft(agentId);
     this.#dispatcher.wake();
@@ -366,12 +371,18 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
    */
   submitTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<TaskHandle<T[N]['output']>> {
     try {
-      this.#refuseIfStopped();
-      const checked = withCheckedInput(task);
-      const stored = isPromise(checked)
-        ? checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)))
-        : this.#submission.enqueueOne(this.#normalise(checked));
+      const stored = this.#submit(task);
       return isPromise(stored) ? stored : Promise.resolve(stored);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Stores a task and waits for its result: `submitTask` and `result()` in one. @throws as both */
+  runTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<T[N]['output']> {
+    try {
+      const stored = this.#submit(task);
+      return isPromise(stored) ? stored.then((handle) => handle.result()) : stored.result();
     } catch (error) {
       return Promise.reject(error);
     }
@@ -576,6 +587,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       run.extras.moveTo = agentId;
       this.#cancellation.stop(run, 'agent-left', `moved to ${agentId}`);
       await stored;
+      this.#agents.checkWelcome(agentId);
     }
     const answer = await this.#operations().run((op) =>
       this.#store.revise(op, {
@@ -643,7 +655,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       this.#cancellation.stop(run, 'shutdown-release', 'draining');
     this.#executor.hurry();
     await this.#dispatcher.untilQuiet();
-    await Promise.all([...this.#agents.all()].map((agent) => agent.untilIdle()));
+    await Promise.all(this.#agents.busy().map((agent) => agent.untilIdle()));
     this.#executor.hurry();
     await this.#settler.untilIdle();
   }
@@ -694,6 +706,14 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     });
   }
 
+  #submit(task: object): Awaitable<TaskHandle> {
+    this.#refuseIfStopped();
+    const checked = withCheckedInput(task as TaskSpec);
+    return isPromise(checked)
+      ? checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)))
+      : this.#submission.enqueueOne(this.#normalise(checked));
+  }
+
   #normalise(spec: TaskSpec): ReturnType<typeof normaliseTask> {
     return normaliseTask(spec, this.#normaliseFacts);
   }
@@ -727,7 +747,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       parts: this.#parts,
       settler: this.#settler,
       decide: (one, error) => this.#decide(one, error),
-      place: (one) => this.#dispatcher.placeLocked(one),
+      place: (one) => {
+        this.#dispatcher.placeLocked(one);
+        if (!waitsForSlot(one)) return;
+        // It holds locks and wants a slot: whoever has the slot may want the locks.
+        this.#waits.addLocked(one);
+        this.#parts.waits?.entered(one.id);
+      },
       done: () => {
         this.#dispatcher.locking.delete(run);
         this.#dispatcher.wake();
@@ -792,12 +818,22 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       if (ids.length > 0) {
         const revision = { set: 'agent', agent: null } as const;
         const answer = await this.#operations().run((op) =>
-          this.#store.revise(op, { filter: { ids }, revision, limit: ids.length }),
+          this.#store.revise(op, { filter: { ids, agent: agentId }, revision, limit: ids.length }),
         );
         this.#ending.consequences(answer);
+        this.#dispatcher.wake();
       }
       after = page.next;
     } while (after !== undefined);
+  }
+
+  /** Gives back what was taken from a queue and hasn't begun. */
+  #giveBack(queue: string): void {
+    const { parked, locking } = this.#dispatcher;
+    const queued = [...this.#agents.all()].flatMap((agent) => agent.queue);
+    for (const run of [...parked, ...locking, ...queued])
+      if (run.claim.body.queue === queue)
+        this.#cancellation.stop(run, 'shutdown-release', `queue ${queue} is paused`);
   }
 
   #handleOf(agent: Agent): AgentHandle {

@@ -56,9 +56,14 @@ export function countsAfterStop(cause: StopCause): boolean {
   return cause !== 'timeout' && cause !== 'deadline' && cause !== 'taken';
 }
 
+/** Pause after a refusal by a half-open breaker, whose probes are under way, ms. */
+const PROBE_PAUSE_MS = 100;
+
 /** The wait until a breaker admits calls again, when this failure is its refusal; `undefined` for other failures. */
 export function breakerDelay(error: unknown): number | undefined {
-  return isCoordinationError(error, 'CIRCUIT_OPEN') ? Math.max(1, error.retryAfterMs ?? 1_000) : undefined;
+  return isCoordinationError(error, 'CIRCUIT_OPEN')
+    ? Math.max(PROBE_PAUSE_MS, error.retryAfterMs ?? 0)
+    : undefined;
 }
 
 /** The error a run's signal aborts with. */

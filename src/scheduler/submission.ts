@@ -97,8 +97,8 @@ export class Submission {
     if (state === 'ready') {
       if (events.wants('task:readied')) events.emit('task:readied', { taskId: id, queue });
       this.#deps.wake();
-    } else if (state === 'scheduled') this.#deps.due(this.#delayOf(task), true);
-    else if (state !== 'waiting') this.#endedAtOnce(task, state);
+    } else if (state === 'cancelled' || state === 'skipped') this.#endedAtOnce(task, state);
+    else if (state === 'scheduled') this.#deps.due(this.#delayOf(task), true);
     if (task.limits.deadlineMs !== undefined) this.#deps.due(task.limits.deadlineMs, false);
     return task.local as LocalHandle;
   }

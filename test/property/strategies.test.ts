@@ -166,15 +166,22 @@ function checkAnswers(
   if (after !== undefined) expect(eligible.get(after)?.id).toBe(ids.includes(after) ? after : undefined);
 }
 
+function keyOf(offer: {
+  readonly capabilities: readonly string[];
+  readonly types?: readonly string[] | undefined;
+}): string {
+  return `${offer.capabilities.join()}/${offer.types?.join() ?? 'all'}`;
+}
+
 function checkSlots(pool: AgentPool, model: ModelPool): void {
   const open = model.agents.filter((agent) => !agent.draining);
   expect(pool.freeSlots()).toBe(open.reduce((sum, agent) => sum + free(agent), 0));
   const offers = new Map<string, number>();
   for (const agent of open) {
-    const key = agent.capabilities.toSorted().join();
+    const key = keyOf({ capabilities: agent.capabilities.toSorted(), types: agent.types });
     offers.set(key, Math.min((offers.get(key) ?? 0) + free(agent), 2 ** 31 - 1));
   }
-  const found = pool.offers().map(({ capabilities, slots }) => [capabilities.join(), slots] as const);
+  const found = pool.offers().map((offer) => [keyOf(offer), offer.slots] as const);
   expect(new Map(found)).toEqual(new Map([...offers].filter(([, slots]) => slots > 0)));
   expect(found.length).toBe(new Set(found.map(([key]) => key)).size);
 }

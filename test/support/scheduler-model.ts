@@ -8,6 +8,8 @@ export const GLOBAL_SLOTS = 4;
 
 export interface AgentModel {
   readonly id: string;
+  /** Tells it from those that had its id before. */
+  readonly boot: number;
   readonly slots: number;
   readonly capabilities: readonly string[];
   readonly external: boolean;
@@ -37,6 +39,8 @@ export interface RunModel {
   readonly facts: TaskFacts;
   readonly attempt: number;
   agent: string;
+  /** Of its agent. */
+  boot: number;
   external: boolean;
   /** `queued`: assigned, waits in the run queue of its agent. */
   phase: 'queued' | 'running';
@@ -89,15 +93,13 @@ export class SchedulerModel {
     drained: false,
     moved: false,
   };
+  boots = 1;
+  /** A moment ago they were for an agent that leaves: others may go first in this turn. */
+  readonly #justUnpinned = new Set<ModelTask>();
   #tokens = 0;
 
   get now(): number {
     return this.tasks.now;
-  }
-
-  /** Whether it may be claimed without that anybody would take it. */
-  mayBeParked(task: ModelTask): boolean {
-    return this.#factsOf(task.id).exclude !== undefined;
   }
 
   runsOf(agent: string, phase: RunModel['phase']): RunModel[] {
@@ -172,16 +174,25 @@ export class SchedulerModel {
   drain(agent: AgentModel): void {
     agent.draining = true;
     this.seen.drained = true;
-    for (const run of this.runsOf(agent.id, 'queued')) {
-      run.moveTo = run.task.agent;
-      this.stop(run, 'agent-left');
-    }
+    for (const run of this.runsOf(agent.id, 'queued')) this.#sendBack(run);
+  }
+
+  /** What was taken from the queue and hasn't begun goes back. */
+  pause(queue: string): void {
+    for (const run of this.runs.values())
+      if (run.phase === 'queued' && run.task.queue === queue) this.#sendBack(run);
+  }
+
+  /** It stays pinned. */
+  #sendBack(run: RunModel): void {
+    run.moveTo = run.task.agent;
+    this.stop(run, 'agent-left');
   }
 
   /** Gives a task to an agent, wherever it stands. */
   move(task: ModelTask, agent: AgentModel): void {
     const run = this.runs.get(task.id);
-    if (hasEnded(task) || run?.agent === agent.id) return;
+    if (hasEnded(task) || run?.boot === agent.boot) return;
     if (run === undefined) {
       task.agent = agent.id;
       return;
@@ -211,7 +222,9 @@ export class SchedulerModel {
   #unpin(agent: string): void {
     for (const task of this.tasks.tasks) {
       const isFree = task.state === 'waiting' || task.state === 'scheduled' || task.state === 'ready';
-      if (task.agent === agent && isFree && !this.#factsOf(task.id).only) task.agent = undefined;
+      if (task.agent !== agent || !isFree || this.#factsOf(task.id).only) continue;
+      task.agent = undefined;
+      this.#justUnpinned.add(task);
     }
   }
 
@@ -278,6 +291,7 @@ export class SchedulerModel {
     if (stolen !== undefined) {
       assert.equal(stolen.phase, 'queued', `T3: ${taskId} has a live run`);
       stolen.agent = agentId;
+      stolen.boot = agent.boot;
       return;
     }
     const facts = this.#factsOf(taskId);
@@ -296,6 +310,7 @@ export class SchedulerModel {
       facts,
       attempt,
       agent: agentId,
+      boot: agent.boot,
       external: agent.external,
       phase: 'queued',
       stop: undefined,
@@ -317,6 +332,7 @@ export class SchedulerModel {
         other.state === 'ready' &&
         other.queue === task.queue &&
         other.agent === undefined &&
+        !this.#justUnpinned.has(other) &&
         this.#factsOf(other.id).exclude === undefined &&
         other.capabilities.join() === task.capabilities.join(),
     );
@@ -345,6 +361,8 @@ export class SchedulerModel {
     this.seen.retried = true;
     this.runs.delete(id);
     this.tasks.giveBack(run.task, delayMs, false);
+    // Moved while it was told to stop for another reason.
+    if (run.moveTo !== undefined && !this.gone.has(run.moveTo)) run.task.agent = run.moveTo;
     if (run.task.agent !== undefined && this.gone.has(run.task.agent)) this.#unpin(run.task.agent);
   }
 
@@ -372,8 +390,12 @@ export class SchedulerModel {
     this.#take(id, 'released');
     this.runs.delete(id);
     this.tasks.giveBack(run.task, 0, true);
-    if (run.moveTo !== undefined) run.task.agent = run.moveTo;
-    else if (!run.facts.only) run.task.agent = undefined;
+    const { only } = run.facts;
+    if (run.moveTo !== undefined && (only || !this.gone.has(run.moveTo))) run.task.agent = run.moveTo;
+    else if (!only) {
+      run.task.agent = undefined;
+      if (run.moveTo !== undefined) this.#justUnpinned.add(run.task);
+    }
   }
 
   /** The run of this event, which has to be expected. */
@@ -412,6 +434,7 @@ export class SchedulerModel {
 
   /** @param napping ids of runs that have lent their slot out */
   atRest(napping: ReadonlySet<string>): void {
+    this.#justUnpinned.clear();
     for (const run of this.runs.values()) {
       assert.equal(run.expect, undefined, `${run.task.id} should have ${run.expect} by now`);
     }
@@ -421,7 +444,7 @@ export class SchedulerModel {
     const free = GLOBAL_SLOTS - holders.length;
     assert.ok(free >= 0, 'T10: never more running than slots over all agents');
     for (const agent of this.agents.values()) {
-      const taken = holders.filter((run) => run.agent === agent.id).length;
+      const taken = holders.filter((run) => run.boot === agent.boot).length;
       assert.ok(taken <= agent.slots, `T10: never more running than slots of ${agent.id}`);
       const hasSlot = free > 0 && taken < agent.slots;
       const queued = this.runsOf(agent.id, 'queued').length;

@@ -170,6 +170,30 @@ describe('one wait-for graph', () => {
     expect(named('deadlock:detected').length).toBe(outcome.includes('DEADLOCK') ? 1 : 0);
   });
 
+  test('D2: a task that has its declared locks and no slot, whose holder wants one of them', async () => {
+    const { mesh, clock, named } = await start({ retryDelay: 10 });
+    const order: string[] = [];
+    mesh.registerAgent({
+      id: 'a',
+      maxConcurrentTasks: 1,
+      handler: async ({ task, attempt, withLock }) => {
+        if (task.id === 'first') {
+          await new Promise<void>((resolve) => void clock.after(50, resolve));
+          await withLock({ path: 'x' }, () => undefined);
+        }
+        order.push(`${task.id}${attempt}`);
+      },
+    });
+    const first = await mesh.submitTask({ id: 'first', type: 't' });
+    await clock.settle();
+    const second = await mesh.assignTask({ id: 'second', type: 't', locks: [{ path: 'x' }] }, 'a');
+    const results = Promise.all([first.result(), second.result()]);
+    await clock.advance(5_000);
+    await results;
+    expect(order).toEqual(['second1', 'first2']);
+    expect(named('deadlock:detected').length).toBe(1);
+  });
+
   test('D2: handlers that wait for each other’s reply', async () => {
     const { mesh, clock, named } = await start({ scheduling: { retry: false }, messageTimeout: 600_000 });
     for (const [id, other] of [

@@ -94,9 +94,9 @@ export interface Waiting {
   readonly request: LockRequest;
   /** µs since the store began, unique. */
   readonly arrival: number;
-  /** `arrival − priority × ageStep`. */
-  readonly own: number;
-  /** `own`, or just behind a waiter that mustn't be passed any more. */
+  /** `arrival − priority × ageStep`; decides between equal ranks. */
+  own: number;
+  /** `own`, or just behind a waiter that mustn't be passed any more, or just in front of one that waits for this one. */
   rank: number;
   readonly since: BackendTime;
   overtaken: number;
@@ -388,7 +388,7 @@ export class LockEntry {
   /** Whether its owner holds all that the place asks for already. */
   isCovered(place: Place): boolean {
     if (!place.special || place.mode === UNITS) return false;
-    return place.ticket.holder?.placeAt(this, COVERED_BY[place.mode] as number) !== undefined;
+    return place.ticket.holder?.placeAt(this, COVERED_BY[place.mode]) !== undefined;
   }
 
   // ── queue

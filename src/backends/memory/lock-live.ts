@@ -1,10 +1,8 @@
 import { EXCLUSIVE, UNITS } from '../../core/lock-modes.ts';
-import type { LiveLocks, Requirement } from '../../core/ports/locks.ts';
+import type { Blocker, LiveLocks, Requirement } from '../../core/ports/locks.ts';
 import type { BackendTime } from '../../core/ports/words.ts';
 import { clash, type Holder, type Place, type Ticket } from './lock-entry.ts';
 import { blocksAny, type LockTable } from './lock-table.ts';
-
-type Blocker = { readonly node: string; readonly frees: number };
 
 const NOTHING: readonly Requirement[] = [];
 
@@ -66,9 +64,10 @@ function requirementOf(place: Place, holder: Holder, table: LockTable): Requirem
   });
   for (let at = place.previous; at !== undefined; at = at.previous) {
     if (at.ticket.holder === holder || !clash(place, at)) continue;
-    blockers.push({ node: table.nodeOf(at.ticket), frees: 1 });
     // Something exclusive waits for all that is in front of it, so nothing further is news.
-    if (at.mode === EXCLUSIVE && !at.special) return done();
+    const inherits = at.mode === EXCLUSIVE && !at.special;
+    blockers.push({ node: table.nodeOf(at.ticket), frees: 1, inherits });
+    if (inherits) return done();
   }
   for (let at = entry.holders; at !== undefined; at = at.next) {
     if (!isOwn(at.ticket, holder) && clash(place, at)) blockers.push({ node: at.ticket.owner.id, frees: 1 });

@@ -19,6 +19,8 @@ const STAMP_LIFE = 64;
 /** Idle resources and owners are kept for the next use; when this many records exist, idle ones are dropped. */
 const SWEEP_AT = 16_384;
 const NEVER = Number.POSITIVE_INFINITY;
+/** Beyond every rank of its own. */
+const LAST = 2 ** 52;
 export const LOST: LockAnswer = { status: 'lost' };
 
 type Notice = LockAnswer | Ticket | undefined;
@@ -397,6 +399,8 @@ export class LockTable {
         place.open = false;
       }
       wait.rank = rank;
+      // Behind others that went to the same place before.
+      wait.own = LAST + this.#lastArrival;
       wait.blocked = 0;
       for (const place of ticket.places()) place.entry.insert(place, opened);
       this.grantAll(opened, at);
@@ -421,8 +425,7 @@ export class LockTable {
     while (this.#notices.length > 0) {
       const notices = this.#notices;
       this.#notices = [];
-      for (let i = 0; i < notices.length; i += 2)
-        this.#tellOne(notices[i] as Ticket, notices[i + 1] as Notice);
+      for (let i = 0; i < notices.length; i += 2) this.#tellOne(notices[i] as Ticket, notices[i + 1]);
     }
     this.#telling = false;
   }

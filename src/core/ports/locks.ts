@@ -140,13 +140,24 @@ export interface CycleEdge {
   readonly agent?: string | undefined;
 }
 
+/** Somebody in the way. */
+export interface Blocker {
+  readonly node: string;
+  readonly frees: number;
+  /**
+   * It waits for the same thing in front of this node, and stands for everything before it as well: should its wait be ended, this node
+   * still needs what that wait needed.
+   */
+  readonly inherits?: boolean;
+}
+
 /** Something a node needs before it can go on. All requirements of a node must be met. */
 export interface Requirement {
   readonly by: CycleEdge['by'];
   /** Resource, queue, task or address, for people. */
   readonly what: string;
   /** Who stands in the way, and how much each would free by finishing. The likeliest to finish first. */
-  readonly blockers: readonly { readonly node: string; readonly frees: number }[];
+  readonly blockers: readonly Blocker[];
   /** Met when the blockers that finish have freed this much: the count of blockers for "all of them", 1 for "any of them". More than they could free together counts as all of them. */
   readonly needs: number;
 }

@@ -200,7 +200,10 @@ export interface Ended {
   readonly local?: object;
 }
 
-/** What a mutating call set in motion beside its own items; each lists at most 1,000, `more`: the rest comes out of `sweep`. */
+/**
+ * What a mutating call set in motion beside its own items; each lists at most 1,000. `more`: the rest comes out of `sweep`, which also
+ * says when what was scheduled along with it is due.
+ */
 export interface Consequences extends Stamped {
   /** Tasks that became ready or may be claimed again. */
   readonly readied: readonly { readonly task: string; readonly queue: string }[];

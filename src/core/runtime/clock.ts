@@ -9,7 +9,7 @@ const MAX_NATIVE_DELAY = 2 ** 31 - 1;
  */
 export function createClock(): Clock {
   const mono = (): number => performance.now();
-  const wheel = new TimerWheel(mono());
+  const wheel = new TimerWheel(mono(), () => hold());
   let armed: NodeJS.Timeout | undefined;
   let armedFor = Number.POSITIVE_INFINITY;
   let holding = false;
@@ -31,13 +31,13 @@ export function createClock(): Clock {
     hold();
   };
   /** Follows the number of timers that hold the process: a cancelled one may leave an armed native timer behind. */
-  const hold = (): void => {
+  function hold(): void {
     const keep = wheel.keeping > 0;
     if (keep === holding || armed === undefined) return;
     holding = keep;
     if (keep) armed.ref();
     else armed.unref();
-  };
+  }
 
   return {
     mono,
@@ -45,14 +45,8 @@ export function createClock(): Clock {
     after(delayMs, fn, keepAlive = false): Timer {
       const timer = wheel.add(mono() + (delayMs > 0 ? delayMs : 0), fn, keepAlive);
       if (timer.due < armedFor) arm();
-      if (!keepAlive) return timer;
-      hold();
-      return {
-        cancel: () => {
-          timer.cancel();
-          hold();
-        },
-      };
+      if (keepAlive) hold();
+      return timer;
     },
     soon: (fn) => void setImmediate(fn),
   };

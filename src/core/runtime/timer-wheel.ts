@@ -41,8 +41,11 @@ export class TimerWheel {
   readonly #slots: readonly Link[] = Array.from({ length: LEVELS * SLOTS }, () => new Link());
   readonly #counts = new Int32Array(LEVELS);
   #keeping = 0;
+  readonly #released: (() => void) | undefined;
 
-  constructor(nowMs: number) {
+  /** @param released called when the last timer that held the process is gone */
+  constructor(nowMs: number, released?: () => void) {
+    this.#released = released;
     this.#now = Math.floor(nowMs);
   }
 
@@ -62,7 +65,9 @@ export class TimerWheel {
   /** Takes a timer out; used by `Timer.cancel`. */
   remove(entry: Entry): void {
     this.#unlink(entry);
-    if (entry.keepAlive) this.#keeping -= 1;
+    if (!entry.keepAlive) return;
+    this.#keeping -= 1;
+    if (this.#keeping === 0) this.#released?.();
   }
 
   /** The first ms at which something is to be done (a timer fires, or a slot of a higher level is spread); `Infinity` when empty. */

@@ -5,7 +5,11 @@ import type { CoordinationEvent } from '../../../src/core/events.ts';
 import type { LockStore } from '../../../src/core/ports/locks.ts';
 import { createRandom } from '../../../src/core/runtime/random.ts';
 import { createRuntime } from '../../../src/core/runtime/runtime.ts';
-import { ResourceManager, type ResourceOptions } from '../../../src/resources/resource-manager.ts';
+import {
+  ResourceManager,
+  type ResourceOptions,
+  type ResourceParts,
+} from '../../../src/resources/resource-manager.ts';
 import { createTestClock, type TestClock } from '../../../src/testing/test-clock.ts';
 
 export interface LockDesk {
@@ -23,6 +27,7 @@ export interface LockDesk {
 export function createDesk(
   options: ResourceOptions = {},
   wrap: (store: MemoryLockStore, clock: TestClock) => LockStore = (store) => store,
+  parts: ResourceParts = {},
 ): LockDesk {
   const clock = createTestClock();
   const runtime = createRuntime({ clock, random: createRandom('desk') });
@@ -35,6 +40,7 @@ export function createDesk(
     runtime,
     store: wrap(store, clock),
     operations,
+    ...parts,
     onHint: (interest, listener) => core.hints.on(interest, listener),
   });
   return {

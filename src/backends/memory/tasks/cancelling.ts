@@ -27,7 +27,7 @@ export function cancel(
     at: effects.moment.at,
     readied: effects.readiedList,
     ended: effects.endedList,
-    more: table.cascade.hasMore,
+    more: table.cascade.hasMore || effects.scheduled,
     results,
     requested: effects.requested,
   };

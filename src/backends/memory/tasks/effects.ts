@@ -1,5 +1,5 @@
 import type { Ended } from '../../../core/ports/tasks.ts';
-import { DEAD, type Moment, READY, SKIPPED, STATE_NAMES, type TaskRow } from './row.ts';
+import { DEAD, type Moment, READY, SCHEDULED, SKIPPED, STATE_NAMES, type TaskRow } from './row.ts';
 
 /** Most tasks that one call reports beside its own items. */
 export const MAX_LISTED = 1_000;
@@ -19,6 +19,8 @@ export class Effects {
   #edges = MAX_EDGES;
   /** Tasks ended or asked to end, those of the call itself included. */
   affected = 0;
+  /** A task is due later that wasn't before: `sweep` knows when. */
+  scheduled = false;
 
   constructor(moment: Moment, limit: number = MAX_LISTED) {
     this.moment = moment;
@@ -40,6 +42,7 @@ export class Effects {
   }
 
   readied(row: TaskRow): void {
+    if (row.state === SCHEDULED) this.scheduled = true;
     if (row.state !== READY) return;
     this.#left -= 1;
     this.#readied ??= [];

@@ -47,7 +47,7 @@ export function enqueue(
   table.cascade.drain(effects);
   table.trim();
   const { readiedList: readied, endedList: ended } = effects;
-  return { at: now.at, readied, ended, more: table.cascade.hasMore, results };
+  return { at: now.at, readied, ended, more: table.cascade.hasMore || effects.scheduled, results };
 }
 
 const NONE: readonly never[] = Object.freeze([]);

@@ -41,7 +41,7 @@ export function revise(
     at: effects.moment.at,
     readied: effects.readiedList,
     ended: effects.endedList,
-    more: table.cascade.hasMore,
+    more: table.cascade.hasMore || effects.scheduled,
     changed: count.changed,
     deferred: count.deferred,
     next,

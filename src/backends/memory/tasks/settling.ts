@@ -38,7 +38,7 @@ export function settle(
     at: effects.moment.at,
     readied: effects.readiedList,
     ended: effects.endedList,
-    more: table.cascade.hasMore,
+    more: table.cascade.hasMore || effects.scheduled,
     results,
   };
 }

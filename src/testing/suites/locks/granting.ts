@@ -37,7 +37,7 @@ export function grantingTests(test: Test): void {
     await world.env.pass(400);
     tokens.push((await world.take('d', 'db')).token);
     for (let i = 1; i < tokens.length; i++)
-      assert.ok((tokens[i] as number) > (tokens[i - 1] as number), `${tokens}`);
+      assert.ok((tokens[i] as number) > (tokens[i - 1] as number), tokens.join());
   });
 
   test('a set is granted all or none, and holds nothing while it waits', async (world) => {

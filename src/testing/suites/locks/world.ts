@@ -59,7 +59,7 @@ export class LockWorld {
   ): Promise<Extract<LockAnswer, { status: 'waiting' }>> {
     const answer = await this.ask(id, what, wish);
     assert.equal(answer.status, 'waiting', `${id} waits`);
-    return answer as Extract<LockAnswer, { status: 'waiting' }>;
+    return answer;
   }
 
   async keep(id: string, token?: Token): Promise<LockAnswer> {
@@ -114,5 +114,5 @@ export function units(resource: string, count: number, of: number): readonly Loc
 
 export function granted(answer: LockAnswer, id = 'it'): Grant {
   assert.equal(answer.status, 'granted', `${id} is granted`);
-  return answer as Grant;
+  return answer;
 }
