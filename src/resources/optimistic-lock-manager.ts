@@ -40,8 +40,10 @@ export class OptimisticLockManager {
    * ({@link version}); everybody else must read again.
    */
   validateAndUpdate(resourceId: string, agentId: string, expectedVersion: number): boolean {
-    const known = this.#resources.get(checkId(resourceId, 'resourceId'));
-    const read = known?.readers.get(checkId(agentId, 'agentId'));
+    checkId(resourceId, 'resourceId');
+    checkId(agentId, 'agentId');
+    const known = this.#resources.get(resourceId);
+    const read = known?.readers.get(agentId);
     if (known === undefined || read === undefined || read !== expectedVersion || read !== known.version) {
       this.#logger.debug('An optimistic update was refused', { resourceId, agentId, expectedVersion });
       return false;
@@ -53,8 +55,10 @@ export class OptimisticLockManager {
 
   /** Ends the agent's reading. Unknown ones are ignored. */
   releaseLock(resourceId: string, agentId: string): void {
-    const known = this.#resources.get(checkId(resourceId, 'resourceId'));
-    if (known?.readers.delete(checkId(agentId, 'agentId')) === true && known.readers.size === 0) {
+    checkId(resourceId, 'resourceId');
+    checkId(agentId, 'agentId');
+    const known = this.#resources.get(resourceId);
+    if (known?.readers.delete(agentId) === true && known.readers.size === 0) {
       this.#resources.delete(resourceId);
     }
   }

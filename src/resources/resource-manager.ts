@@ -22,6 +22,7 @@ import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import { type CheckedOptions, checkAcquireOptions } from './acquire-options.ts';
+import { DefeatLane } from './defeat-lane.ts';
 import { DeclaredWaits } from './declared-waits.ts';
 import { LockClient, waitsOf } from './lock-client.ts';
 import { LockScope } from './lock-scope.ts';
@@ -65,6 +66,9 @@ export interface ScopeOptions {
   readonly maxDefeats?: number;
 }
 
+/** Defeats in a row after which a scope runs again only when no other such scope does. */
+const PATIENCE = 3;
+
 type Requests = ResourceRequest | readonly ResourceRequest[];
 
 /**
@@ -84,6 +88,7 @@ export class ResourceManager implements AsyncDisposable {
   readonly #plain: CheckedOptions;
   readonly #left = new Set<string>();
   readonly #hints: Disposable | undefined;
+  readonly #lane: DefeatLane;
   #stopped = false;
 
   constructor(
@@ -114,6 +119,7 @@ export class ResourceManager implements AsyncDisposable {
       timeoutMs: this.#timeoutMs,
       versions: parts.versions,
     });
+    this.#lane = new DefeatLane(base.runtime.clock);
     this.#graph.addSource(lockWaits(this.#client));
     for (const source of this.#declared) this.#graph.addSource(source);
     const anyLock: Hint[] = [{ about: 'locks', resource: '*' }, { about: 'reconnected' }];
@@ -203,17 +209,23 @@ export class ResourceManager implements AsyncDisposable {
     const { maxDefeats = 10, owner = this.#client.newId('scope'), ...own } = options;
     checkInteger(maxDefeats, 'maxDefeats', 0);
     const scope = new LockScope(this, checkId(owner, 'owner'), own);
-    for (let defeats = 0; ; defeats++) {
-      try {
-        return await run(scope);
-      } catch (error) {
-        if (defeats >= maxDefeats || !isCoordinationError(error, 'DEADLOCK')) throw error;
-        await this.releaseOwner(owner);
-        const { survivor } = error as unknown as DeadlockError;
-        if (survivor !== owner) await this.untilFinished(survivor, { signal: own.signal });
-      } finally {
-        await this.releaseOwner(owner);
+    let leaveLane: (() => void) | undefined;
+    try {
+      for (let defeats = 0; ; defeats++) {
+        if (defeats === PATIENCE) leaveLane = await this.#lane.enter(this.#timeoutMs);
+        try {
+          return await run(scope);
+        } catch (error) {
+          if (defeats >= maxDefeats || !isCoordinationError(error, 'DEADLOCK')) throw error;
+          await this.releaseOwner(owner);
+          const { survivor } = error as unknown as DeadlockError;
+          if (survivor !== owner) await this.untilFinished(survivor, { signal: own.signal });
+        } finally {
+          await this.releaseOwner(owner);
+        }
       }
+    } finally {
+      leaveLane?.();
     }
   }
 
@@ -250,7 +262,10 @@ export class ResourceManager implements AsyncDisposable {
   /** An agent died or was removed: its locks are given back, its waits rejected, and it is refused from now on. */
   async agentLeft(agentId: string): Promise<number> {
     this.#left.add(checkId(agentId, 'agentId'));
-    return this.#releaseBooks(this.#booksOf(agentId), unknownAgent(agentId));
+    const books = this.#booksOf(agentId);
+    // Without its record the agent can't take the short way past the check of who left.
+    for (const book of books) this.#client.books.delete(book.id);
+    return this.#releaseBooks(books, unknownAgent(agentId));
   }
 
   /** An agent was registered (again). */
@@ -280,7 +295,8 @@ export class ResourceManager implements AsyncDisposable {
     options: { readonly graceMs?: number; readonly reason?: string } = {},
   ): Promise<Lease> {
     checkId(resource, 'resource');
-    const { graceMs, reason } = this.#force(options, `it was given to ${describe(toAgent)}`);
+    checkId(toAgent, 'toAgent');
+    const { graceMs, reason } = this.#force(options, `it was given to ${toAgent}`);
     const next = this.acquire(resource, toAgent, 1_000, { timeoutMs: this.#timeoutMs + graceMs });
     next.catch(() => undefined);
     await this.#revoke(resource, graceMs, reason, toAgent);

@@ -191,7 +191,8 @@ export class WaitForGraph implements WaitGraph {
     const candidates = abortable.map(({ id }) => this.#candidate(id, sources)).sort(compareVictims);
     const byId = new Map(members.map((member) => [member.id, member]));
     const trial = new VictimTrial(members);
-    const enough = (candidate: VictimCandidate): boolean => trial.frees(byId.get(candidate.node) as StuckNode);
+    const enough = (candidate: VictimCandidate): boolean =>
+      trial.frees(byId.get(candidate.node) as StuckNode);
     // Rather two victims than one that has lost too often.
     const fresh = candidates.filter((candidate) => !isSpared(candidate));
     const first =

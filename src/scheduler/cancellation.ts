@@ -65,6 +65,7 @@ export class Cancellation {
     if (!hasNotBegun(run)) return;
     this.#takeOut(run, 'taken', reason);
     run.phase = 'ended';
+    if (run.handle?.run === run) run.handle.run = undefined;
     run.facts.onSettled?.(undefined);
   }
 

@@ -35,6 +35,8 @@ export interface DispatcherDeps {
   readonly settler: Settler;
   /** Stops a claimed run, wherever it stands. */
   readonly stop: (run: Run, cause: StopCause, reason: string) => void;
+  /** Forgets a claimed run whose task has ended. */
+  readonly drop: (run: Run, reason: string) => void;
   /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
   readonly takeLocks: ((run: Run) => void) | undefined;
   /** No slot is free, yet something may be more urgent than what runs. */
@@ -238,7 +240,8 @@ export class Dispatcher {
   }
 
   #receive(run: Run): void {
-    const { stop, executor } = this.#deps;
+    const { stop, executor, drop } = this.#deps;
+    if (run.handle?.outcome !== undefined) return drop(run, 'it ended while its claim was on its way');
     const cancelled = this.#cancelled.get(run.id);
     if (cancelled !== undefined) return stop(run, 'cancel', cancelled);
     if (this.#stopped) return stop(run, 'shutdown-release', 'draining');

@@ -175,7 +175,8 @@ export class Executor {
     const error = run.facts.stopError as Error;
     run.facts.controller?.abort(error);
     for (const end of run.facts.waits?.values() ?? []) end(error);
-    if (this.externals.get(run.id) === run) {
+    // Nobody's handler has to give up: it is run elsewhere, or was not called yet.
+    if (this.externals.get(run.id) === run || !run.started) {
       this.#fail(run, error);
       return;
     }
@@ -356,6 +357,7 @@ export class Executor {
     this.#release(run);
     if (settlement === undefined) {
       run.phase = 'ended';
+      if (run.handle?.run === run) run.handle.run = undefined;
       run.facts.onSettled?.(undefined);
     } else {
       run.phase = 'ending';

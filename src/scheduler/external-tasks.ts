@@ -47,6 +47,8 @@ export class ExternalTasks {
     const record = await this.#deps.record(taskId);
     if (record === undefined)
       throw new CoordinationError('UNKNOWN_TASK', `No task ${JSON.stringify(taskId)} is known`);
+    const meanwhile = this.#deps.executor.externals.get(taskId);
+    if (meanwhile !== undefined && isClaim(meanwhile, claim)) return this.#heard(meanwhile);
     const run = this.#deps.run(record);
     if (begun !== undefined || record.state !== 'claimed' || (run !== undefined && !isClaim(run, claim))) {
       const what = record.state === 'claimed' ? 'assigned anew' : record.state;

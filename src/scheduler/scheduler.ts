@@ -171,6 +171,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     const stranded = (agentId: string): void => {
       if (this.#agents.hasLeft(agentId)) handled(this.#unpinLeft(agentId));
     };
+    const drop = (run: Run, reason: string): void => this.#cancellation.drop(run, reason);
     const stop = (run: Run, cause: StopCause, reason: string): void =>
       this.#cancellation.stop(run, cause, reason);
     const shared = { store: this.#store, operations: this.#operations, runtime: this.#runtime, events };
@@ -183,7 +184,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
         this.#placement.observe(outcome);
       },
       ended: () => this.#checkIdle(),
-      drop: (run, reason) => this.#cancellation.drop(run, reason),
+      drop,
       stranded,
     });
     this.#settler = new Settler({
@@ -220,6 +221,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       placement: this.#placement,
       settler: this.#settler,
       stop,
+      drop,
       takeLocks: parts.locks === undefined ? undefined : (run) => this.#takeLocks(run),
       considerPreemption: this.#options.preemption ? () => this.#considerPreemption() : undefined,
     });
