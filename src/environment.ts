@@ -1,4 +1,4 @@
-import { CoordinationError } from './core/errors.ts';
+import { CoordinationError, describe } from './core/errors.ts';
 
 /** Settings from the environment: below options that are given, above defaults (twelve-factor). */
 export interface Environment {
@@ -22,12 +22,12 @@ function integer(
   min: number,
   max: number,
 ): number | undefined {
-  const text = env[name];
+  const text: unknown = env[name];
   if (text === undefined || text === '') return undefined;
-  const value = Number(text);
+  const value = typeof text === 'string' ? Number(text) : Number.NaN;
   if (Number.isInteger(value) && value >= min && value <= max) return value;
   throw new CoordinationError(
     'INVALID_OPTION',
-    `Expected ${name} to be an integer from ${min} to ${max}, got ${JSON.stringify(text.slice(0, 40))}`,
+    `Expected ${name} to be an integer from ${min} to ${max}, got ${describe(text)}`,
   );
 }

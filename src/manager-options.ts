@@ -1,7 +1,16 @@
 import type { CircuitBreakerOptions } from './circuit-breaker/breaker-rules.ts';
 import { CoordinationError, describe } from './core/errors.ts';
 import { EventBus } from './core/event-bus.ts';
-import { MANAGER_KEYS, OPTIONS, refuseUnknown, type Resolved, resolveOptions } from './core/options.ts';
+import { reading } from './core/check.ts';
+import {
+  checkMethods,
+  MANAGER_KEYS,
+  OPTIONS,
+  readOptions,
+  refuseUnknown,
+  type Resolved,
+  resolveOptions,
+} from './core/options.ts';
 import type { Backend } from './core/ports/backend.ts';
 import type { Clock, Ids, Logger, Random, Runtime } from './core/ports/runtime.ts';
 import { createIds } from './core/runtime/ids.ts';
@@ -69,17 +78,12 @@ export function managerSettings(
   events: EventBus | undefined,
   logger: Logger | undefined,
 ): ManagerSettings {
-  const options = given ?? {};
-  if (typeof options !== 'object' || Array.isArray(options)) {
-    throw new CoordinationError(
-      'INVALID_OPTION',
-      `Expected the options to be an object, got ${describe(given)}`,
-    );
-  }
+  const options = readParts(given ?? {});
   refuseUnknown('manager', options, [...MANAGER_KEYS, ...Object.keys(OPTIONS.manager)]);
   resolveOptions('manager', options);
   refuseTwice('events', options.events, events);
   refuseTwice('logger', options.logger, logger);
+  checkGiven(options, events, logger);
   const clock = options.clock ?? systemClock();
   const random = options.random ?? (options.seed === undefined ? undefined : createRandom(options.seed));
   const runtime = createRuntime({
@@ -92,10 +96,53 @@ export function managerSettings(
     options,
     runtime,
     events: options.events ?? events ?? new EventBus({ clock }),
-    environment: readEnvironment(options.env ?? process.env),
+    environment: readEnvironment(options.env === undefined ? process.env : readOptions('env', options.env)),
     shutdown: resolveOptions('shutdown', options.shutdown, true),
     health: resolveOptions('health', options.health, true),
   };
+}
+
+/** The options and those of each part, read once: nothing of the caller's runs afterwards. */
+function readParts(given: CoordinationOptions): CoordinationOptions {
+  const options: Record<string, unknown> = { ...readOptions('manager', given) };
+  for (const part of Object.keys(OPTIONS)) {
+    const own = options[part];
+    if (part in PLAIN || own === undefined || own === null || (own === false && OFF.has(part))) continue;
+    options[part] = readOptions(part, own);
+  }
+  return options;
+}
+
+/** Tables of options that are no options of a manager. */
+const PLAIN = { manager: true, retry: true, queue: true } as const;
+/** Parts that may be switched off. */
+const OFF: ReadonlySet<string> = new Set(['workStealing', 'metrics']);
+const LOGGER = ['debug', 'info', 'warn', 'error'];
+
+/** What is used as it is must be able to do what will be asked of it. */
+function checkGiven(options: CoordinationOptions, events: unknown, logger: unknown): void {
+  checkMethods('clock', options.clock, ['mono', 'wall', 'after', 'soon']);
+  checkMethods('random', options.random, ['next', 'fork']);
+  checkMethods('ids', options.ids, ['next']);
+  checkMethods('logger', options.logger ?? logger, LOGGER);
+  checkMethods('events', options.events ?? events, ['emit', 'wants', 'on']);
+  checkMethods('backend', options.backend, ['start', 'stop', 'check', 'onHint']);
+  const { seed, allow } = options;
+  if (seed !== undefined && typeof seed !== 'string' && typeof seed !== 'number')
+    throw refused('seed', 'a number or a string', seed);
+  if (allow !== undefined && !reading('`allow`', () => Array.isArray(allow) && allow.every(isText)))
+    throw refused('allow', 'an array of codes', allow);
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string';
+}
+
+function refused(name: string, wanted: string, value: unknown): CoordinationError {
+  return new CoordinationError(
+    'INVALID_OPTION',
+    `Expected \`${name}\` to be ${wanted}, got ${describe(value)}`,
+  );
 }
 
 function refuseTwice(name: string, a: unknown, b: unknown): void {

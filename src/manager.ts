@@ -202,10 +202,12 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   registerAgent(agent: AgentProfile<T>): AgentHandle {
     this.#check();
     const handle = this.tasks.registerAgent(agent);
-    this.locks.agentJoined(agent.id);
-    if (this.#state === 'ready') handled(this.messages.agentJoined(agent.id));
-    this.stealing?.addAgent(agent.id);
-    const leave = (reason?: string): Promise<void> => this.unregisterAgent(agent.id, reason);
+    // The id as it was read once: a getter could answer differently now.
+    const { id } = handle;
+    this.locks.agentJoined(id);
+    if (this.#state === 'ready') handled(this.messages.agentJoined(id));
+    this.stealing?.addAgent(id);
+    const leave = (reason?: string): Promise<void> => this.unregisterAgent(id, reason);
     return { ...handle, leave, [Symbol.asyncDispose]: () => leave() };
   }
 
@@ -296,7 +298,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     if (this.#state !== 'ready') return this.#refused();
     return typeof options === 'number'
       ? this.locks.acquire(resourceId, agentId, options)
-      : this.locks.acquire(resourceId, agentId, options.priority, options);
+      : this.locks.acquire(resourceId, agentId, undefined, options);
   }
 
   releaseResource(resourceId: string, agentId: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { handled, isPromise } from '../core/awaitable.ts';
-import { checkFunction, checkId, checkObject, checkSignal, invalid } from '../core/check.ts';
+import { checkFunction, checkId, checkRecord, checkSignal, invalid } from '../core/check.ts';
 import { CircuitState } from '../core/coordination-types.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
@@ -167,9 +167,10 @@ export class CircuitBreaker {
     this.#timer = undefined;
   }
 
-  #executeWith<R>(call: Call<R>, options: ExecuteOptions<R>): Promise<R> {
+  #executeWith<R>(call: Call<R>, given: ExecuteOptions<R>): Promise<R> {
+    let options: ExecuteOptions<R>;
     try {
-      checkObject(options, 'the options of execute');
+      options = checkRecord(given, 'the options of execute');
       checkSignal(options.signal, 'options.signal');
       if (options.fallback !== undefined) checkFunction(options.fallback, 'options.fallback');
     } catch (error) {

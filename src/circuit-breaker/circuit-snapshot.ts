@@ -1,4 +1,4 @@
-import { checkInteger, checkMs, checkObject, invalid } from '../core/check.ts';
+import { checkInteger, checkMs, checkRecord, invalid } from '../core/check.ts';
 import type { CircuitState } from '../core/coordination-types.ts';
 import { describe } from '../core/errors.ts';
 import type { Circuit, CircuitRules } from './circuit.ts';
@@ -29,7 +29,7 @@ export function toSnapshot(circuit: Circuit, now: number): CircuitSnapshot {
 
 /** The circuit of a snapshot, never further from closing than the rules allow. @throws INVALID_ARGUMENT */
 export function fromSnapshot(given: unknown, rules: CircuitRules, now: number): Circuit {
-  const snapshot = checkObject(given, 'the snapshot of a circuit') as Partial<CircuitSnapshot>;
+  const snapshot = checkRecord(given as Partial<CircuitSnapshot>, 'the snapshot of a circuit');
   const generation = checkInteger(snapshot.generation, 'snapshot.generation', 0);
   const reason = typeof snapshot.reason === 'string' ? snapshot.reason.slice(0, 200) : 'restored';
   switch (snapshot.state) {

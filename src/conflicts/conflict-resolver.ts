@@ -1,5 +1,5 @@
 import { isPromise } from '../core/awaitable.ts';
-import { checkId, checkInteger, checkMs, invalid } from '../core/check.ts';
+import { checkArray, checkId, checkInteger, checkMs, invalid } from '../core/check.ts';
 import type { ConflictKind, ConflictRecord, Resolution } from '../core/coordination-types.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { silentSink, type EventSink } from '../core/events.ts';
@@ -322,8 +322,8 @@ export class ConflictResolver {
 
 /** The agents without repetition, in order. */
 function checkAgents(agents: readonly string[]): readonly string[] {
-  if (!Array.isArray(agents)) throw invalid(`Expected agents to be an array, got ${describe(agents)}`);
-  const parties = [...new Set(agents.map((agent: unknown) => checkId(agent, 'the id of an agent')))];
+  const given = checkArray(agents, 'agents');
+  const parties = [...new Set(given.map((agent) => checkId(agent, 'the id of an agent')))];
   if (parties.length < 2) throw invalid(`Expected at least two different agents, got ${parties.length}`);
   return Object.freeze(parties);
 }

@@ -1,4 +1,4 @@
-import { checkFunction, checkId, checkObject } from '../core/check.ts';
+import { checkFunction, checkId, checkObject, reading } from '../core/check.ts';
 import type { ConflictRecord } from '../core/coordination-types.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import type { ConflictFacts } from './conflict-facts.ts';
@@ -26,7 +26,9 @@ export interface ConflictStrategy {
 /** Types and checks a strategy. @throws INVALID_ARGUMENT */
 export function defineConflictStrategy(strategy: ConflictStrategy): ConflictStrategy {
   checkObject(strategy, 'a conflict strategy');
-  checkId(strategy.name, 'the name of a conflict strategy');
-  checkFunction(strategy.resolve, `resolve of conflict strategy ${strategy.name}`);
-  return strategy;
+  return reading('a conflict strategy', () => {
+    checkId(strategy.name, 'the name of a conflict strategy');
+    checkFunction(strategy.resolve, `resolve of conflict strategy ${strategy.name}`);
+    return strategy;
+  });
 }

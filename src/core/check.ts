@@ -70,21 +70,60 @@ export function checkMs(value: unknown, what: string): number {
 
 export function checkSignal(value: unknown, what: string): AbortSignal | undefined {
   if (value === undefined) return undefined;
-  if (
-    typeof value !== 'object' ||
-    value === null ||
-    typeof (value as AbortSignal).addEventListener !== 'function'
-  ) {
-    throw invalid(`Expected ${what} to be an AbortSignal, got ${describe(value)}`);
-  }
+  const isSignal = reading(what, () => typeof (value as AbortSignal | null)?.addEventListener === 'function');
+  if (!isSignal) throw invalid(`Expected ${what} to be an AbortSignal, got ${describe(value)}`);
   return value as AbortSignal;
 }
 
 export function checkObject(value: unknown, what: string): object {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (typeof value !== 'object' || value === null || isArray(value, what)) {
     throw invalid(`Expected ${what} to be an object, got ${describe(value)}`);
   }
   return value;
+}
+
+export function checkArray(value: unknown, what: string): readonly unknown[] {
+  if (!isArray(value, what)) throw invalid(`Expected ${what} to be an array, got ${describe(value)}`);
+  return value;
+}
+
+/** A copy of a plain record, read once: nothing of the caller's runs afterwards. @throws INVALID_ARGUMENT */
+export function checkRecord<T extends object>(value: T, what: string): T {
+  checkObject(value, what);
+  return reading(what, () => ({ ...value }));
+}
+
+/** The same for options, which may be absent. @throws INVALID_ARGUMENT */
+export function checkOptions<T extends object>(value: T | undefined, what: string): T {
+  return value === undefined ? ({} as T) : checkRecord(value, what);
+}
+
+/**
+ * Reads something of the caller's: what a getter or proxy of it throws becomes an error with a code.
+ * @throws INVALID_ARGUMENT with what was thrown as its cause
+ */
+export function reading<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw unreadable(what, error);
+  }
+}
+
+/** What {@link reading} throws, where a closure would be too dear. */
+export function unreadable(what: string, error: unknown): CoordinationError {
+  if (error instanceof CoordinationError) return error;
+  return new CoordinationError('INVALID_ARGUMENT', `${what} can't be read: a getter or proxy threw`, {
+    cause: error,
+  });
+}
+
+function isArray(value: unknown, what: string): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch (error) {
+    throw unreadable(what, error);
+  }
 }
 
 const PRIORITY_WORDS: ReadonlyMap<unknown, number> = new Map([

@@ -6,9 +6,10 @@ import type {
   EventSink,
   PayloadOf,
 } from './events.ts';
-import { isPromise } from './awaitable.ts';
-import { checkFunction, checkInteger, checkMs, invalid } from './check.ts';
+import { handled, isPromise } from './awaitable.ts';
+import { checkFunction, checkInteger, checkMs, checkOptions, checkSignal, invalid } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
+import { checkMethods, readOptions } from './options.ts';
 import type { Clock, Logger, Timer } from './ports/runtime.ts';
 import { Ring } from './ring.ts';
 import { Logger as LineLogger } from './runtime/logger.ts';
@@ -73,23 +74,23 @@ export class EventBus implements EventSink {
 
   /** `true` or `{ debug: true }` logs every event, to stderr unless a logger is given. */
   constructor(options: boolean | EventBusOptions = {}) {
-    const { debug = false, logger, clock } = typeof options === 'boolean' ? { debug: options } : options;
+    const { debug, logger, clock } = readBus(typeof options === 'boolean' ? { debug: options } : options);
     this.#clock = clock ?? systemClock();
-    if (debug) this.#debug = logger ?? new LineLogger({ level: 'debug' });
+    if (debug === true) this.#debug = logger ?? new LineLogger({ level: 'debug' });
   }
 
   /** Hands `payload` to every listener. Returns when all have been called; never throws because of them. */
   emit<N extends EventName>(name: N, payload: CoordinationEvents[N]): void;
   emit(name: CustomEventName, payload: unknown): void;
   emit(name: Name, payload: unknown): void {
-    const channel = this.#channels[name] ?? this.#open(name);
+    const channel = this.#known(name) ?? this.#open(name);
     channel.count += 1;
     if (channel.seen) this.#deliver(name, channel, payload);
   }
 
   /** False when nobody would see the event; then it is counted here, so that the emitter can skip it altogether. */
   wants(name: Name): boolean {
-    const channel = this.#channels[name] ?? this.#open(name);
+    const channel = this.#known(name) ?? this.#open(name);
     if (channel.seen) return true;
     channel.count += 1;
     return false;
@@ -101,7 +102,8 @@ export class EventBus implements EventSink {
     listener: Listener<N>,
     options: { readonly signal?: AbortSignal } = {},
   ): Disposable {
-    return this.#listen(name, listener, listener as AnyListener, options.signal);
+    const { signal } = checkOptions<{ readonly signal?: AbortSignal }>(options, 'the options of on');
+    return this.#listen(name, listener, listener as AnyListener, signal);
   }
 
   /** Listens to the next event only, also when that is emitted again from inside its own emission. */
@@ -118,7 +120,9 @@ export class EventBus implements EventSink {
 
   /** Removes one registration of the listener; unknown ones are ignored. One under way is still called. */
   off<N extends Name>(name: N, listener: Listener<N>): void {
-    this.#channels[name]?.listeners.find((entry) => entry.given === listener)?.detach();
+    this.#known(name)
+      ?.listeners.find((entry) => entry.given === listener)
+      ?.detach();
   }
 
   /** Listens to the payloads for which `filter` holds. A filter that throws counts as a failed listener. */
@@ -127,9 +131,11 @@ export class EventBus implements EventSink {
     filter: (payload: CoordinationEvents[N]) => boolean,
     listener: (payload: CoordinationEvents[N]) => void | Promise<void>,
   ): Disposable {
-    checkFunction(filter, `the filter of ${name}`);
+    checkFunction(filter, 'the filter');
     return this.#listen(name, listener, (payload) =>
-      filter(payload as CoordinationEvents[N]) ? listener(payload as CoordinationEvents[N]) : undefined,
+      passes(filter, payload as CoordinationEvents[N])
+        ? listener(payload as CoordinationEvents[N])
+        : undefined,
     );
   }
 
@@ -147,9 +153,13 @@ export class EventBus implements EventSink {
           readonly where?: (payload: CoordinationEvents[N]) => boolean;
         } = {},
   ): Promise<CoordinationEvents[N]> {
-    const { timeoutMs, signal, where } =
-      typeof timeoutOrOptions === 'number' ? { timeoutMs: timeoutOrOptions } : timeoutOrOptions;
+    const { timeoutMs, signal, where } = checkOptions<Exclude<typeof timeoutOrOptions, number>>(
+      typeof timeoutOrOptions === 'number' ? { timeoutMs: timeoutOrOptions } : timeoutOrOptions,
+      'the options of waitFor',
+    );
     if (timeoutMs !== undefined) checkMs(timeoutMs, 'timeoutMs');
+    if (where !== undefined) checkFunction(where, 'where');
+    checkSignal(signal, 'signal');
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
       let timer: Timer | undefined;
@@ -163,7 +173,7 @@ export class EventBus implements EventSink {
         reject(signal?.reason as Error);
       };
       const listener = (payload: unknown): void => {
-        if (where !== undefined && !where(payload as CoordinationEvents[N])) return;
+        if (where !== undefined && !passes(where, payload as CoordinationEvents[N])) return;
         end();
         resolve(payload as CoordinationEvents[N]);
       };
@@ -194,8 +204,9 @@ export class EventBus implements EventSink {
    * or when the reader leaves its loop. @default capacity 1,024
    */
   stream(options: { readonly capacity?: number; readonly signal?: AbortSignal } = {}): EventStream {
-    const { capacity = 1_024, signal } = options;
+    const { capacity = 1_024, signal } = checkOptions<typeof options>(options, 'the options of stream');
     checkInteger(capacity, 'capacity', 1);
+    checkSignal(signal, 'signal');
     const buffer = new Ring<CoordinationEvent>();
     let dropped = 0;
     let woken: (() => void)[] = [];
@@ -260,7 +271,7 @@ export class EventBus implements EventSink {
 
   /** Removes the listeners of one event, or all listeners and taps. */
   removeAllListeners(name?: Name): void {
-    const channels = name === undefined ? this.#opened() : [this.#channels[name]];
+    const channels = name === undefined ? this.#opened() : [this.#known(name)];
     for (const channel of channels) for (const entry of channel?.listeners ?? []) entry.detach();
     if (name === undefined) this.#setTaps([]);
   }
@@ -299,10 +310,11 @@ export class EventBus implements EventSink {
   }
 
   #listen(name: Name, given: unknown, call: AnyListener, signal?: AbortSignal): Disposable {
-    if (typeof name !== 'string') throw invalid(`Expected the event to be a name, got ${describe(name)}`);
+    if (typeof name !== 'string') throw noName(name);
     checkFunction(given, `the listener of ${name}`);
+    checkSignal(signal, 'signal');
     if (signal?.aborted === true) return UNAVAILABLE;
-    const channel = this.#channels[name] ?? this.#open(name);
+    const channel = this.#known(name) ?? this.#open(name);
     const detach = (): void => {
       signal?.removeEventListener('abort', detach);
       channel.listeners = channel.listeners.filter((other) => other !== entry);
@@ -315,7 +327,12 @@ export class EventBus implements EventSink {
     return { [Symbol.dispose]: detach };
   }
 
+  #known(name: unknown): Channel | undefined {
+    return typeof name === 'string' ? this.#channels[name] : undefined;
+  }
+
   #open(name: string): Channel {
+    if (typeof name !== 'string') throw noName(name);
     const channel: Channel = { count: 0, lastAt: undefined, listeners: [], seen: false };
     channel.seen = this.#isSeen(channel);
     this.#channels[name] = channel;
@@ -334,4 +351,33 @@ export class EventBus implements EventSink {
     this.#taps = taps;
     for (const channel of this.#opened()) channel.seen = this.#isSeen(channel);
   }
+}
+
+function readBus(given: EventBusOptions): EventBusOptions {
+  const { debug = false, logger, clock } = readOptions('events', given);
+  if (typeof debug !== 'boolean') {
+    throw new CoordinationError(
+      'INVALID_OPTION',
+      `Expected \`debug\` to be true or false, got ${describe(debug)}`,
+    );
+  }
+  return {
+    debug,
+    ...(logger === undefined ? {} : { logger: checkMethods('logger', logger, ['debug']) }),
+    ...(clock === undefined ? {} : { clock: checkMethods('clock', clock, ['wall', 'after']) }),
+  };
+}
+
+function noName(name: unknown): CoordinationError {
+  return invalid(`Expected the event to be a name, got ${describe(name)}`);
+}
+
+/** A promise is no answer: nobody would wait for it, nor hear of its rejection. */
+function passes<P>(filter: (payload: P) => unknown, payload: P): boolean {
+  const answer = filter(payload);
+  if (typeof answer === 'object' && isPromise(answer)) {
+    handled(answer);
+    throw invalid('A filter must answer at once, not with a promise');
+  }
+  return Boolean(answer);
 }

@@ -1,3 +1,4 @@
+import { reading } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
 
 /**
@@ -365,20 +366,47 @@ export function checkOption(name: string, spec: OptionSpec, value: unknown): unk
   }
 }
 
+/**
+ * A thing that the user hands in to be used as it is (a clock, a logger, a backend): it must have these methods, or it would fail in the
+ * middle of something. @throws INVALID_OPTION
+ */
+export function checkMethods<T>(name: string, value: T, methods: readonly string[]): T {
+  if (value === undefined) return value;
+  const missing = reading(`\`${name}\``, () =>
+    methods.find((method) => typeof (value as Record<string, unknown> | null)?.[method] !== 'function'),
+  );
+  if (missing === undefined) return value;
+  throw new CoordinationError(
+    'INVALID_OPTION',
+    `Expected \`${name}\` to have a method ${missing}, got ${describe(value)}`,
+  );
+}
+
 /** Refuses keys that are not in `known`. @throws INVALID_OPTION with the nearest known name */
 export function refuseUnknown(part: string, given: object, known: readonly string[]): void {
-  for (const key of Object.keys(given)) if (!known.includes(key)) throw unknownOption(part, key, known);
+  checkIsRecord(part, given);
+  for (const key of reading(`\`${part}\``, () => Object.keys(given)))
+    if (!known.includes(key)) throw unknownOption(part, key, known);
 }
 
 function readable(part: string, given: unknown): Record<string, unknown> {
   if (given === undefined || given === null) return {};
-  if (typeof given !== 'object' || Array.isArray(given)) {
-    throw new CoordinationError(
-      'INVALID_OPTION',
-      `Expected the options of \`${part}\` to be an object, got ${describe(given)}`,
-    );
-  }
-  return given as Record<string, unknown>;
+  return readOptions(part, given as Record<string, unknown>);
+}
+
+/** A copy of the options of a part, read once; its own keys are checked by the part. @throws INVALID_OPTION */
+export function readOptions<T extends object>(part: string, given: T): T {
+  checkIsRecord(part, given);
+  return reading(`\`${part}\``, () => ({ ...given }));
+}
+
+function checkIsRecord(part: string, given: unknown): void {
+  if (typeof given === 'object' && given !== null && !reading(`\`${part}\``, () => Array.isArray(given)))
+    return;
+  throw new CoordinationError(
+    'INVALID_OPTION',
+    `Expected the options of \`${part}\` to be an object, got ${describe(given)}`,
+  );
 }
 
 function unknownOption(part: string, key: string, known: readonly string[]): CoordinationError {

@@ -1,4 +1,4 @@
-import { checkId, checkMs, checkObject, checkPriority, checkSignal, invalid } from '../core/check.ts';
+import { checkId, checkMs, checkPriority, checkRecord, checkSignal, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import { refuseUnknown } from '../core/options.ts';
@@ -86,11 +86,11 @@ export function checkRequest(
   readonly node: string | undefined;
 } {
   if (options === undefined) return { timeoutMs, node: undefined };
-  checkObject(options, 'options');
+  const given = checkRecord(options, 'options');
   return {
-    timeoutMs: options.timeoutMs === undefined ? timeoutMs : checkTimeout(options.timeoutMs),
+    timeoutMs: given.timeoutMs === undefined ? timeoutMs : checkTimeout(given.timeoutMs),
     // Nodes are made by the library and longer than ids may be.
-    node: options.node === undefined ? undefined : checkNode(options.node),
+    node: given.node === undefined ? undefined : checkNode(given.node),
   };
 }
 
@@ -106,7 +106,7 @@ function checkNode(value: unknown): string {
 
 function checkOptions(kind: MessageKind, given: unknown): SendOptions {
   if (given === null) return NO_OPTIONS;
-  const options = checkObject(given, 'options');
+  const options = checkRecord(given as SendOptions, 'options');
   refuseUnknown(
     kind,
     options,

@@ -1,5 +1,4 @@
-import { checkId, checkInteger, checkObject, invalid } from '../core/check.ts';
-import { describe } from '../core/errors.ts';
+import { checkArray, checkId, checkInteger, checkRecord } from '../core/check.ts';
 import { refuseUnknown } from '../core/options.ts';
 import type { Operations } from '../core/operations.ts';
 import type { MailboxView, MessageCounts, MessageTransport } from '../core/ports/messages.ts';
@@ -24,10 +23,11 @@ export class DeadLetters {
 
   async list(
     filter: DeadLetterFilter,
-    page: { readonly after?: Cursor; readonly limit?: number },
+    asked: { readonly after?: Cursor; readonly limit?: number },
   ): Promise<DeadLetterPage> {
     const { agentId, ids } = checkFilter(filter);
-    refuseUnknown('page', checkObject(page, 'page'), ['after', 'limit']);
+    const page = checkRecord(asked, 'page');
+    refuseUnknown('page', page, ['after', 'limit']);
     const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, 1_000);
     const { items, next } = await this.#list(
       { messages: 'dead', ...(agentId === undefined ? {} : { address: agentId }) },
@@ -71,12 +71,11 @@ export class DeadLetters {
 }
 
 function checkFilter(given: unknown): DeadLetterFilter {
-  const filter = checkObject(given, 'filter') as DeadLetterFilter;
+  const filter = checkRecord(given as DeadLetterFilter, 'filter');
   refuseUnknown('filter', filter, ['agentId', 'ids']);
   if (filter.agentId !== undefined) checkId(filter.agentId, 'agentId');
   if (filter.ids === undefined) return filter;
-  if (!Array.isArray(filter.ids)) throw invalid(`Expected ids to be an array, got ${describe(filter.ids)}`);
-  for (const id of filter.ids) checkId(id, 'id');
+  for (const id of checkArray(filter.ids, 'ids')) checkId(id, 'id');
   return filter;
 }
 

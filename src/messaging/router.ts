@@ -1,7 +1,7 @@
 import { MemoryMessageTransport } from '../backends/memory/message-transport.ts';
 import { standalone } from '../backends/memory/standalone.ts';
 import { handled, isPromise } from '../core/awaitable.ts';
-import { checkId, checkMs, checkObject, checkSignal, invalid } from '../core/check.ts';
+import { checkId, checkMs, checkRecord, checkSignal, invalid, reading } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
@@ -154,7 +154,8 @@ export class MessageRouter implements AsyncDisposable {
     options?: BroadcastOptions,
   ): Promise<{ readonly receivers: number }> {
     this.#check(from);
-    const topic = options?.topic === undefined ? EVERYBODY : checkId(options.topic, 'topic');
+    const wanted = reading('options', () => options?.topic);
+    const topic = wanted === undefined ? EVERYBODY : checkId(wanted, 'topic');
     const message = this.#composer.message('broadcast', from, topic, payload, options);
     const result = await this.#outbox.publish(message);
     this.#published(message, result);
@@ -211,7 +212,10 @@ export class MessageRouter implements AsyncDisposable {
   /** Ends a subscription of an agent, or all of them; its mailbox goes on. Resolves to whether there was one. */
   async unsubscribe(agentId: string, handlerId?: string | Subscription): Promise<boolean> {
     checkId(agentId, 'agentId');
-    const id = typeof handlerId === 'object' && handlerId !== null ? handlerId.id : handlerId;
+    const id =
+      typeof handlerId === 'object' && handlerId !== null
+        ? reading('handlerId', () => handlerId.id)
+        : handlerId;
     if (id !== undefined) checkId(id, 'handlerId');
     return this.#subscriptions.remove(agentId, id);
   }
@@ -230,8 +234,7 @@ export class MessageRouter implements AsyncDisposable {
     } = {},
   ): AsyncIterable<Envelope<P>> {
     checkId(agentId, 'agentId');
-    checkObject(options, 'options');
-    const { signal, ...rest } = options;
+    const { signal, ...rest } = checkRecord(options, 'options');
     checkSignal(signal, 'signal');
     return streamMessages<P>((handler, end) => {
       const subscription = this.subscribe(agentId, handler, { ...rest, concurrency: 1 });
@@ -307,7 +310,7 @@ export class MessageRouter implements AsyncDisposable {
    */
   shutdown(options: { readonly drainMs?: number } = {}): Promise<void> {
     try {
-      const { drainMs = DRAIN_MS } = checkObject(options, 'options') as typeof options;
+      const { drainMs = DRAIN_MS } = checkRecord(options, 'options');
       this.#stopping ??= this.#stop(checkMs(drainMs, 'drainMs'));
       return this.#stopping;
     } catch (error) {

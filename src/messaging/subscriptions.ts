@@ -1,5 +1,5 @@
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
-import { checkFunction, checkId, checkInteger, checkObject, invalid } from '../core/check.ts';
+import { checkArray, checkFunction, checkId, checkInteger, checkRecord, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { refuseUnknown } from '../core/options.ts';
 import type { Lost, MailboxSettings } from '../core/ports/messages.ts';
@@ -220,12 +220,11 @@ function refuseOtherGroup(agentId: string, known: readonly Subscriber[], added: 
 
 function checkSubscribe(given: unknown): SubscribeOptions {
   if (given === undefined || given === null) return {};
-  const options = checkObject(given, 'options') as SubscribeOptions;
+  const options = checkRecord(given as SubscribeOptions, 'options');
   refuseUnknown('subscribe', options, KEYS);
   const { topics, group, concurrency, maxLength, overflow, node } = options;
   if (topics !== undefined) {
-    if (!Array.isArray(topics)) throw invalid(`Expected topics to be an array, got ${describe(topics)}`);
-    for (const topic of topics) checkId(topic, 'topic');
+    for (const topic of checkArray(topics, 'topics')) checkId(topic, 'topic');
   }
   if (group !== undefined) checkId(group, 'group');
   if (concurrency !== undefined) checkInteger(concurrency, 'concurrency', 1);

@@ -1,4 +1,4 @@
-import { checkId, checkInteger, checkNumber, checkObject, invalid } from '../core/check.ts';
+import { checkId, checkInteger, checkNumber, checkRecord, invalid, reading } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import type { EventBus, Listener } from '../core/event-bus.ts';
 import { resolveOptions } from '../core/options.ts';
@@ -204,14 +204,14 @@ export class CoordinationMetricsCollector {
 }
 
 function timeOf(since: unknown): number {
-  const time = since instanceof Date ? since.getTime() : Number.NaN;
+  const time = reading('since', () => (since instanceof Date ? since.getTime() : Number.NaN));
   if (Number.isNaN(time)) throw invalid(`Expected since to be a valid Date, got ${describe(since)}`);
   return time;
 }
 
 /** A copy of the tags. @throws INVALID_ARGUMENT */
 function checkTags(given: unknown): Tags {
-  const entries = Object.entries(checkObject(given, 'the tags of a metric'));
+  const entries = Object.entries(checkRecord(given as object, 'the tags of a metric'));
   if (entries.length > MAX_TAGS) throw invalid(`Expected at most ${MAX_TAGS} tags, got ${entries.length}`);
   // fromEntries defines properties, so a tag called __proto__ is one like any other.
   return Object.fromEntries(

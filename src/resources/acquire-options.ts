@@ -1,4 +1,4 @@
-import { checkId, checkNumber, checkObject, checkPriority, checkSignal, invalid } from '../core/check.ts';
+import { checkId, checkNumber, checkOptions, checkPriority, checkSignal, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import type { AcquireOptions } from '../core/lock-types.ts';
 import { refuseUnknown } from '../core/options.ts';
@@ -23,7 +23,7 @@ const KNOWN = ['owner', 'agent', 'task', 'priority', 'timeoutMs', 'signal', 'lea
 /** @throws INVALID_ARGUMENT, INVALID_OPTION */
 export function checkAcquireOptions(options: AcquireOptions | undefined, timeoutMs: number): CheckedOptions {
   if (options === undefined) return defaults(timeoutMs);
-  const given = { ...(checkObject(options, 'the options of a lock') as AcquireOptions) };
+  const given = checkOptions<AcquireOptions>(options, 'the options of a lock');
   refuseUnknown('acquire', given, KNOWN);
   return {
     owner: optionalId(given.owner, 'owner'),

@@ -1,22 +1,22 @@
 import type { Clock } from '../core/ports/runtime.ts';
-import { type HeldLock, lostError } from './owner-book.ts';
+import { type LockRecord, lostError } from './lock-record.ts';
 import type { Kept, LeaseKeeper } from './lease-keeper.ts';
 
 /** Renews leases of their own at a third of their time, and gives them up at two thirds when no renewal came through. */
 export class LeaseTimers {
   readonly #clock: Clock;
   readonly #keeper: LeaseKeeper;
-  readonly #gaveUp: (lock: HeldLock) => void;
-  readonly #kept = new Map<HeldLock, Kept>();
+  readonly #gaveUp: (lock: LockRecord) => void;
+  readonly #kept = new Map<LockRecord, Kept>();
 
-  constructor(clock: Clock, keeper: LeaseKeeper, gaveUp: (lock: HeldLock) => void) {
+  constructor(clock: Clock, keeper: LeaseKeeper, gaveUp: (lock: LockRecord) => void) {
     this.#clock = clock;
     this.#keeper = keeper;
     this.#gaveUp = gaveUp;
   }
 
   /** @param sentAt mono ms when the store was asked: the lease counts from there. False: it is over already. */
-  start(lock: HeldLock, leaseMs: number, renew: boolean, sentAt: number, expiresInMs = leaseMs): boolean {
+  start(lock: LockRecord, leaseMs: number, renew: boolean, sentAt: number, expiresInMs = leaseMs): boolean {
     const terms = { leaseMs, renew, deadline: 0, timer: undefined };
     lock.terms = terms;
     if (!this.#extend(lock, sentAt, Math.min(expiresInMs, leaseMs))) return false;
@@ -24,7 +24,7 @@ export class LeaseTimers {
     return true;
   }
 
-  stop(lock: HeldLock): void {
+  stop(lock: LockRecord): void {
     lock.terms?.timer?.cancel();
     const kept = this.#kept.get(lock);
     if (kept === undefined) return;
@@ -33,21 +33,21 @@ export class LeaseTimers {
   }
 
   /** It ends within this time, and isn't renewed any more. */
-  limit(lock: HeldLock, inMs: number): void {
+  limit(lock: LockRecord, inMs: number): void {
     const deadline = Math.min(lock.terms?.deadline ?? Number.POSITIVE_INFINITY, this.#clock.mono() + inMs);
     this.stop(lock);
     lock.terms = { leaseMs: inMs, renew: false, deadline, timer: undefined };
     this.#arm(lock);
   }
 
-  #keep(lock: HeldLock, sentAt: number): void {
-    const { leaseMs } = lock.terms as NonNullable<HeldLock['terms']>;
+  #keep(lock: LockRecord, sentAt: number): void {
+    const { leaseMs } = lock.terms as NonNullable<LockRecord['terms']>;
     const due = (from: number): number => Math.max(0, from + leaseMs / 3 - this.#clock.mono());
     const kept: Kept = {
       id: lock.grant.id,
       token: lock.grant.token,
       answered: (answer, at) => {
-        if (lock.status !== 'held' || lock.revoked) return undefined;
+        if (lock.status !== 'held' || lock.isRevoked) return undefined;
         if (answer.status !== 'granted' || answer.revoked !== undefined) {
           lock.lockChanged(answer);
           return undefined;
@@ -61,8 +61,8 @@ export class LeaseTimers {
     this.#keeper.add(kept, due(sentAt));
   }
 
-  #extend(lock: HeldLock, sentAt: number, expiresInMs: number): boolean {
-    const terms = lock.terms as NonNullable<HeldLock['terms']>;
+  #extend(lock: LockRecord, sentAt: number, expiresInMs: number): boolean {
+    const terms = lock.terms as NonNullable<LockRecord['terms']>;
     const margin = terms.renew ? terms.leaseMs / 3 : terms.leaseMs / 20;
     terms.deadline = sentAt + expiresInMs - margin;
     if (terms.deadline <= this.#clock.mono()) return false;
@@ -70,8 +70,8 @@ export class LeaseTimers {
     return true;
   }
 
-  #arm(lock: HeldLock): void {
-    const terms = lock.terms as NonNullable<HeldLock['terms']>;
+  #arm(lock: LockRecord): void {
+    const terms = lock.terms as NonNullable<LockRecord['terms']>;
     terms.timer?.cancel();
     terms.timer = this.#clock.after(terms.deadline - this.#clock.mono(), () => {
       if (lock.status !== 'held') return;

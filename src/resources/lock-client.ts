@@ -2,34 +2,41 @@ import { handled, isPromise } from '../core/awaitable.ts';
 import { DeadlockError } from '../core/deadlock-error.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
-import { modeName } from '../core/lock-modes.ts';
 import type { Operations } from '../core/operations.ts';
 import type {
   Grant,
-  GrantRef,
   LockAnswer,
   LockOrder,
+  LockRelease,
   LockStore,
   QuickAnswer,
   QuickGrant,
+  QuickLocks,
 } from '../core/ports/locks.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Awaitable, BackendTime, SessionNumber } from '../core/ports/words.ts';
-import { refuseFence } from './fence.ts';
+import { FenceRegister } from './fence-register.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { LeaseTimers } from './lease-timers.ts';
+import {
+  type AskOptions,
+  type Holder,
+  type LockHost,
+  LockRecord,
+  lostError,
+  Pending,
+} from './lock-record.ts';
+import { LockReports } from './lock-reports.ts';
 import { LockTimeoutError } from './lock-timeout-error.ts';
-import { type LockAsk, LockWait, type WaitHost } from './lock-wait.ts';
-import { HeldLock, type LockHost, lostError, OwnerBook } from './owner-book.ts';
 import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
+import { type OwnerBook, SingleOwner } from './owner-book.ts';
+import { OwnerRegistry } from './owner-registry.ts';
 import { refusalError } from './refusal.ts';
 import { downgraded, upgraded } from './resource-request.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
 import { WaitTimeouts } from './wait-timeouts.ts';
 
 const DONE: Promise<void> = Promise.resolve();
-/** Resources whose newest seen token is remembered; locks of forgotten ones are still refused once they are lost. */
-const MAX_FENCES = 100_000;
 /** How often a store that tells nobody is asked about a wait, ms. */
 const POLL_MS = 1_000;
 /** How often an owner of another process is looked for, ms. */
@@ -48,64 +55,53 @@ export interface LockClientOptions {
 }
 
 /**
- * This process's side of the lock store: sends requests, hears what becomes of them, and knows who holds and wants what here. All user
- * input was checked before.
+ * This process's side of the lock store: sends requests, hears what becomes of them, and gives back what is over. All user input was
+ * checked before.
  */
-export class LockClient implements LockHost, WaitHost {
+export class LockClient implements LockHost {
   readonly runtime: Runtime;
   readonly store: LockStore;
   readonly operations: Operations;
   readonly keeper: LeaseKeeper;
-  readonly #events: EventSink;
-  readonly #graph: WaitForGraph;
+  readonly owners: OwnerRegistry;
   readonly order: LockOrder;
+  readonly #quick: QuickLocks | undefined;
+  readonly #graph: WaitForGraph;
   readonly #timeoutMs: number;
   readonly #versions: OptimisticLockManager | undefined;
+  readonly #reports: LockReports;
+  readonly #fences: FenceRegister;
   readonly #timers: LeaseTimers;
-  /** Owners with a name of their own. */
-  readonly books = new Map<string, OwnerBook>();
-  /** Owners of one request, linked. */
-  #singles: OwnerBook | undefined;
   readonly #timeouts: WaitTimeouts;
-  readonly #fences = new Map<string, number>();
+  readonly #scopeId = (): string => this.newId('scope');
   #nextId = 0;
-  #booksLimit = 16_384;
 
   constructor(options: LockClientOptions) {
-    this.runtime = options.runtime;
-    this.store = options.store;
-    this.operations = options.operations;
-    this.#events = options.events;
-    this.#graph = options.graph;
-    this.order = options.order;
-    this.#timeoutMs = options.timeoutMs;
-    this.#versions = options.versions;
-    this.keeper = new LeaseKeeper(this.store, () => this.session, this.runtime.clock);
-    this.#timeouts = new WaitTimeouts(this.runtime.clock, (wait) => this.#timedOut(wait));
-    this.#timers = new LeaseTimers(this.runtime.clock, this.keeper, (lock) => this.#gaveUp(lock));
+    const { runtime, store, operations, events, graph, order, timeoutMs, versions } = options;
+    this.runtime = runtime;
+    this.store = store;
+    this.#quick = store.quick;
+    this.operations = operations;
+    this.order = order;
+    this.#graph = graph;
+    this.#timeoutMs = timeoutMs;
+    this.#versions = versions;
+    this.#reports = new LockReports(events, runtime.clock);
+    this.#fences = new FenceRegister(events);
+    this.owners = new OwnerRegistry((book) => book.since === 0 && graph.defeats(book.id) === 0);
+    this.keeper = new LeaseKeeper(store, () => this.session, runtime.clock);
+    this.#timers = new LeaseTimers(runtime.clock, this.keeper, (lock) => this.#gaveUp(lock));
+    this.#timeouts = new WaitTimeouts(runtime.clock, (pending) => this.#timedOut(pending));
   }
 
-  /** Known once the backend has been started. */
+  /** Of the life that runs now: a mesh that starts again has another one. */
   get session(): SessionNumber {
     return this.operations.session;
   }
 
-  // ── owners
-
-  /** The record of an owner with a name; made if there is none. */
-  book(id: string, agent: string | undefined, task: string | undefined, priority: number): OwnerBook {
-    let book = this.books.get(id);
-    if (book === undefined) {
-      if (this.books.size >= this.#booksLimit) this.#sweepBooks();
-      book = new OwnerBook(id, agent, task, priority, false);
-      this.books.set(id, book);
-    }
-    return book;
-  }
-
-  /** A record for one request; its id is made when somebody reads it. */
-  single(agent: string | undefined, task: string | undefined, priority: number): OwnerBook {
-    return new OwnerBook(() => this.newId('scope'), agent, task, priority, true);
+  /** An owner for one request; its id is made when somebody reads it. */
+  single(agent: string | undefined, task: string | undefined, priority: number): SingleOwner {
+    return new SingleOwner(this.#scopeId, agent, task, priority);
   }
 
   /** Unique in the mesh: session numbers are never used twice. */
@@ -114,170 +110,145 @@ export class LockClient implements LockHost, WaitHost {
     return `${kind}-${this.session}-${this.#nextId}`;
   }
 
-  *locks(): Iterable<HeldLock> {
-    for (const book of this.allBooks()) yield* book.locks();
-  }
-
-  *waits(): Iterable<LockWait> {
-    for (const book of this.allBooks()) yield* waitsOf(book);
-  }
-
-  *allBooks(): Iterable<OwnerBook> {
-    yield* this.books.values();
-    for (let book = this.#singles; book !== undefined; book = book.next) yield book;
-  }
-
-  *waitingNodes(): Iterable<string> {
-    for (const book of this.allBooks()) if (book.firstWait !== undefined) yield book.id;
-  }
-
-  /** The record of an owner that holds or wants something here. */
-  findBook(id: string): OwnerBook | undefined {
-    const known = this.books.get(id);
-    if (known !== undefined) return known;
-    for (let book = this.#singles; book !== undefined; book = book.next) if (book.id === id) return book;
-    return undefined;
-  }
-
-  #sweepBooks(): void {
-    for (const [id, book] of this.books) {
-      if (book.idle && book.since === 0 && this.#graph.defeats(id) === 0) this.books.delete(id);
-    }
-    this.#booksLimit = Math.max(16_384, this.books.size * 2);
-  }
-
   // ── acquiring
 
-  /** One free exclusive resource, in place. `undefined`: ask the long way. */
-  quick(resource: string, mode: number, book: OwnerBook): HeldLock | undefined {
-    const { quick } = this.store;
-    if (quick === undefined) return undefined;
-    const grant = quick.take(this.session, resource, mode, book);
-    if (grant === undefined) return undefined;
-    const lock = new HeldLock(this, book, resource, grant, grant, undefined);
-    grant.listener = lock;
-    this.#enter(book);
-    book.add(lock);
-    if (this.#events.wants('resource:acquired')) this.#reportAcquired(lock, 0);
-    return lock;
+  /** One resource in one mode, nothing else said: the commonest request. */
+  acquireOne(resource: string, mode: number, holder: Holder, timeoutMs: number): Awaitable<LockRecord> {
+    const record = new LockRecord(this, holder, resource);
+    if (this.#quick === undefined) return this.#send(record, timeoutMs) as Awaitable<LockRecord>;
+    const answer = this.#quick.one(this.session, resource, mode, record);
+    return this.#inPlace(record, answer, timeoutMs) as Awaitable<LockRecord>;
   }
 
   /** Resolves with the lock, or with `undefined` when it may not wait. */
-  acquire(ask: LockAsk): Awaitable<HeldLock | undefined> {
+  acquire(
+    holder: Holder,
+    ask: AskOptions,
+    priority: number,
+    timeoutMs: number,
+  ): Awaitable<LockRecord | undefined> {
     if (ask.signal?.aborted === true) return Promise.reject(ask.signal.reason as Error);
-    const { book } = ask;
-    book.priority = ask.priority;
-    if (!book.single) {
-      if (this.#graph.hasDefeats) book.defeats = this.#graph.defeats(book.id);
-      if (book.since === 0 && book.count > 0) book.since = oldestToken(book);
-    }
-    const wait = new LockWait(this, ask, this.runtime.clock.mono());
-    const { quick } = this.store;
-    if (quick !== undefined) return this.#inPlace(wait, quick.ask(this.session, wait));
-    const answer = this.operations.run((op) => this.store.request(op, [wait]));
-    if (!isPromise(answer)) return this.#first(wait, answer.answers[0] as LockAnswer, answer.at);
-    const promise = this.#begin(wait);
-    answer.then(
-      ({ answers, at }) => this.#late(wait, answers[0] as LockAnswer, at),
-      (error: unknown) => {
-        wait.answered = true;
-        this.fail(wait, error);
-      },
-    );
-    return promise;
+    if (!holder.single) holder.priority = priority;
+    const record = new LockRecord(this, holder, ask.plan.names[0] as string).withOptions(ask);
+    if (this.#quick === undefined) return this.#send(record, timeoutMs);
+    return this.#inPlace(record, this.#quick.ask(this.session, record.request()), timeoutMs);
   }
 
   /** The answer of a store in this process. */
-  #inPlace(wait: LockWait, answer: QuickAnswer): Awaitable<HeldLock | undefined> {
-    wait.answered = true;
-    switch (answer.status) {
-      case 'granted':
-        wait.grant = answer.grant;
-        return this.#arrive(wait, undefined, wait.startedAt);
-      case 'waiting': {
-        wait.grant = answer.grant;
-        const { book } = wait.ask;
-        const promise = this.#begin(wait);
-        if (book.since === 0 && !book.single) book.since = answer.since;
-        wait.queued = true;
-        this.#reportWaiting(wait, answer.ahead);
-        // Nobody may wait for its locks (`suspect` false), yet for the owner itself: a parent for its child, an asker for its reply.
-        if (!wait.settled && (answer.suspect || !book.single)) this.#graph.entered(book.id, !answer.suspect);
-        return promise;
-      }
-      case 'refused':
-        return this.#refused(wait, answer);
-      default:
-        throw lostWait(wait);
+  #inPlace(record: LockRecord, answer: QuickAnswer, timeoutMs: number): Awaitable<LockRecord | undefined> {
+    if ('status' in answer) {
+      if (answer.status === 'lost') throw lostWait(record);
+      return this.#refused(record, answer);
     }
+    record.quick = answer;
+    if (answer.state !== 'waiting') return this.#arrive(record, undefined);
+    const pending = this.#begin(record, timeoutMs);
+    pending.queued = true;
+    const { ahead, suspect, since } = answer.wait as NonNullable<QuickGrant['wait']>;
+    const { holder } = record;
+    if (!holder.single) this.#age(holder, since);
+    this.#reports.waited(record, ahead);
+    // Nobody can wait for an owner that holds nothing and whose id nobody has.
+    if (record.status === 'waiting' && (suspect || !holder.single)) this.#graph.entered(holder.id, !suspect);
+    return pending.promise;
   }
 
-  #first(wait: LockWait, answer: LockAnswer, at: BackendTime): Awaitable<HeldLock | undefined> {
-    wait.answered = true;
-    if (wait.held !== undefined) return wait.held;
+  /** Since when a named owner that begins to wait is at work, and how often it lost: what a victim is chosen by. */
+  #age(book: OwnerBook<LockRecord>, now: BackendTime): void {
+    if (book.since === 0) book.since = book.firstHeld === undefined ? now : sinceOf(book);
+    if (this.#graph.hasDefeats) book.defeats = this.#graph.defeats(book.id);
+  }
+
+  /** Asks a store that may be far. */
+  #send(record: LockRecord, timeoutMs: number): Awaitable<LockRecord | undefined> {
+    const startedAt = this.runtime.clock.mono();
+    const { holder } = record;
+    // Its age when it holds something; else the store knows what time it is.
+    if (!holder.single) this.#age(holder, 0 as BackendTime);
+    const request = record.request();
+    const answer = this.operations.run((op) => this.store.request(op, [request]));
+    if (!isPromise(answer))
+      return this.#first(record, answer.answers[0] as LockAnswer, answer.at, startedAt, timeoutMs);
+    const pending = this.#begin(record, timeoutMs);
+    record.isUnderWay = true;
+    answer.then(
+      ({ answers, at }) => this.#late(pending, answers[0] as LockAnswer, at),
+      (error: unknown) => {
+        record.isUnderWay = false;
+        this.fail(record, error);
+      },
+    );
+    return pending.promise;
+  }
+
+  #first(
+    record: LockRecord,
+    answer: LockAnswer,
+    at: BackendTime,
+    startedAt: number,
+    timeoutMs: number,
+  ): Awaitable<LockRecord | undefined> {
     switch (answer.status) {
       case 'granted':
-        return this.#arrive(wait, answer, wait.startedAt);
+        return this.#arriveFar(record, answer, startedAt);
       case 'waiting': {
-        const promise = this.#begin(wait);
-        this.#queued(wait, answer, at);
-        return promise;
+        const pending = this.#begin(record, timeoutMs);
+        this.#queued(pending, answer, at);
+        return pending.promise;
       }
       case 'refused':
-        return this.#refused(wait, answer);
+        return this.#refused(record, answer);
       default:
-        throw lostWait(wait);
+        throw lostWait(record);
     }
   }
 
   /** The first answer of a store across a network; the wait may have ended meanwhile. */
-  #late(wait: LockWait, answer: LockAnswer, at: BackendTime): void {
-    wait.answered = true;
-    if (wait.settled) {
-      if (wait.held === undefined && (answer.status === 'granted' || answer.status === 'waiting')) {
-        this.#withdraw(wait);
-      }
-      return;
+  #late(pending: Pending, answer: LockAnswer, at: BackendTime): void {
+    const { record, startedAt } = pending;
+    record.isUnderWay = false;
+    if (record.status === 'failed') {
+      if (answer.status === 'granted' || answer.status === 'waiting') this.#withdraw(record);
+    } else if (record.status === 'waiting') {
+      if (answer.status === 'waiting') this.#queued(pending, answer, at);
+      else this.#answered(record, answer, startedAt);
     }
-    if (answer.status === 'waiting') this.#queued(wait, answer, at);
-    else this.changed(wait, answer, wait.startedAt);
   }
 
   /** Makes the promise, and arms everything that may end the wait. */
-  #begin(wait: LockWait): Promise<HeldLock> {
-    const { book, signal } = wait.ask;
-    const promise = wait.promise();
-    this.#enter(book);
-    book.addWait(wait);
-    this.#timeouts.add(wait);
+  #begin(record: LockRecord, timeoutMs: number): Pending {
+    const pending = new Pending(record, this.runtime.clock.mono(), timeoutMs);
+    record.pending = pending;
+    this.owners.addWait(record);
+    this.#timeouts.add(pending);
+    const signal = record.ask?.signal;
     if (signal !== undefined) {
-      wait.onAbort = () => this.fail(wait, signal.reason);
-      signal.addEventListener('abort', wait.onAbort, { once: true });
+      pending.onAbort = () => this.fail(record, signal.reason);
+      signal.addEventListener('abort', pending.onAbort, { once: true });
     }
-    return promise;
+    return pending;
   }
 
-  /** It waits in the store: that may close a cycle. */
-  #queued(wait: LockWait, answer: LockAnswer & { readonly status: 'waiting' }, at: BackendTime): void {
-    const { book } = wait.ask;
-    wait.holders = answer.holders.map(({ owner, agent }) => agent ?? owner);
-    if (book.since === 0 && !book.single) book.since = at;
-    if (wait.settled) return;
-    wait.queued = true;
-    if (answer.pushed !== true) this.#poll(wait);
-    this.#reportWaiting(wait, answer.ahead);
-    if (!wait.settled) this.#graph.entered(book.id);
+  /** It waits in a store that may be far: that may close a cycle. */
+  #queued(pending: Pending, answer: LockAnswer & { readonly status: 'waiting' }, at: BackendTime): void {
+    const { record } = pending;
+    if (!record.holder.single) this.#age(record.holder, at);
+    pending.holders = answer.holders.map(({ owner, agent }) => agent ?? owner);
+    pending.queued = true;
+    if (answer.pushed !== true) this.#poll(record);
+    this.#reports.waited(record, answer.ahead);
+    if (record.status === 'waiting') this.#graph.entered(record.holder.id);
   }
 
-  #poll(wait: LockWait): void {
+  #poll(record: LockRecord): void {
     this.keeper.add(
       {
-        id: wait.id,
+        id: record.waitId,
         token: undefined,
         answered: (answer, sentAt) => {
-          if (wait.settled) return undefined;
+          if (record.status !== 'waiting') return undefined;
           if (answer.status === 'waiting') return POLL_MS;
-          this.changed(wait, answer, sentAt);
+          this.#answered(record, answer, sentAt);
           return undefined;
         },
       },
@@ -285,212 +256,222 @@ export class LockClient implements LockHost, WaitHost {
     );
   }
 
-  /** What became of a wait. */
-  changed(wait: LockWait, answer: LockAnswer, sentAt = this.runtime.clock.mono()): void {
-    if (wait.settled) {
-      if (answer.status === 'granted' && wait.held === undefined && wait.answered) this.#withdraw(wait);
-      return;
-    }
-    try {
-      switch (answer.status) {
-        case 'waiting':
-          return;
-        case 'granted':
-          this.#settle(wait);
-          wait.resolve(this.#arrive(wait, answer, sentAt));
-          this.#left(wait.ask.book);
-          return;
-        case 'aborted':
-          throw verdictOf(wait, answer.cycle);
-        case 'refused': {
-          const outcome = this.#refused(wait, answer);
-          this.#settle(wait);
-          wait.resolve(outcome as HeldLock);
-          this.#left(wait.ask.book);
-          return;
-        }
-        default:
-          throw lostWait(wait);
+  /** A store in this process has granted it. */
+  granted(record: LockRecord): void {
+    const { pending } = record;
+    if (record.status !== 'waiting' || pending === undefined) return;
+    this.#endWait(record, pending);
+    this.#settle(record, pending, () => this.#arrive(record, pending));
+  }
+
+  /** What the store says of a wait, or of a lock that is held. */
+  changed(record: LockRecord, answer: LockAnswer): void {
+    if (record.status === 'waiting') {
+      if (!record.isUnderWay || answer.status !== 'waiting') {
+        this.#answered(record, answer, this.runtime.clock.mono());
       }
+    } else if (record.status === 'held') {
+      if (answer.status === 'lost') this.lost(record, lostError(record));
+      else if (answer.status === 'granted' && answer.revoked !== undefined) this.#revoked(record, answer);
+    } else if (record.status === 'failed' && answer.status === 'granted' && !record.isUnderWay) {
+      this.#withdraw(record);
+    }
+  }
+
+  #answered(record: LockRecord, answer: LockAnswer, sentAt: number): void {
+    const { pending } = record;
+    if (answer.status === 'waiting' || pending === undefined) return;
+    this.#endWait(record, pending);
+    this.#settle(record, pending, () => {
+      switch (answer.status) {
+        case 'granted':
+          return this.#arriveFar(record, answer, sentAt);
+        case 'aborted':
+          throw verdictOf(record, answer.cycle);
+        case 'refused':
+          return this.#refused(record, answer) as LockRecord;
+        default:
+          throw lostWait(record);
+      }
+    });
+  }
+
+  /** Settles a wait that has left all lists. */
+  #settle(record: LockRecord, pending: Pending, outcome: () => LockRecord): void {
+    try {
+      pending.resolve(outcome());
     } catch (error) {
-      this.#ended(wait, error);
+      this.#failed(record, pending, error);
     }
+    if (this.#graph.hasOpen) this.#graph.left(record.holder.id);
   }
 
-  #refused(wait: LockWait, answer: LockAnswer & { readonly status: 'refused' }): HeldLock | undefined {
-    const { ask } = wait;
-    if (answer.why === 'busy' && !ask.wait) return undefined;
-    if (answer.why === 'reentrant' && ask.legacy) {
-      const lock = ask.book.find(ask.plan.names[0] as string);
-      if (lock !== undefined && isExclusive(lock)) return lock;
+  #refused(record: LockRecord, answer: LockAnswer & { readonly status: 'refused' }): LockRecord | undefined {
+    const { holder } = record;
+    if (answer.why === 'busy' && !record.wait) return undefined;
+    if (answer.why === 'reentrant' && record.isLegacy && !holder.single) {
+      const lock = holder.find(record.resource);
+      if (lock?.isExclusive === true) return lock;
     }
-    throw refusalError(answer, ask.plan.names, ask.book.label);
+    throw refusalError(answer, record.names, holder.label);
   }
 
-  /** A grant has come. @throws LEASE_LOST when it took longer than its lease to come */
-  #arrive(wait: LockWait, grant: Grant | undefined, sentAt: number): HeldLock {
-    const { ask } = wait;
-    if (ask.upgradeOf !== undefined) return this.#upgraded(wait, ask.upgradeOf, grant);
-    const { plan, book } = ask;
-    const quick = wait.grant;
-    const lock = new HeldLock(this, book, plan.names[0] as string, (quick ?? grant) as GrantRef, quick, plan);
-    wait.held = lock;
-    if (quick === undefined) lock.grantedAt = this.runtime.clock.mono();
-    this.#enter(book);
-    book.add(lock);
+  /** A grant of a store in this process has come. */
+  #arrive(record: LockRecord, pending: Pending | undefined): LockRecord {
+    const ask = record.ask;
+    if (ask?.upgradeOf !== undefined) return this.#upgraded(record, ask.upgradeOf, undefined, pending);
+    record.status = 'held';
+    this.owners.addHeld(record);
+    if (ask?.leaseMs !== undefined)
+      this.#timers.start(record, ask.leaseMs, ask.renew, this.runtime.clock.mono());
+    this.#reports.acquired(record, pending);
+    if (!record.holder.single && record.holder.firstWait !== undefined)
+      this.#shareWith(record, record.holder);
+    return record;
+  }
+
+  /** A grant of a store that may be far has come. @throws LEASE_LOST when it took longer than its lease to come */
+  #arriveFar(record: LockRecord, grant: Grant, sentAt: number): LockRecord {
+    const now = this.runtime.clock.mono();
+    const ask = record.ask;
+    const { pending } = record;
+    if (ask?.upgradeOf !== undefined) return this.#upgraded(record, ask.upgradeOf, grant, pending);
+    record.setFar(grant, now);
+    record.status = 'held';
+    this.owners.addHeld(record);
     if (
-      ask.leaseMs !== undefined &&
-      !this.#timers.start(lock, ask.leaseMs, ask.renew, sentAt, grant?.expiresInMs)
+      ask?.leaseMs !== undefined &&
+      !this.#timers.start(record, ask.leaseMs, ask.renew, sentAt, grant.expiresInMs)
     ) {
-      const late = lostError(lock);
-      lock.abort(late);
-      handled(this.release(lock));
+      const late = lostError(record);
+      record.abort(late);
+      handled(this.release(record));
       throw late;
     }
-    if (this.#events.wants('resource:acquired')) {
-      this.#reportAcquired(lock, this.runtime.clock.mono() - wait.startedAt);
-    }
-    if (book.firstWait !== undefined) this.#shareWith(lock);
-    return lock;
+    this.#reports.acquired(record, pending);
+    if (!record.holder.single && record.holder.firstWait !== undefined)
+      this.#shareWith(record, record.holder);
+    return record;
   }
 
   /** Other documented calls of the same agent for the same resource get the same lease. */
-  #shareWith(lock: HeldLock): void {
-    for (const other of waitsOf(lock.book)) {
-      const { ask } = other;
-      if (!ask.legacy || other.settled || ask.plan.names[0] !== lock.resource || !isExclusive(lock)) continue;
-      this.#settle(other);
-      other.held = lock;
-      if (other.answered) this.#withdraw(other);
-      other.resolve(lock);
-      this.#left(lock.book);
+  #shareWith(lock: LockRecord, book: OwnerBook<LockRecord>): void {
+    if (!lock.isExclusive) return;
+    for (const other of book.waits()) {
+      const { pending } = other;
+      if (!other.isLegacy || pending === undefined || other.resource !== lock.resource) continue;
+      this.#endWait(other, pending);
+      other.status = 'failed';
+      if (!other.isUnderWay) this.#withdraw(other);
+      this.#settle(other, pending, () => lock);
     }
   }
 
-  #upgraded(wait: LockWait, lock: HeldLock, grant: Grant | undefined): HeldLock {
-    wait.held = lock;
-    if (lock.status !== 'held') throw lock.reason ?? lostWait(wait);
-    lock.changeModes(wait.ask.plan.items, grant);
-    if (this.#events.wants('resource:acquired')) {
-      this.#reportAcquired(lock, this.runtime.clock.mono() - wait.startedAt);
-    }
+  #upgraded(
+    record: LockRecord,
+    lock: LockRecord,
+    grant: Grant | undefined,
+    pending: Pending | undefined,
+  ): LockRecord {
+    record.status = 'released';
+    if (lock.status !== 'held') throw lock.reason ?? lostWait(record);
+    lock.changeModes(record.plan.items, grant);
+    this.#reports.acquired(lock, pending);
     return lock;
-  }
-
-  /** A store in this process has granted it; what was granted is in {@link LockWait.grant}. */
-  granted(wait: LockWait): void {
-    if (wait.settled) return;
-    this.#settle(wait);
-    try {
-      wait.resolve(this.#arrive(wait, undefined, wait.startedAt));
-      this.#left(wait.ask.book);
-    } catch (error) {
-      this.#ended(wait, error);
-    }
   }
 
   // ── ends of waits
 
   /** Ends a wait from this side: time, abort, an agent that left. Nothing of it stays behind (L6). */
-  fail(wait: LockWait, error: unknown): void {
-    if (wait.settled) return;
+  fail(record: LockRecord, error: unknown): void {
+    const { pending } = record;
+    if (record.status !== 'waiting' || pending === undefined) return;
+    this.#endWait(record, pending);
+    record.status = 'failed';
     // What isn't answered yet is withdrawn when it is: a withdrawal must not overtake its request.
-    if (wait.answered) this.#withdraw(wait);
-    this.#ended(wait, error);
+    if (!record.isUnderWay) this.#withdraw(record);
+    this.#settle(record, pending, () => {
+      throw error;
+    });
   }
 
-  #ended(wait: LockWait, error: unknown): void {
-    if (!wait.settled) this.#settle(wait);
-    const { book, plan } = wait.ask;
-    if (error instanceof DeadlockError) book.defeated = true;
-    if (wait.queued && this.#events.wants('resource:abandoned')) {
-      this.#events.emit('resource:abandoned', {
-        resourceId: plan.names[0] as string,
-        agentId: book.label,
-        waitedMs: this.runtime.clock.mono() - wait.startedAt,
-        code: codeOf(error),
-      });
-    }
-    wait.reject(error);
-    this.#left(book);
-    if (book.idle) this.#idle(book);
+  #failed(record: LockRecord, pending: Pending, error: unknown): void {
+    record.status = 'failed';
+    const { holder } = record;
+    if (error instanceof DeadlockError && !holder.single) holder.defeated = true;
+    if (pending.queued) this.#reports.abandoned(pending, error);
+    pending.reject(error);
+    this.#left(record);
   }
 
-  #settle(wait: LockWait): void {
-    const { book, signal } = wait.ask;
-    wait.settled = true;
-    this.#timeouts.remove(wait);
-    if (wait.onAbort !== undefined) signal?.removeEventListener('abort', wait.onAbort);
-    book.removeWait(wait);
-    this.#leave(book);
+  /** Takes a wait out of everything that may end it. */
+  #endWait(record: LockRecord, pending: Pending): void {
+    this.#timeouts.remove(pending);
+    if (pending.onAbort !== undefined) record.ask?.signal?.removeEventListener('abort', pending.onAbort);
+    this.owners.removeWait(record);
+    record.pending = undefined;
   }
 
-  #left(book: OwnerBook): void {
-    // Its id needn't be made when nobody asks.
-    if (this.#graph.hasOpen) this.#graph.left(book.id);
+  #withdraw(record: LockRecord): void {
+    if (record.quick !== undefined) this.#quick?.give(record.quick);
+    else void this.#giveBack([{ id: record.waitId }]);
   }
 
-  #withdraw(wait: LockWait): void {
-    const { grant } = wait;
-    if (grant !== undefined) this.store.quick?.give(grant);
-    else void this.#send(() => this.operations.run((op) => this.store.release(op, [{ id: wait.id }])));
-  }
-
-  #timedOut(wait: LockWait): void {
-    const { plan, timeoutMs } = wait.ask;
-    const holders = wait.grant === undefined ? wait.holders : this.#blockersOf(wait, wait.grant);
-    this.fail(wait, new LockTimeoutError(plan.names[0] as string, holders, timeoutMs));
+  #timedOut(pending: Pending): void {
+    const { record, timeoutMs } = pending;
+    const holders = pending.holders ?? this.#blockersOf(record);
+    this.fail(record, new LockTimeoutError(record.resource, holders, timeoutMs));
   }
 
   /** At most 5 agents or owners that stand in the way of a wait now. */
-  #blockersOf(wait: LockWait, grant: QuickGrant): readonly string[] {
-    this.store.quick?.expose(grant);
-    const needs = this.store.live?.requirements(wait.ask.book.id) ?? [];
+  #blockersOf(record: LockRecord): readonly string[] {
+    if (record.quick !== undefined) this.#quick?.expose(record.quick);
+    const needs = this.store.live?.requirements(record.holder.id) ?? [];
     const nodes = needs.flatMap(({ blockers }) => blockers.slice(0, 5).map(({ node }) => node));
-    return [...new Set(nodes)].slice(0, 5).map((node) => this.findBook(node)?.label ?? node);
+    return [...new Set(nodes)].slice(0, 5).map((node) => this.owners.labelOf(node) ?? node);
   }
 
   /** Lets people ask about the waits of an owner that was made for one request. */
   expose(owner: string): void {
-    for (const { grant } of waitsOf(this.findBook(owner))) {
-      if (grant !== undefined) this.store.quick?.expose(grant);
+    for (const { quick } of this.owners.recordsOf(owner)) {
+      if (quick !== undefined) this.#quick?.expose(quick);
     }
   }
 
   // ── releasing
 
   /** Gives a lock back; who waits for it has it before this returns, if the store is in this process. */
-  release(lock: HeldLock): Promise<void> {
+  release(lock: LockRecord): Promise<void> {
     if (lock.status !== 'held') return DONE;
     lock.status = 'released';
     this.#delist(lock);
     // Said before the next holder is: whoever reads events sees them in the order in which they were.
-    if (this.#events.wants('resource:released')) this.#reportReleased(lock);
+    this.#reports.released(lock);
     if (this.#versions !== undefined) this.#bump(lock, this.#versions);
     const { quick } = lock;
     if (quick !== undefined) {
-      (this.store.quick as NonNullable<LockStore['quick']>).give(quick);
-      if (lock.book.idle) this.#idle(lock.book);
+      (this.#quick as QuickLocks).give(quick);
+      this.#left(lock);
       return DONE;
     }
     const { id, token } = lock.grant;
-    const done = this.#send(() => this.operations.run((op) => this.store.release(op, [{ id, token }])));
-    if (lock.book.idle) this.#idle(lock.book);
+    const done = this.#giveBack([{ id, token }]);
+    this.#left(lock);
     return isPromise(done) ? done : DONE;
   }
 
   /** Under an exclusive lock the resource may have changed. */
-  #bump(lock: HeldLock, versions: OptimisticLockManager): void {
+  #bump(lock: LockRecord, versions: OptimisticLockManager): void {
     for (const { resource, mode } of lock.namedItems()) if (mode === 'exclusive') versions.bump(resource);
   }
 
-  /** Sends what nobody can be told of but a log: the lock is gone for its user whatever comes. */
-  #send(send: () => Awaitable<unknown>): Awaitable<void> {
+  /** Of a failure nobody can be told but the log: the lock is gone for its user whatever comes. */
+  #giveBack(items: readonly LockRelease[]): Awaitable<void> {
     const failed = (error: unknown): void => {
       this.runtime.logger.warn('A lock could not be given back', { error: String(error) });
     };
     try {
-      const answer = send();
+      const answer = this.operations.run((op) => this.store.release(op, items));
       return isPromise(answer) ? answer.then(() => undefined, failed) : undefined;
     } catch (error) {
       return failed(error);
@@ -498,40 +479,36 @@ export class LockClient implements LockHost, WaitHost {
   }
 
   /** The store, or the clock, says that it isn't ours any more. */
-  lost(lock: HeldLock, reason: CoordinationError): void {
+  lost(lock: LockRecord, reason: CoordinationError): void {
     if (lock.status !== 'held') return;
     lock.status = 'lost';
     this.#delist(lock);
-    if (this.#events.wants('resource:expired')) {
-      for (const { resource, token } of lock.namedItems()) {
-        this.#events.emit('resource:expired', { resourceId: resource, agentId: lock.book.label, token });
-      }
-    }
+    this.#reports.expired(lock);
     lock.abort(reason);
-    if (lock.book.idle) this.#idle(lock.book);
+    this.#left(lock);
   }
 
   /** Its own deadline came without a renewal: it stops here before the store gives it to somebody else. */
-  #gaveUp(lock: HeldLock): void {
+  #gaveUp(lock: LockRecord): void {
     this.lost(lock, lock.reason ?? lostError(lock));
-    const { id, token } = lock.grant;
-    void this.#send(() => this.operations.run((op) => this.store.release(op, [{ id, token }])));
+    if (lock.quick !== undefined) this.#quick?.give(lock.quick);
+    else void this.#giveBack([{ id: lock.grant.id, token: lock.grant.token }]);
   }
 
   /** Somebody takes it back: its user is told to stop, and may still release in good order. */
-  revoked(lock: HeldLock, answer: Grant): void {
+  #revoked(lock: LockRecord, answer: Grant): void {
     const why = answer.revoked as string;
-    lock.revoked = true;
-    lock.abort(
-      new CoordinationError('LOCK_REVOKED', `The lock on ${lock.names.join(', ')} was taken back: ${why}`, {
-        hint: 'Stop and release it; it ends by itself after the grace.',
-      }),
+    const reason = new CoordinationError(
+      'LOCK_REVOKED',
+      `The lock on ${lock.names.join(', ')} was taken back: ${why}`,
+      { hint: 'Stop and release it; it ends by itself after the grace.' },
     );
-    if (answer.expiresInMs <= 0) this.lost(lock, lock.reason as CoordinationError);
+    lock.abort(reason, true);
+    if (answer.expiresInMs <= 0) this.lost(lock, reason);
     else this.#timers.limit(lock, answer.expiresInMs);
   }
 
-  expiresInMs(lock: HeldLock): number {
+  expiresInMs(lock: LockRecord): number {
     if (lock.status !== 'held') return 0;
     const { terms } = lock;
     return terms === undefined
@@ -539,135 +516,79 @@ export class LockClient implements LockHost, WaitHost {
       : Math.max(0, terms.deadline - this.runtime.clock.mono());
   }
 
+  ageMs(lock: LockRecord): number {
+    if (lock.quick !== undefined) return this.#quick?.ageMs(lock.quick) ?? 0;
+    return this.runtime.clock.mono() - lock.grantedAt;
+  }
+
   // ── changes of held locks
 
   async upgrade(
-    lock: HeldLock,
+    lock: LockRecord,
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   ): Promise<void> {
     const items = upgraded(lock.plan.items);
     if (items.every((item, i) => item.mode === lock.plan.items[i]?.mode)) return;
-    await this.acquire({
-      timeoutMs: options.timeoutMs ?? this.#timeoutMs,
+    const ask: AskOptions = {
+      plan: { names: lock.names, items },
       signal: options.signal,
-      plan: { names: lock.plan.names, items },
-      book: lock.book,
-      priority: lock.book.priority,
       leaseMs: undefined,
       renew: true,
       reentrant: false,
       wait: true,
       legacy: false,
       upgradeOf: lock,
-    });
+    };
+    await this.acquire(lock.holder, ask, lock.holder.priority, options.timeoutMs ?? this.#timeoutMs);
   }
 
-  async downgrade(lock: HeldLock): Promise<void> {
+  async downgrade(lock: LockRecord): Promise<void> {
     const items = downgraded(lock.plan.items);
     if (items.every((item, i) => item.mode === lock.plan.items[i]?.mode)) return;
     const { id, token } = lock.grant;
     lock.changeModes(items, undefined);
-    if (this.#events.wants('resource:acquired')) this.#reportAcquired(lock, 0);
+    this.#reports.acquired(lock, undefined);
     const { ended } = await this.operations.run((op) =>
       this.store.release(op, [{ id, token, downgradeTo: 'shared' }]),
     );
     if (ended[0] !== true) this.lost(lock, lostError(lock));
   }
 
-  /** See `Lease.fenced`. */
-  async fenced<R>(lock: HeldLock, write: (token: number) => R | Promise<R>): Promise<R> {
-    this.#checkFence(lock);
-    for (const { resource, token } of lock.namedItems()) this.#seeFence(resource, token);
-    const result = await write(lock.token);
-    this.#checkFence(lock);
-    return result;
+  fenced<R>(lock: LockRecord, write: (token: number) => R | Promise<R>): Promise<R> {
+    return this.#fences.write(lock, write);
   }
 
-  #checkFence(lock: HeldLock): void {
-    for (const { resource, token } of lock.namedItems()) {
-      const newest = this.#fences.get(resource) ?? 0;
-      if (token < newest) refuseFence(this.#events, resource, token, newest);
-      if (lock.status !== 'held') refuseFence(this.#events, resource, token, Math.max(newest, token + 1));
-    }
-  }
+  // ── owners
 
-  #seeFence(resource: string, token: number): void {
-    this.#fences.delete(resource);
-    this.#fences.set(resource, token);
-    if (this.#fences.size <= MAX_FENCES) return;
-    const [oldest] = this.#fences.keys();
-    this.#fences.delete(oldest as string);
-  }
-
-  // ── records
-
-  /** Before an owner of one request comes to hold or want something: it is in no map. */
-  #enter(book: OwnerBook): void {
-    if (!book.single || !book.idle) return;
-    book.next = this.#singles;
-    if (this.#singles !== undefined) this.#singles.previous = book;
-    this.#singles = book;
-  }
-
-  /** After it gave something up. */
-  #leave(book: OwnerBook): void {
-    if (!book.single || !book.idle) return;
-    if (book.previous === undefined) {
-      if (this.#singles === book) this.#singles = book.next;
-    } else book.previous.next = book.next;
-    if (book.next !== undefined) book.next.previous = book.previous;
-    book.previous = undefined;
-    book.next = undefined;
-  }
-
-  #delist(lock: HeldLock): void {
-    lock.book.remove(lock);
+  #delist(lock: LockRecord): void {
+    this.owners.removeHeld(lock);
     if (lock.terms !== undefined) this.#timers.stop(lock);
-    this.#leave(lock.book);
   }
 
-  /** An owner holds and wants nothing any more. */
-  #idle(book: OwnerBook): void {
-    if (book.since !== 0) {
-      this.#graph.finished(book.id);
+  /** Something of an owner has ended. If nothing is left, it has finished. */
+  #left({ holder }: LockRecord): void {
+    if (holder.single) {
+      if (holder.finishers !== undefined && this.owners.recordsOf(holder.id).length === 0) finish(holder);
+      return;
+    }
+    if (!holder.idle) return;
+    if (holder.since !== 0) {
+      this.#graph.finished(holder.id);
       // After a defeat it keeps its age.
-      if (!book.defeated) book.since = 0 as BackendTime;
-      book.defeated = false;
+      if (!holder.defeated) holder.since = 0 as BackendTime;
+      holder.defeated = false;
     }
-    const { finishers } = book;
-    if (finishers === undefined) return;
-    book.finishers = undefined;
-    for (const finished of finishers) finished();
-  }
-
-  // ── events
-
-  #reportWaiting(wait: LockWait, ahead: number): void {
-    if (!this.#events.wants('resource:waited')) return;
-    const resourceId = wait.ask.plan.names[0] as string;
-    this.#events.emit('resource:waited', { resourceId, agentId: wait.ask.book.label, ahead });
-  }
-
-  #reportAcquired(lock: HeldLock, waitedMs: number): void {
-    const agentId = lock.book.label;
-    for (const { resource, mode, token } of lock.namedItems()) {
-      const payload = { resourceId: resource, agentId, mode: modeName(mode), token, waitedMs };
-      this.#events.emit('resource:acquired', payload);
-    }
-  }
-
-  #reportReleased(lock: HeldLock): void {
-    const heldMs = this.#ageMs(lock);
-    for (const resourceId of lock.names) {
-      this.#events.emit('resource:released', { resourceId, agentId: lock.book.label, heldMs });
-    }
+    if (holder.finishers !== undefined) finish(holder);
   }
 
   /** Resolves when an owner holds and wants nothing any more, or after this time. */
   untilFinished(owner: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const book = this.findBook(owner);
-    if (book?.idle === true) return DONE;
+    const holder = this.owners.find(owner);
+    if (holder?.single === false && holder.idle) return DONE;
     return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) return reject(signal.reason as Error);
+      let timer: Timer | undefined;
+      let poll: Timer | undefined;
       const end = (): void => {
         timer?.cancel();
         poll?.cancel();
@@ -678,92 +599,55 @@ export class LockClient implements LockHost, WaitHost {
         end();
         reject(signal?.reason as Error);
       };
-      let timer: Timer | undefined;
-      let poll: Timer | undefined;
-      if (signal?.aborted === true) return reject(signal.reason as Error);
       signal?.addEventListener('abort', onAbort, { once: true });
       if (timeoutMs !== Number.POSITIVE_INFINITY) timer = this.runtime.clock.after(timeoutMs, end, true);
-      if (book !== undefined) {
-        book.finishers ??= [];
-        book.finishers.push(end);
+      if (holder !== undefined) {
+        holder.finishers ??= [];
+        holder.finishers.push(end);
         return;
       }
       // Somebody else's: another process, or another manager on the same store.
+      const { live } = this.store;
       const look = (): void => {
-        const { live } = this.store;
-        if (live === undefined || (!live.isWaiting(owner) && (live.owner(owner)?.locks ?? 0) === 0)) end();
+        if (live?.isWaiting(owner) !== true && (live?.owner(owner)?.locks ?? 0) === 0) end();
         else poll = this.runtime.clock.after(ELSEWHERE_MS, look, true);
       };
-      if (this.store.live === undefined) poll = this.runtime.clock.after(ELSEWHERE_MS, look, true);
+      if (live === undefined) poll = this.runtime.clock.after(ELSEWHERE_MS, look, true);
       else look();
     });
   }
-
-  /** Since when agents hold or want a resource, wall time. */
-  requestTimes(resource: string, agents: ReadonlySet<string>): ReadonlyMap<string, Date> {
-    const { clock } = this.runtime;
-    const found = new Map<string, Date>();
-    const note = (agent: string, agoMs: number): void => {
-      if (!agents.has(agent)) return;
-      const at = clock.wall() - agoMs;
-      const known = found.get(agent)?.getTime() ?? Number.POSITIVE_INFINITY;
-      if (at < known) found.set(agent, new Date(at));
-    };
-    for (const lock of this.locks()) if (lock.isOn(resource)) note(lock.book.label, this.#ageMs(lock));
-    for (const { ask, startedAt } of this.waits()) {
-      if (ask.plan.names.includes(resource)) note(ask.book.label, clock.mono() - startedAt);
-    }
-    return found;
-  }
-
-  #ageMs(lock: HeldLock): number {
-    const { quick } = lock;
-    if (quick === undefined) return this.runtime.clock.mono() - lock.grantedAt;
-    return this.store.quick?.ageMs(quick) ?? 0;
-  }
 }
 
-/** A copy, so that ending one disturbs nobody. */
-export function waitsOf(book: OwnerBook | undefined): readonly LockWait[] {
-  const found: LockWait[] = [];
-  for (let wait = book?.firstWait as LockWait | undefined; wait !== undefined; wait = wait.next)
-    found.push(wait);
-  return found;
+function finish(holder: Holder): void {
+  const { finishers = [] } = holder;
+  holder.finishers = undefined;
+  for (const finished of finishers) finished();
 }
 
-function isExclusive(lock: HeldLock): boolean {
-  return [...lock.namedItems()].every(({ mode }) => mode === 'exclusive');
-}
-
-/** Tokens are times of the backend: the oldest held one says since when this unit is at work. */
-function oldestToken(book: OwnerBook): BackendTime {
+/** Tokens are times of the backend: the oldest held one says since when this owner is at work. */
+function sinceOf(book: OwnerBook<LockRecord>): BackendTime {
   let oldest = 0;
-  for (const { grant } of book.locks()) {
-    if (oldest === 0 || grant.token < oldest) oldest = grant.token;
-  }
+  for (const { grant } of book.held()) if (oldest === 0 || grant.token < oldest) oldest = grant.token;
   return oldest as BackendTime;
 }
 
-function lostWait({ ask }: LockWait): CoordinationError {
-  const what = ask.plan.names.join(', ');
-  const why = ask.upgradeOf === undefined ? 'its session is over' : 'the lock is not held any more';
-  const verb = ask.upgradeOf === undefined ? 'wait for' : 'upgrade of';
-  return new CoordinationError('LEASE_LOST', `The ${verb} ${what} ended: ${why}`, {
-    hint: 'Acquire it again.',
-  });
+function lostWait(record: LockRecord): CoordinationError {
+  const what = record.names.join(', ');
+  const upgrade = record.upgradeOf !== undefined;
+  const why = upgrade ? 'the lock is not held any more' : 'its session is over';
+  return new CoordinationError(
+    'LEASE_LOST',
+    `The ${upgrade ? 'upgrade of' : 'wait for'} ${what} ended: ${why}`,
+    { hint: 'Acquire it again.' },
+  );
 }
 
-/** The verdict of another process's detection. */
-function verdictOf(wait: LockWait, cycle: DeadlockError['cycle']): DeadlockError {
+/** The verdict of a detection, wherever it was made. */
+function verdictOf({ holder }: LockRecord, cycle: DeadlockError['cycle']): DeadlockError {
   const agents = [...new Set(cycle.map((edge) => edge.agent ?? edge.waiter))];
   const resources = [
     ...new Set(cycle.flatMap(({ by, what }) => (by === 'lock' || by === 'semaphore' ? [what] : []))),
   ];
-  const survivor = cycle.find((edge) => edge.holder === wait.owner.id)?.waiter ?? wait.owner.id;
+  const survivor = cycle.find((edge) => edge.holder === holder.id)?.waiter ?? holder.id;
   return new DeadlockError({ cycle, agents, resources, survivor });
-}
-
-function codeOf(error: unknown): string {
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' ? code : 'ABORTED';
 }

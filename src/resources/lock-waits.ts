@@ -10,8 +10,7 @@ import { SnapshotWaits } from './snapshot-waits.ts';
 export interface LockWaitsHost {
   readonly store: LockStore;
   readonly operations: Operations;
-  /** Owners that wait in this process. */
-  waitingNodes(): Iterable<string>;
+  readonly owners: { records(): Iterable<{ readonly status: string; readonly owner: string }> };
 }
 
 /** Lock and semaphore waits as edges of the wait-for graph: read from the table of a store in this process, else from its snapshots. */
@@ -38,7 +37,9 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
     requirements: () => [],
     // What this process knows of a store across a network is never the whole picture.
     blocks: () => false,
-    waiting: () => host.waitingNodes(),
+    *waiting() {
+      for (const { status, owner } of host.owners.records()) if (status === 'waiting') yield owner;
+    },
     abort: () => false,
     picture: (around) =>
       andThen(host.store.snapshot(around), (snapshot): WaitSource => {

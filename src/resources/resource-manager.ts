@@ -2,13 +2,18 @@ import { MemoryLockStore } from '../backends/memory/lock-store.ts';
 import { standalone } from '../backends/memory/standalone.ts';
 import { isPromise } from '../core/awaitable.ts';
 import {
+  checkArray,
   checkFunction,
   checkId,
   checkInteger,
   checkMs,
+  checkOptions,
   checkPriority,
+  checkRecord,
+  checkSignal,
   invalid,
   type Priority,
+  reading,
 } from '../core/check.ts';
 import { CoordinationError, describe, isCoordinationError } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
@@ -21,15 +26,15 @@ import type { LockRow, LockStore } from '../core/ports/locks.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
-import { type CheckedOptions, checkAcquireOptions } from './acquire-options.ts';
+import { type CheckedOptions, checkAcquireOptions, checkTimeout } from './acquire-options.ts';
 import { DefeatLane } from './defeat-lane.ts';
 import { DeclaredWaits } from './declared-waits.ts';
-import { LockClient, waitsOf } from './lock-client.ts';
+import { LockClient } from './lock-client.ts';
+import type { AskOptions, Holder, LockRecord } from './lock-record.ts';
 import { LockScope } from './lock-scope.ts';
-import type { LockAsk, LockWait } from './lock-wait.ts';
 import { lockWaits } from './lock-waits.ts';
 import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
-import type { HeldLock, OwnerBook } from './owner-book.ts';
+import type { OwnerBook } from './owner-book.ts';
 import { type LockPlan, planLocks } from './resource-request.ts';
 import { type VictimPolicy, WaitForGraph } from './wait-for-graph.ts';
 import { type WaitLink, whyWaiting } from './why.ts';
@@ -84,11 +89,11 @@ export class ResourceManager implements AsyncDisposable {
   readonly #declared = [new DeclaredWaits(true), new DeclaredWaits(false)] as const;
   readonly #timeoutMs: number;
   readonly #graceMs: number;
-  /** What a call without options asks for. */
-  readonly #plain: CheckedOptions;
   readonly #left = new Set<string>();
   readonly #hints: Disposable | undefined;
   readonly #lane: DefeatLane;
+  /** Owners whose records are dropped when their agent has left. */
+  readonly #forget = new Set<string>();
   #stopped = false;
 
   constructor(
@@ -104,7 +109,6 @@ export class ResourceManager implements AsyncDisposable {
     const base = baseOf(parts, logger);
     this.#timeoutMs = shared.resourceTimeout;
     this.#graceMs = options.leaseMs;
-    this.#plain = checkAcquireOptions(undefined, this.#timeoutMs);
     this.#graph = new WaitForGraph({
       runtime: base.runtime,
       events,
@@ -172,15 +176,16 @@ export class ResourceManager implements AsyncDisposable {
     requests: readonly ResourceRequest[],
     options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {},
   ): Promise<Lease> {
-    const { node, agent, priority } = owner;
+    const { node, agent, priority } = checkRecord(owner, 'the owner');
     const labelled = agent === undefined ? {} : { agent };
-    return this.acquireAll(requests, { ...options, ...labelled, owner: node, task: node, priority });
+    const given = checkOptions<typeof options>(options, 'the options of a lock');
+    return this.acquireAll(requests, { ...given, ...labelled, owner: node, task: node, priority });
   }
 
   /** All or none; holds nothing while it waits, so requests of this kind can't deadlock among themselves. */
   async acquireAll(requests: readonly ResourceRequest[], options?: AcquireOptions): Promise<Lease> {
-    if (!Array.isArray(requests)) throw invalid(`Expected a list of resources, got ${describe(requests)}`);
-    return (await this.#acquire(requests, options)) as HeldLock;
+    checkArray(requests, 'the resources');
+    return (await this.#acquire(requests, options)) as LockRecord;
   }
 
   /** Runs `use` with the lock and gives it back, whatever becomes of it. */
@@ -192,8 +197,8 @@ export class ResourceManager implements AsyncDisposable {
     try {
       checkFunction(use, 'the function that uses the lock');
       const lock = this.#acquire(request, options);
-      if (isPromise(lock)) return lock.then((granted) => this.#use(granted as HeldLock, use));
-      return this.#use(lock as HeldLock, use);
+      if (isPromise(lock)) return lock.then((granted) => this.#use(granted as LockRecord, use));
+      return this.#use(lock as LockRecord, use);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -203,8 +208,9 @@ export class ResourceManager implements AsyncDisposable {
    * Runs a unit of work that takes several locks one after another, and gives all of them back at its end. When one of its waits is the
    * victim of a deadlock, it gives everything back, waits until the survivor has finished, and runs again, with its age kept.
    */
-  async scope<R>(run: (scope: LockScope) => R | Promise<R>, options: ScopeOptions = {}): Promise<R> {
+  async scope<R>(run: (scope: LockScope) => R | Promise<R>, given: ScopeOptions = {}): Promise<R> {
     checkFunction(run, 'the function of the scope');
+    const options = checkOptions<ScopeOptions>(given, 'the options of a scope');
     refuseUnknown('scope', options, ['owner', 'agent', 'task', 'priority', 'signal', 'maxDefeats']);
     const { maxDefeats = 10, owner = this.#client.newId('scope'), ...own } = options;
     checkInteger(maxDefeats, 'maxDefeats', 0);
@@ -235,7 +241,7 @@ export class ResourceManager implements AsyncDisposable {
   async release(resource: string, agentId: string): Promise<void> {
     checkId(resource, 'resource');
     checkId(agentId, 'agentId');
-    const lock = this.#client.books.get(agentId)?.find(resource);
+    const lock = this.#client.owners.books.get(agentId)?.find(resource);
     if (lock === undefined) return;
     if (lock.names.length > 1) {
       throw invalid(
@@ -249,23 +255,25 @@ export class ResourceManager implements AsyncDisposable {
   /** Gives back all locks of an agent and ends its waits. Returns how many locks. */
   async releaseAllForAgent(agentId: string): Promise<number> {
     checkId(agentId, 'agentId');
-    return this.#releaseBooks(this.#booksOf(agentId), ended(`All locks of ${agentId} were released`));
+    return this.#release(this.#recordsOf(agentId), ended(`All locks of ${agentId} were released`));
   }
 
   /** Gives back all locks of one owner and ends its waits: a task run that is over. Returns how many locks. */
   async releaseOwner(owner: string): Promise<number> {
     checkId(owner, 'owner');
-    const book = this.#client.findBook(owner);
-    return book === undefined ? 0 : this.#releaseBooks([book], ended(`${owner} is over`));
+    return this.#release(this.#client.owners.recordsOf(owner), ended(`${owner} is over`));
   }
 
   /** An agent died or was removed: its locks are given back, its waits rejected, and it is refused from now on. */
   async agentLeft(agentId: string): Promise<number> {
     this.#left.add(checkId(agentId, 'agentId'));
-    const books = this.#booksOf(agentId);
+    const { books } = this.#client.owners;
     // Without its record the agent can't take the short way past the check of who left.
-    for (const book of books) this.#client.books.delete(book.id);
-    return this.#releaseBooks(books, unknownAgent(agentId));
+    for (const [id, book] of books) if (book.agent === agentId) this.#forget.add(id);
+    const released = this.#release(this.#recordsOf(agentId), unknownAgent(agentId));
+    for (const id of this.#forget) books.delete(id);
+    this.#forget.clear();
+    return released;
   }
 
   /** An agent was registered (again). */
@@ -327,10 +335,10 @@ export class ResourceManager implements AsyncDisposable {
 
   /** Every resource that is held through this manager, and its holder; of several the one that came first. */
   getAllocations(): Map<string, string> {
-    const held = [...this.#client.locks()].sort((a, b) => a.grant.token - b.grant.token);
+    const held = this.#records('held').sort((a, b) => a.grant.token - b.grant.token);
     const found = new Map<string, string>();
     for (const lock of held) {
-      for (const name of lock.names) if (!found.has(name)) found.set(name, lock.book.label);
+      for (const name of lock.names) if (!found.has(name)) found.set(name, lock.holder.label);
     }
     return found;
   }
@@ -338,12 +346,11 @@ export class ResourceManager implements AsyncDisposable {
   /** Every resource that is waited for through this manager, and who waits, next first. */
   getWaitingRequests(): Map<string, string[]> {
     const found = new Map<string, string[]>();
-    for (const wait of this.#queue()) {
-      const { plan, book } = wait.ask;
-      for (const name of plan.names) {
+    for (const { names, holder } of this.#queue()) {
+      for (const name of names) {
         const known = found.get(name);
-        if (known === undefined) found.set(name, [book.label]);
-        else known.push(book.label);
+        if (known === undefined) found.set(name, [holder.label]);
+        else known.push(holder.label);
       }
     }
     return found;
@@ -355,19 +362,30 @@ export class ResourceManager implements AsyncDisposable {
     this.#client.expose(owner);
     const now = this.#client.runtime.clock.mono();
     let since = now;
-    for (const wait of this.#client.waits()) {
-      if (wait.ask.book.id === owner) since = Math.min(since, wait.startedAt);
+    for (const { pending } of this.#client.owners.recordsOf(owner)) {
+      since = Math.min(since, pending?.startedAt ?? now);
     }
     return whyWaiting(owner, now - since, {
       requirements: (node) => this.#graph.requirements(node),
-      agent: (node) => this.#client.findBook(node)?.agent ?? this.#graph.facts(node)?.agent,
+      agent: (node) => this.#client.owners.find(node)?.agent ?? this.#graph.facts(node)?.agent,
     });
   }
 
   /** Since when each of these agents holds or wants a resource; only those that do. */
   requestTimes(resource: string, agents: readonly string[]): ReadonlyMap<string, Date> {
     checkId(resource, 'resource');
-    return this.#client.requestTimes(resource, new Set(agents));
+    const names = checkArray(agents, 'agents');
+    const { clock } = this.#client.runtime;
+    const found = new Map<string, Date>();
+    for (const record of this.#client.owners.records()) {
+      const { holder, pending } = record;
+      if (!record.isOn(resource) || !names.includes(holder.label)) continue;
+      const agoMs = pending === undefined ? this.#client.ageMs(record) : clock.mono() - pending.startedAt;
+      const known = found.get(holder.label);
+      const at = new Date(clock.wall() - agoMs);
+      if (known === undefined || at < known) found.set(holder.label, at);
+    }
+    return found;
   }
 
   /** Held and contended resources of the whole backend, longest queue first. */
@@ -375,8 +393,12 @@ export class ResourceManager implements AsyncDisposable {
     filter: Parameters<LockStore['list']>[0] = {},
     page: PageRequest = { limit: 100 },
   ): Awaitable<Page<LockRow>> {
-    checkInteger(page.limit, 'limit', 1, 1_000);
-    return this.#client.store.list(filter, page);
+    const wanted = checkOptions<typeof filter>(filter, 'the filter');
+    const { limit, ...more } = checkOptions(page, 'the page');
+    checkInteger(limit, 'limit', 1, 1_000);
+    if (more.after !== undefined && typeof more.after !== 'string')
+      throw invalid(`Expected after to be the \`next\` of another page, got ${describe(more.after)}`);
+    return this.#client.store.list(wanted, { limit, ...more });
   }
 
   /** How many resources are held, known (held, waited for or kept for their next use) and how many requests wait, now. */
@@ -384,7 +406,7 @@ export class ResourceManager implements AsyncDisposable {
     const { live } = this.#client.store;
     if (live !== undefined) return live.counts();
     const held = this.getAllocations().size;
-    return { held, known: held, waiting: [...this.#client.waits()].length };
+    return { held, known: held, waiting: this.#records('waiting').length };
   }
 
   /** Resolves when an owner holds and wants nothing any more; after `timeoutMs` (default `resourceTimeout`) in any case. */
@@ -393,7 +415,12 @@ export class ResourceManager implements AsyncDisposable {
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
     checkId(owner, 'owner');
-    await this.#client.untilFinished(owner, options.timeoutMs ?? this.#timeoutMs, options.signal);
+    const { timeoutMs, signal } = checkOptions<typeof options>(options, 'the options');
+    await this.#client.untilFinished(
+      owner,
+      checkTimeout(timeoutMs, this.#timeoutMs),
+      checkSignal(signal, 'signal'),
+    );
   }
 
   // ── life
@@ -404,15 +431,16 @@ export class ResourceManager implements AsyncDisposable {
     this.#stopped = true;
     this.#hints?.[Symbol.dispose]();
     this.#graph.stop();
-    await this.#releaseBooks([...this.#client.allBooks()], stopped());
+    await this.#release([...this.#client.owners.records()], stopped());
     this.#client.keeper.stop();
   }
 
   /** This process's session is gone, and its locks with it: every lease is lost, every wait ends. */
   sessionLost(): void {
     const lost = new CoordinationError('SESSION_EXPIRED', 'The session of this process ran out');
-    for (const wait of [...this.#client.waits()]) this.#client.fail(wait, lost);
-    for (const lock of [...this.#client.locks()]) this.#client.lost(lock, lost);
+    const records = [...this.#client.owners.records()];
+    for (const record of records) this.#client.fail(record, lost);
+    for (const record of records) this.#client.lost(record, lost);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -425,24 +453,20 @@ export class ResourceManager implements AsyncDisposable {
     request: Requests,
     options: AcquireOptions | undefined,
     wait = true,
-  ): Awaitable<HeldLock | undefined> {
+  ): Awaitable<LockRecord | undefined> {
     if (this.#stopped) throw stopped();
-    if (options === undefined && typeof request === 'string') {
-      checkId(request, 'resource');
-      const lock = this.#client.quick(request, EXCLUSIVE, this.#client.single(undefined, undefined, 2));
-      if (lock !== undefined) return lock;
+    if (options === undefined && wait && typeof request === 'string') {
+      const owner = this.#client.single(undefined, undefined, 2);
+      return this.#client.acquireOne(checkId(request, 'resource'), EXCLUSIVE, owner, this.#timeoutMs);
     }
     const plan = planOf(request);
-    const checked = options === undefined ? this.#plain : checkAcquireOptions(options, this.#timeoutMs);
+    const checked = checkAcquireOptions(options, this.#timeoutMs);
+    const holder = this.#holderFor(checked.owner, checked.agent ?? checked.owner, checked);
     return this.#client.acquire(
-      askOf(
-        checked,
-        checked.priority,
-        plan,
-        this.#bookFor(checked.owner, checked.agent ?? checked.owner, checked),
-        wait,
-        false,
-      ),
+      holder,
+      askOf(checked, plan, wait, false),
+      checked.priority,
+      checked.timeoutMs,
     );
   }
 
@@ -451,46 +475,45 @@ export class ResourceManager implements AsyncDisposable {
     agentId: string,
     priority: Priority | undefined,
     options: AcquireOptions | undefined,
-  ): Awaitable<HeldLock | undefined> {
+  ): Awaitable<LockRecord | undefined> {
     if (this.#stopped) throw stopped();
+    const urgency = priority === undefined ? undefined : checkPriority(priority);
     if (options === undefined && typeof request === 'string') {
-      const book = this.#client.books.get(agentId);
-      if (book !== undefined && (priority === undefined || checkPriority(priority) !== undefined)) {
-        const lock = this.#client.quick(checkId(request, 'resource'), EXCLUSIVE, book);
-        if (lock !== undefined) return lock;
-      }
+      checkId(request, 'resource');
+      const book = this.#client.owners.books.get(agentId) ?? this.#newAgent(agentId);
+      book.priority = urgency ?? 2;
+      return this.#client.acquireOne(request, EXCLUSIVE, book, this.#timeoutMs);
     }
-    const checked = options === undefined ? this.#plain : checkAcquireOptions(options, this.#timeoutMs);
-    const owner = checked.owner ?? checkId(agentId, 'agentId');
+    const checked = checkAcquireOptions(options, this.#timeoutMs);
     const plan = planOf(request);
-    const book = this.#bookFor(owner, checked.agent ?? agentId, checked);
+    const owner = checked.owner ?? checkId(agentId, 'agentId');
+    const book = this.#holderFor(owner, checked.agent ?? agentId, checked) as OwnerBook<LockRecord>;
     const held = plan.names.length === 1 ? book.find(plan.names[0] as string) : undefined;
-    if (held !== undefined && !checked.reentrant) return this.#again(held, plan);
-    const urgency = priority === undefined ? checked.priority : checkPriority(priority);
-    return this.#client.acquire(askOf(checked, urgency, plan, book, true, true));
-  }
-
-  /** Who holds it already gets the same lease. @throws INVALID_ARGUMENT when it holds less than it asks for */
-  #again(held: HeldLock, plan: LockPlan): HeldLock {
-    const modes = new Map([...held.plan.items].map(({ resource, mode }) => [resource, mode]));
-    if (plan.items.every(({ resource, mode }) => isSameMode(modes.get(resource), mode))) return held;
-    throw invalid(
-      `${held.book.label} holds ${plan.names.join(', ')} already, in another mode`,
-      'Use `lease.upgrade()`, or release it first.',
+    if (held !== undefined && !checked.reentrant) return again(held, plan);
+    return this.#client.acquire(
+      book,
+      askOf(checked, plan, true, true),
+      urgency ?? checked.priority,
+      checked.timeoutMs,
     );
   }
 
-  #bookFor(
+  #newAgent(agentId: string): OwnerBook<LockRecord> {
+    if (this.#left.has(checkId(agentId, 'agentId'))) throw unknownAgent(agentId);
+    return this.#client.owners.book(agentId, agentId, undefined, 2);
+  }
+
+  #holderFor(
     owner: string | undefined,
     agent: string | undefined,
     { task, priority }: CheckedOptions,
-  ): OwnerBook {
+  ): Holder {
     if (agent !== undefined && this.#left.has(agent)) throw unknownAgent(agent);
     if (owner === undefined) return this.#client.single(agent, task, priority);
-    return this.#client.book(owner, agent, task, priority);
+    return this.#client.owners.book(owner, agent, task, priority);
   }
 
-  #use<R>(lock: HeldLock, use: (lease: Lease) => R | Promise<R>): Promise<R> {
+  #use<R>(lock: LockRecord, use: (lease: Lease) => R | Promise<R>): Promise<R> {
     let result: R | Promise<R>;
     try {
       result = use(lock);
@@ -510,16 +533,10 @@ export class ResourceManager implements AsyncDisposable {
     );
   }
 
-  #booksOf(agentId: string): readonly OwnerBook[] {
-    return [...this.#client.allBooks()].filter((book) => book.agent === agentId);
-  }
-
-  async #releaseBooks(books: readonly OwnerBook[], reason: CoordinationError): Promise<number> {
+  async #release(records: readonly LockRecord[], reason: CoordinationError): Promise<number> {
     // Waits first: no lock that is given back here may go to one of them.
-    for (const book of books) {
-      if (book.firstWait !== undefined) for (const wait of waitsOf(book)) this.#client.fail(wait, reason);
-    }
-    const locks = books.flatMap((book) => book.locks());
+    for (const record of records) this.#client.fail(record, reason);
+    const locks = records.filter(({ status }) => status === 'held');
     const done = locks.map((lock) => {
       lock.abort(reason);
       return this.#client.release(lock);
@@ -528,12 +545,17 @@ export class ResourceManager implements AsyncDisposable {
     return locks.length;
   }
 
+  #recordsOf(agentId: string): readonly LockRecord[] {
+    return [...this.#client.owners.records()].filter(({ holder }) => holder.agent === agentId);
+  }
+
   #force(
     options: { readonly graceMs?: number; readonly reason?: string },
     why = 'by force',
   ): { readonly graceMs: number; readonly reason: string } {
-    refuseUnknown('force', options, ['graceMs', 'reason']);
-    const { graceMs = this.#graceMs, reason = why } = options;
+    const given = checkOptions<typeof options>(options, 'the options of force');
+    refuseUnknown('force', given, ['graceMs', 'reason']);
+    const { graceMs = this.#graceMs, reason = why } = given;
     return { graceMs: checkMs(graceMs, 'graceMs'), reason: checkId(reason, 'reason') };
   }
 
@@ -555,16 +577,21 @@ export class ResourceManager implements AsyncDisposable {
   }
 
   /** Waits in the order in which the store serves them, as far as that can be said without asking it. */
-  #queue(): LockWait[] {
+  #queue(): LockRecord[] {
     const { store } = this.#client;
-    const waits = [...this.#client.waits()];
+    const waits = this.#records('waiting');
     const snapshot = waits.length > 0 && store.live !== undefined ? store.snapshot() : undefined;
     if (snapshot === undefined || isPromise(snapshot)) return waits;
     const place = new Map<string, number>();
     for (const { queue } of snapshot.resources) {
       queue.forEach(({ wait }, i) => place.set(wait.id, Math.max(place.get(wait.id) ?? 0, i)));
     }
-    return waits.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
+    const placeOf = ({ quick, waitId }: LockRecord): number => place.get(quick?.id ?? waitId) ?? 0;
+    return waits.sort((a, b) => placeOf(a) - placeOf(b));
+  }
+
+  #records(status: LockRecord['status']): LockRecord[] {
+    return [...this.#client.owners.records()].filter((record) => record.status === status);
   }
 }
 
@@ -595,40 +622,40 @@ function planOf(request: Requests): LockPlan {
     const resource = checkId(request, 'resource');
     return { names: [resource], items: [{ resource, mode: 'exclusive' }] };
   }
-  if (!Array.isArray(request)) return planLocks([request as ResourceRequest]);
+  if (!isList(request)) return planLocks([request]);
   if (request.length === 0) throw invalid('Expected at least one resource');
-  return planLocks(request as readonly ResourceRequest[]);
+  return planLocks(request);
+}
+
+function isList(request: Exclude<Requests, string>): request is readonly ResourceRequest[] {
+  return reading('the resource', () => Array.isArray(request));
 }
 
 function askOf(
-  { timeoutMs, signal, leaseMs, renew, reentrant }: CheckedOptions,
-  priority: number,
+  { signal, leaseMs, renew, reentrant }: CheckedOptions,
   plan: LockPlan,
-  book: OwnerBook,
   wait: boolean,
   legacy: boolean,
-): LockAsk {
-  return {
-    plan,
-    book,
-    priority,
-    timeoutMs,
-    signal,
-    leaseMs,
-    renew,
-    reentrant,
-    wait,
-    legacy,
-    upgradeOf: undefined,
-  };
+): AskOptions {
+  return { plan, signal, leaseMs, renew, reentrant, wait, legacy, upgradeOf: undefined };
 }
 
-function toLease(lock: Awaitable<HeldLock | undefined>): Promise<Lease> {
+/** Who holds it already gets the same lease. @throws INVALID_ARGUMENT when it holds less than it asks for */
+function again(held: LockRecord, plan: LockPlan): LockRecord {
+  const modes = new Map(held.plan.items.map(({ resource, mode }) => [resource, mode]));
+  if (plan.items.every(({ resource, mode }) => isSameMode(modes.get(resource), mode))) return held;
+  throw invalid(
+    `${held.holder.label} holds ${plan.names.join(', ')} already, in another mode`,
+    'Use `lease.upgrade()`, or release it first.',
+  );
+}
+
+function toLease(lock: Awaitable<LockRecord | undefined>): Promise<Lease> {
   return (isPromise(lock) ? lock : Promise.resolve(lock)) as Promise<Lease>;
 }
 
 /** Continues once a lock is given back; at once, when that needs no reply. */
-function afterRelease<R>(lock: HeldLock, next: () => R | Promise<R>): Promise<R> {
+function afterRelease<R>(lock: LockRecord, next: () => R | Promise<R>): Promise<R> {
   if (lock.quick === undefined) return lock.host.release(lock).then(next);
   void lock.host.release(lock);
   return next() as Promise<R>;

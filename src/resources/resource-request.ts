@@ -1,4 +1,4 @@
-import { checkId, checkInteger, invalid } from '../core/check.ts';
+import { checkId, checkInteger, invalid, reading } from '../core/check.ts';
 import { describe, CoordinationError } from '../core/errors.ts';
 import { COVERS, LOCK_WORDS, modeIndex } from '../core/lock-modes.ts';
 import type { ResourceRequest } from '../core/lock-types.ts';
@@ -62,7 +62,11 @@ function itemsOf(request: unknown): readonly LockItem[] {
 }
 
 function fieldsOf(request: unknown): Readonly<Record<string, unknown>> {
-  if (typeof request !== 'object' || request === null || Array.isArray(request)) {
+  if (
+    typeof request !== 'object' ||
+    request === null ||
+    reading('a resource', () => Array.isArray(request))
+  ) {
     throw invalid(
       `Expected a resource to be a name or an object, got ${describe(request)}`,
       "Write 'db', { resource: 'db', mode: 'shared' }, { path: 'src/**' } or { semaphore: 'gpu', of: 4 }.",

@@ -1,11 +1,11 @@
 import type { Clock, Timer } from '../core/ports/runtime.ts';
-import type { LockWait } from './lock-wait.ts';
+import type { Pending } from './lock-record.ts';
 
 /** Waits with one time limit, in the order in which they began: the first to run out is the first of the list. */
 class Limit {
   readonly ms: number;
-  first: LockWait | undefined;
-  last: LockWait | undefined;
+  first: Pending | undefined;
+  last: Pending | undefined;
   timer: Timer | undefined;
 
   constructor(ms: number) {
@@ -16,16 +16,16 @@ class Limit {
 /** Time limits of waits: one timer for all waits with the same limit, held while there are any. Adding and removing O(1). */
 export class WaitTimeouts {
   readonly #clock: Clock;
-  readonly #ended: (wait: LockWait) => void;
+  readonly #ended: (wait: Pending) => void;
   readonly #limits = new Map<number, Limit>();
 
-  constructor(clock: Clock, ended: (wait: LockWait) => void) {
+  constructor(clock: Clock, ended: (wait: Pending) => void) {
     this.#clock = clock;
     this.#ended = ended;
   }
 
-  add(wait: LockWait): void {
-    const ms = wait.ask.timeoutMs;
+  add(wait: Pending): void {
+    const ms = wait.timeoutMs;
     if (ms === Number.POSITIVE_INFINITY) return;
     let limit = this.#limits.get(ms);
     if (limit === undefined) {
@@ -40,13 +40,14 @@ export class WaitTimeouts {
     if (limit.timer === undefined) this.#arm(limit);
   }
 
-  remove(wait: LockWait): void {
-    const limit = this.#limits.get(wait.ask.timeoutMs);
-    if (limit === undefined || (wait.earlier === undefined && limit.first !== wait)) return;
-    if (wait.earlier === undefined) limit.first = wait.later;
-    else wait.earlier.later = wait.later;
-    if (wait.later === undefined) limit.last = wait.earlier;
-    else wait.later.earlier = wait.earlier;
+  remove(wait: Pending): void {
+    const { earlier, later } = wait;
+    const limit = this.#limits.get(wait.timeoutMs);
+    if (limit === undefined || (earlier === undefined && limit.first !== wait)) return;
+    if (earlier === undefined) limit.first = later;
+    else earlier.later = later;
+    if (later === undefined) limit.last = earlier;
+    else later.earlier = earlier;
     wait.earlier = undefined;
     wait.later = undefined;
     if (limit.first !== undefined) return;
@@ -55,7 +56,7 @@ export class WaitTimeouts {
   }
 
   #arm(limit: Limit): void {
-    const first = limit.first as LockWait;
+    const first = limit.first as Pending;
     const inMs = first.startedAt + limit.ms - this.#clock.mono();
     limit.timer = this.#clock.after(inMs, () => this.#fire(limit), true);
   }

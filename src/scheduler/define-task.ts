@@ -1,4 +1,4 @@
-import { checkFunction, checkId, checkObject } from '../core/check.ts';
+import { checkArray, checkFunction, checkId, checkObject, checkOptions, unreadable } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import { type StandardSchema, validate } from './standard-schema.ts';
 import type { TaskContext, TaskDefinition, TaskSpec } from './types.ts';
@@ -41,23 +41,28 @@ export function defineTask<I = unknown, O = unknown>(options: {
 
 /** The spec as a part of a task, by the same definition. @throws INVALID_ARGUMENT */
 export function asPart(spec: TaskSpec, parent: string): TaskSpec {
-  checkObject(spec, 'a task');
-  const part = { ...spec, parent };
+  const part = { ...checkOptions<TaskSpec>(spec ?? null, 'a task'), parent };
   const definition = (spec as { readonly [DEFINITION]?: unknown })[DEFINITION];
   if (definition !== undefined) Object.defineProperty(part, DEFINITION, { value: definition });
   return part;
 }
 
-/** The spec with its input as the schema transformed it; the same spec when there is nothing to check. */
-export function withCheckedInput(spec: TaskSpec): TaskSpec | Promise<TaskSpec> {
-  const definition = (spec as { [DEFINITION]?: TaskDefinition<unknown, unknown> } | null | undefined)?.[
-    DEFINITION
-  ];
-  if (definition?.schema === undefined) return spec;
+/** The spec with its input as the schema transformed it; `undefined` when there is nothing to check. @throws INVALID_ARGUMENT */
+export function withCheckedInput(spec: TaskSpec): Promise<TaskSpec> | undefined {
+  const definition = definitionOf(spec);
+  if (definition?.schema === undefined) return undefined;
   return validate(definition.schema, spec.input, `The input of ${definition.name}`).then((input) => ({
     ...spec,
     input,
   }));
+}
+
+function definitionOf(spec: TaskSpec): TaskDefinition<unknown, unknown> | undefined {
+  try {
+    return (spec as { [DEFINITION]?: TaskDefinition<unknown, unknown> } | null | undefined)?.[DEFINITION];
+  } catch (error) {
+    throw unreadable('a task', error);
+  }
 }
 
 /** One handler a type, from definitions. @throws INVALID_ARGUMENT for a definition without a handler */
@@ -65,7 +70,7 @@ export function handlersOf(
   definitions: readonly TaskDefinition<never, unknown>[],
 ): Readonly<Record<string, (context: TaskContext) => unknown>> {
   const handlers: Record<string, (context: TaskContext) => unknown> = {};
-  for (const { name, handler } of definitions) {
+  for (const { name, handler } of checkArray(definitions, 'agent.tasks') as typeof definitions) {
     if (handler === undefined) {
       throw new CoordinationError(
         'INVALID_ARGUMENT',

@@ -1,4 +1,5 @@
 import {
+  checkArray,
   checkFunction,
   checkId,
   checkInteger,
@@ -139,21 +140,19 @@ function checkRetry(retry: NonNullable<TaskSpec['retry']>): Partial<Omit<RetryOp
 }
 
 function checkLocks(locks: readonly ResourceRequest[]): readonly ResourceRequest[] {
-  if (!Array.isArray(locks)) throw invalid(`Expected task.locks to be an array, got ${describe(locks)}`);
+  checkArray(locks, 'task.locks');
   if (locks.length > 64) throw invalid(`Expected task.locks to have at most 64 items, got ${locks.length}`);
   checkJson(locks, 'task.locks', METADATA_LIMITS);
-  return locks as readonly ResourceRequest[];
+  return locks;
 }
 
 function checkEdges(dependencies: readonly Dependency[]): readonly Edge[] {
-  if (!Array.isArray(dependencies)) {
-    throw invalid(`Expected task.dependencies to be an array, got ${describe(dependencies)}`);
-  }
+  checkArray(dependencies, 'task.dependencies');
   if (dependencies.length === 0) return EMPTY;
   if (dependencies.length > MAX_EDGES)
     throw invalid(`Expected at most ${MAX_EDGES} dependencies, got ${dependencies.length}`);
   const edges = new Map<string, Edge>();
-  for (const dependency of dependencies as readonly Dependency[]) {
+  for (const dependency of dependencies) {
     const edge = toEdge(dependency);
     edges.set(edge.parent, edge);
   }
@@ -173,7 +172,7 @@ function toEdge(dependency: Dependency): Edge {
 
 /** Names, sorted and without doubles unless their order means something. */
 export function checkNames(names: readonly string[], what: string, sorted = true): readonly string[] {
-  if (!Array.isArray(names)) throw invalid(`Expected ${what} to be an array, got ${describe(names)}`);
+  checkArray(names, what);
   if (names.length === 0) return EMPTY;
   if (names.length > 1_000) throw invalid(`Expected ${what} to have at most 1000 items, got ${names.length}`);
   const unique = [

@@ -1,6 +1,16 @@
 import { andThen } from '../core/awaitable.ts';
-import { checkId, checkInteger, checkMs, checkObject, checkPriority, type Priority } from '../core/check.ts';
-import { CoordinationError } from '../core/errors.ts';
+import {
+  checkArray,
+  checkId,
+  checkInteger,
+  checkMs,
+  checkObject,
+  checkOptions,
+  checkPriority,
+  invalid,
+  type Priority,
+} from '../core/check.ts';
+import { CoordinationError, describe } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
@@ -57,6 +67,8 @@ export class QueueAdmin {
 
   /** Tasks by state, from running totals. @param queues all by default */
   async counts(queues?: readonly string[]): Promise<readonly QueueCounts[]> {
+    if (queues !== undefined)
+      for (const name of checkArray(queues, 'queues')) checkId(name, 'an item of queues');
     return (await this.#deps.store.counts(queues)).queues;
   }
 
@@ -65,10 +77,10 @@ export class QueueAdmin {
     filter: TaskFilter = {},
     page: ListPage & { readonly order?: 'newest' | 'queue' | 'ended' } = {},
   ): Promise<Page<TaskView>> {
-    checkFilter(filter);
-    const found = await this.#deps.store.list(filter, {
+    const { order } = checkPage(page);
+    const found = await this.#deps.store.list(checkFilter(filter), {
       ...pageOf(page),
-      ...(page.order === undefined ? {} : { order: page.order }),
+      ...(order === undefined ? {} : { order }),
     });
     const items = found.items.map((record) => toView(record, (record.local as LocalHandle | undefined)?.run));
     return { ...found, items };
@@ -94,15 +106,10 @@ export class QueueAdmin {
   /** Changes the settings that are given. @throws INVALID_OPTION, INVALID_ARGUMENT */
   async configure(queue: string, changes: Partial<QueueSettings>): Promise<QueueSettings> {
     checkId(queue, 'queue');
-    checkObject(changes, 'the settings');
-    refuseUnknown('queue', changes, Object.keys(OPTIONS.queue));
-    for (const [key, value] of Object.entries(changes)) {
-      if (value !== undefined) checkOption(`queue.${key}`, OPTIONS.queue[key as keyof QueueSettings], value);
-    }
-    if (changes.groupWeights !== undefined) checkWeights(changes.groupWeights);
+    const changed = checkSettings(changes);
     for (;;) {
       const [known] = await this.counts([queue]);
-      const settings = { ...(known?.settings ?? DEFAULTS), ...changes };
+      const settings = merged(known?.settings ?? DEFAULTS, changed);
       const { operations, store } = this.#deps;
       const answer = await operations().run((op) => store.configure(op, queue, known?.revision, settings));
       if (answer.status !== 'set') continue;
@@ -113,7 +120,7 @@ export class QueueAdmin {
   }
 
   /** Changes the priority of waiting tasks; running ones take it when they are next ready (`deferred`). */
-  reprioritise(
+  async reprioritise(
     filter: TaskFilter,
     priority: Priority,
   ): Promise<{ readonly changed: number; readonly deferred: number }> {
@@ -121,7 +128,10 @@ export class QueueAdmin {
   }
 
   /** Replaces the payload of tasks that aren't running, dead letters included: edit, then redrive. */
-  edit(filter: TaskFilter, input: unknown): Promise<{ readonly changed: number; readonly deferred: number }> {
+  async edit(
+    filter: TaskFilter,
+    input: unknown,
+  ): Promise<{ readonly changed: number; readonly deferred: number }> {
     checkJson(input, 'input', PAYLOAD_LIMITS);
     return this.#revise(filter, { set: 'payload', payload: input });
   }
@@ -135,8 +145,10 @@ export class QueueAdmin {
       readonly delayMs?: number;
     } = {},
   ): Promise<{ readonly changed: number }> {
-    const { perSecond, resetAttempts = true, delayMs = 0 } = options;
+    const { perSecond, resetAttempts = true, delayMs = 0 } = checkOptions(options, 'the options of redrive');
     checkMs(delayMs, 'delayMs');
+    if (typeof resetAttempts !== 'boolean')
+      throw invalid(`Expected resetAttempts to be true or false, got ${describe(resetAttempts)}`);
     if (perSecond !== undefined) checkInteger(perSecond, 'perSecond', 1);
     const ids = await this.#matching(filter, REVIVABLE);
     let changed = 0;
@@ -171,8 +183,8 @@ export class QueueAdmin {
     return { changed };
   }
 
-  async #matching(filter: TaskFilter, states: readonly TaskState[]): Promise<readonly string[]> {
-    checkFilter(filter);
+  async #matching(given: TaskFilter, states: readonly TaskState[]): Promise<readonly string[]> {
+    const filter = checkFilter(given);
     const ids: string[] = [];
     const state = states.filter((one) => filter.state?.includes(one) !== false);
     if (state.length === 0) return ids;
@@ -190,11 +202,11 @@ export class QueueAdmin {
 
   /** @param before what is to be done before the consequences are told */
   async #revise(
-    filter: TaskFilter,
+    given: TaskFilter,
     revision: Revision,
     before: (now: BackendTime) => Awaitable<void> = () => undefined,
   ): Promise<{ changed: number; deferred: number }> {
-    checkFilter(filter);
+    const filter = checkFilter(given);
     const { operations, store } = this.#deps;
     let changed = 0;
     let deferred = 0;
@@ -220,15 +232,35 @@ export class QueueAdmin {
   }
 }
 
-function pageOf(page: ListPage): PageRequest {
-  checkPage(page);
-  const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, PAGE);
-  return { limit, ...(page.after === undefined ? {} : { after: page.after }) };
+function pageOf(given: ListPage): PageRequest {
+  const { limit, after } = checkPage(given);
+  return {
+    limit: limit === undefined ? 100 : checkInteger(limit, 'limit', 1, PAGE),
+    ...(after === undefined ? {} : { after }),
+  };
 }
 
-function checkWeights(weights: unknown): void {
-  checkObject(weights, 'groupWeights');
-  for (const [group, weight] of Object.entries(weights as object)) {
+function checkSettings(given: Partial<QueueSettings>): Partial<QueueSettings> {
+  checkObject(given, 'the settings');
+  const changes = checkOptions<Partial<QueueSettings>>(given, 'the settings');
+  refuseUnknown('queue', changes, Object.keys(OPTIONS.queue));
+  for (const [key, value] of Object.entries(changes)) {
+    if (value !== undefined) checkOption(`queue.${key}`, OPTIONS.queue[key as keyof QueueSettings], value);
+  }
+  if (changes.groupWeights === undefined) return changes;
+  return { ...changes, groupWeights: checkWeights(changes.groupWeights) };
+}
+
+/** `undefined` takes a limit away; what can't be without a value keeps it. */
+function merged(known: QueueSettings, changes: Partial<QueueSettings>): QueueSettings {
+  const { paused = known.paused, ageStepMs = known.ageStepMs } = changes;
+  return { ...known, ...changes, paused, ageStepMs };
+}
+
+function checkWeights(given: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  checkObject(given, 'groupWeights');
+  const weights = checkOptions(given, 'groupWeights');
+  for (const [group, weight] of Object.entries(weights)) {
     checkId(group, 'a group');
     if (typeof weight !== 'number' || !(weight > 0 && weight <= 1e6)) {
       throw new CoordinationError(
@@ -237,4 +269,5 @@ function checkWeights(weights: unknown): void {
       );
     }
   }
+  return weights;
 }

@@ -1,4 +1,4 @@
-import { checkOption, OPTIONS, resolveOptions } from '../core/options.ts';
+import { checkOption, OPTIONS, readOptions, resolveOptions } from '../core/options.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import type { Random } from '../core/ports/runtime.ts';
 
@@ -57,7 +57,7 @@ export function resolveRetry(
   config: object | undefined,
   override?: Partial<RetryOptions> | false,
 ): RetryOptions {
-  const { retry, ...legacy } = (config ?? {}) as RetryConfig;
+  const { retry, ...legacy } = readOptions('scheduling', (config ?? {}) as RetryConfig);
   const given = givenRetry(retry);
   const renamed: Record<string, unknown> = {};
   for (const [old, name] of LEGACY_NAMES) {
@@ -149,13 +149,13 @@ function givenRetry(retry: RetryConfig['retry']): Partial<RetryOptions> {
       hint: `Known are: ${Object.keys(RETRY_PRESETS).join(', ')}.`,
     });
   }
-  if (typeof retry !== 'object' || Array.isArray(retry)) {
+  if (typeof retry !== 'object') {
     throw new CoordinationError(
       'INVALID_OPTION',
       `Expected \`retry\` to be an object, a preset or false, got ${describe(retry)}`,
     );
   }
-  return retry;
+  return readOptions('retry', retry);
 }
 
 function checkDecide(policy: RetryOptions): RetryOptions {

@@ -1,11 +1,11 @@
 import { handled } from '../core/awaitable.ts';
-import { invalid } from '../core/check.ts';
-import { CoordinationError, describe } from '../core/errors.ts';
+import { checkArray } from '../core/check.ts';
+import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Executor } from './executor.ts';
-import { gather } from './gather.ts';
+import { checkGather, gather } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
 import type { Run } from './agent.ts';
 import { asPart } from './define-task.ts';
@@ -53,10 +53,11 @@ export class RunHost implements ContextHost {
 
   async gather(run: Run, specs: readonly TaskSpec[], options: GatherOptions): Promise<Gathered<unknown>> {
     run.signal.throwIfAborted();
-    if (!Array.isArray(specs)) throw invalid(`Expected the children to be an array, got ${describe(specs)}`);
-    const handles = await this.#deps.submitAll(specs.map((spec: TaskSpec) => asPart(spec, run.id)));
-    const children = handles.map((handle) => this.#child(run, handle));
-    return gather(children, options, this.#deps.runtime.clock);
+    const children = checkArray(specs, 'the children') as readonly TaskSpec[];
+    const checked = checkGather(options);
+    const handles = await this.#deps.submitAll(children.map((spec) => asPart(spec, run.id)));
+    const waits = handles.map((handle) => this.#child(run, handle));
+    return gather(waits, checked, this.#deps.runtime.clock);
   }
 
   async withLock<R>(

@@ -1,13 +1,21 @@
 import { MemoryTaskStore } from '../backends/memory/task-store.ts';
 import { standalone } from '../backends/memory/standalone.ts';
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
-import { checkFunction, checkId, invalid } from '../core/check.ts';
+import {
+  checkArray,
+  checkFunction,
+  checkId,
+  checkObject,
+  invalid,
+  reading,
+  unreadable,
+} from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
-import type { Consequences, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
+import type { Consequences, NewTask, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable, Cursor } from '../core/ports/words.ts';
 import type { Agent, Run, StopCause } from './agent.ts';
 import { AgentRegistry } from './agent-registry.ts';
@@ -290,7 +298,12 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /** Adds a strategy, or replaces the one of that name. The predecessor's classes with `selectAgent` fit. @throws INVALID_ARGUMENT */
   registerStrategy(strategy: SchedulingStrategy | LegacyStrategy): void {
-    checkId(strategy?.name, 'the name of a strategy');
+    checkObject(strategy, 'a strategy');
+    reading('a strategy', () => this.#register(strategy));
+  }
+
+  #register(strategy: SchedulingStrategy | LegacyStrategy): void {
+    checkId(strategy.name, 'the name of a strategy');
     if ('select' in strategy) {
       checkFunction(strategy.select, `select of strategy ${strategy.name}`);
       this.#placement.register(strategy);
@@ -308,7 +321,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /** @throws UNKNOWN_STRATEGY */
   setDefaultStrategy(name: string): void {
-    this.#placement.use(name);
+    this.#placement.use(checkId(name, 'the name of a strategy'));
   }
 
   /** Which agent would get such a task now, why, and who else might; assigns nothing. */
@@ -318,7 +331,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       ...normal,
       group: normal.group,
       attempt: 1,
-      prefer: task.agents?.prefer ?? [],
+      prefer: settingsOf(normal).prefer ?? [],
     };
     return this.#placement.explain(placed);
   }
@@ -328,9 +341,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   /** Adds an agent. @throws INVALID_ARGUMENT when the record is malformed or the id is taken */
   registerAgent(profile: AgentProfile<T>): AgentHandle {
     this.#refuseIfStopped();
-    const facts = normaliseAgent(
-      withDefinitions(profile as unknown as AgentProfile),
-      this.#options.agentSlots,
+    const facts = reading('an agent', () =>
+      normaliseAgent(withDefinitions(profile as unknown as AgentProfile), this.#options.agentSlots),
     );
     const agent = this.#agents.register(facts);
     if (this.#events.wants('agent:spawned')) {
@@ -356,7 +368,6 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     await agent.untilIdle();
     this.#agents.forget(agent);
     await this.#settler.untilIdle();
-    await this.#unpinLeft(agentId);
     this.#dispatcher.wake();
   }
 
@@ -398,17 +409,12 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     tasks: readonly TaskSpec<T, N>[],
   ): Promise<readonly TaskHandle<T[N]['output']>[]> {
     this.#refuseIfStopped();
-    if (!Array.isArray(tasks)) throw invalid(`Expected tasks to be an array, got ${describe(tasks)}`);
+    const checked = await this.#checkAll(checkArray(tasks, 'tasks') as readonly TaskSpec[]);
     const handles: TaskHandle[] = [];
     let refused: CoordinationError | undefined;
-    for (let i = 0; i < tasks.length; i += SUBMIT_CHUNK) {
-      if (i > 0) await new Promise<void>((resolve) => this.#runtime.clock.soon(resolve));
-      const chunk = tasks.slice(i, i + SUBMIT_CHUNK) as unknown as TaskSpec[];
-      const specs = chunk.map(withCheckedInput);
-      const checked = specs.some((spec) => isPromise(spec))
-        ? await Promise.all(specs)
-        : (specs as TaskSpec[]);
-      const stored = this.#submission.enqueue(checked.map((spec) => this.#normalise(spec)));
+    for (let i = 0; i < checked.length; i += SUBMIT_CHUNK) {
+      if (i > 0) await this.#turn();
+      const stored = this.#submission.enqueue(checked.slice(i, i + SUBMIT_CHUNK));
       for (const one of isPromise(stored) ? await stored : stored) {
         if (one instanceof CoordinationError) refused ??= one;
         else handles.push(one);
@@ -428,8 +434,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     agentId?: string,
   ): Promise<TaskHandle<T[N]['output']>> {
     this.#refuseIfStopped();
-    const spec = await withCheckedInput(task);
-    const normal = this.#normalise(spec);
+    const spec = withCheckedInput(task);
+    const normal = this.#normalise(spec === undefined ? task : await spec);
     if (agentId !== undefined) this.#agents.checkWelcome(checkId(agentId, 'agentId'));
     const pinned = agentId === undefined ? normal : { ...normal, agent: agentId };
     const handle = await this.#submission.enqueueOne(pinned);
@@ -708,16 +714,37 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     });
   }
 
+  /** All, before any is stored: one bad record must not leave half of its batch behind. */
+  async #checkAll(given: readonly TaskSpec[]): Promise<readonly NewTask[]> {
+    const checked: NewTask[] = [];
+    const tasks = reading('tasks', () => Array.from(given));
+    for (const [i, task] of tasks.entries()) {
+      if (i > 0 && i % SUBMIT_CHUNK === 0) await this.#turn();
+      const spec = withCheckedInput(task);
+      checked.push(this.#normalise(spec === undefined ? task : await spec));
+    }
+    return checked;
+  }
+
+  /** Lets other work of the process have its turn. */
+  #turn(): Promise<void> {
+    return new Promise((resolve) => this.#runtime.clock.soon(resolve));
+  }
+
   #submit(task: object): Awaitable<TaskHandle> {
     this.#refuseIfStopped();
     const checked = withCheckedInput(task as TaskSpec);
-    return isPromise(checked)
-      ? checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)))
-      : this.#submission.enqueueOne(this.#normalise(checked));
+    return checked === undefined
+      ? this.#submission.enqueueOne(this.#normalise(task as TaskSpec))
+      : checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)));
   }
 
   #normalise(spec: TaskSpec): ReturnType<typeof normaliseTask> {
-    return normaliseTask(spec, this.#normaliseFacts);
+    try {
+      return normaliseTask(spec, this.#normaliseFacts);
+    } catch (error) {
+      throw unreadable('a task', error);
+    }
   }
 
   get #normaliseFacts(): Parameters<typeof normaliseTask>[1] {
@@ -893,7 +920,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
 /** The handlers of an agent's task definitions beside its own. */
 function withDefinitions(profile: AgentProfile): AgentProfile {
-  const { tasks, handler } = profile ?? {};
+  checkObject(profile, 'an agent');
+  const { tasks, handler } = profile;
   if (tasks === undefined) return profile;
   if (typeof handler === 'function') {
     throw invalid('An agent with task definitions takes no handler for all types', 'Give handlers by type.');

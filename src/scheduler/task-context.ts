@@ -1,5 +1,5 @@
 import { CoordinationError } from '../core/errors.ts';
-import { checkMs, checkNumber } from '../core/check.ts';
+import { checkFunction, checkId, checkMs, checkNumber, reading } from '../core/check.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { Run } from './agent.ts';
@@ -94,23 +94,23 @@ export class RunContext implements TaskContext {
   get withLock(): TaskContext['withLock'] {
     const run = this.#run;
     const host = this.#host;
-    return (resource, use) =>
-      host.withLock(
-        run,
-        Array.isArray(resource) ? (resource as ResourceRequest[]) : [resource as ResourceRequest],
-        use,
-      );
+    return async (resource, use) => {
+      const isList = reading('the resource', () => Array.isArray(resource));
+      const requests = isList ? (resource as readonly ResourceRequest[]) : [resource as ResourceRequest];
+      return host.withLock(run, requests, checkFunction(use, 'use'));
+    };
   }
 
   get request(): TaskContext['request'] {
     const run = this.#run;
     const host = this.#host;
-    return (to, payload, timeoutMs) => host.request(run, to, payload, timeoutMs);
+    return async <R>(to: string, payload: unknown, timeoutMs?: number) =>
+      host.request<R>(run, checkId(to, 'to'), payload, timeoutMs);
   }
 
   get sleep(): TaskContext['sleep'] {
     const run = this.#run;
     const host = this.#host;
-    return (ms) => host.sleep(run, checkMs(ms, 'sleep'));
+    return async (ms) => host.sleep(run, checkMs(ms, 'sleep'));
   }
 }

@@ -1,4 +1,4 @@
-import { checkId, checkMs, checkObject, invalid } from '../core/check.ts';
+import { checkArray, checkId, checkMs, checkObject, checkOptions, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import { refuseUnknown } from '../core/options.ts';
 import type { TaskFilter, TaskState } from '../core/ports/tasks.ts';
@@ -18,12 +18,13 @@ const MAX_TEXT = 1_000;
 const ORDERS: ReadonlySet<unknown> = new Set(['newest', 'queue', 'ended']);
 
 /** Checks a filter of tasks: one that isn't understood would match everything. @throws INVALID_ARGUMENT, INVALID_OPTION */
-export function checkFilter(filter: TaskFilter): void {
-  checkObject(filter, 'the filter');
+export function checkFilter(given: TaskFilter): TaskFilter {
+  checkObject(given, 'the filter');
+  const filter = checkOptions(given, 'the filter');
   refuseUnknown('filter', filter, ['ids', 'state', 'olderThanMs', ...TEXTS]);
   const { ids, state, olderThanMs } = filter;
-  if (ids !== undefined) for (const id of listed(ids, 'filter.ids')) checkId(id, 'an item of filter.ids');
-  for (const one of state === undefined ? [] : listed(state, 'filter.state'))
+  if (ids !== undefined) for (const id of checkArray(ids, 'filter.ids')) checkId(id, 'an item of filter.ids');
+  for (const one of state === undefined ? [] : checkArray(state, 'filter.state'))
     if (!STATES.has(one))
       throw invalid(`Expected filter.state to hold ${[...STATES].join(', ')}, got ${describe(one)}`);
   if (olderThanMs !== undefined) checkMs(olderThanMs, 'filter.olderThanMs');
@@ -32,19 +33,16 @@ export function checkFilter(filter: TaskFilter): void {
     if (text !== undefined && (typeof text !== 'string' || text.length > MAX_TEXT))
       throw invalid(`Expected filter.${name} to be a string, got ${describe(text)}`);
   }
+  return filter;
 }
 
 /** Checks a request for a page; its limit is checked where it is read. @throws INVALID_ARGUMENT */
-export function checkPage(page: { readonly after?: unknown; readonly order?: unknown }): void {
-  checkObject(page, 'the page');
+export function checkPage<P extends { readonly after?: unknown; readonly order?: unknown }>(given: P): P {
+  const page = checkOptions(given, 'the page');
   const { after, order } = page;
   if (after !== undefined && (typeof after !== 'string' || after.length > MAX_TEXT))
     throw invalid(`Expected after to be the \`next\` of another page, got ${describe(after)}`);
   if (order !== undefined && !ORDERS.has(order))
     throw invalid(`Expected order to be newest, queue or ended, got ${describe(order)}`);
-}
-
-function listed(value: unknown, what: string): readonly unknown[] {
-  if (!Array.isArray(value)) throw invalid(`Expected ${what} to be an array, got ${describe(value)}`);
-  return value;
+  return page;
 }

@@ -1,5 +1,5 @@
 import { handled } from '../core/awaitable.ts';
-import { checkMs, checkObject, checkSignal } from '../core/check.ts';
+import { checkMs, checkOptions, checkSignal } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { Outcome } from './outcome.ts';
@@ -205,10 +205,10 @@ export function limited<T>(
   // Whoever gives up waiting must not leave a rejection behind that nobody sees.
   handled(base);
   return new Promise<T>((resolve, reject) => {
-    checkObject(options, 'the options of result');
-    const signal = checkSignal(options.signal, 'options.signal');
+    const given = checkOptions(options, 'the options of result');
+    const signal = checkSignal(given.signal, 'options.signal');
     const timeoutMs =
-      options.timeoutMs === undefined ? undefined : checkMs(options.timeoutMs, 'options.timeoutMs');
+      given.timeoutMs === undefined ? undefined : checkMs(given.timeoutMs, 'options.timeoutMs');
     if (signal === undefined && timeoutMs === undefined) return resolve(base);
     if (signal?.aborted === true) {
       reject(signal.reason as Error);

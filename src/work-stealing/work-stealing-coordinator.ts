@@ -1,4 +1,4 @@
-import { checkId, checkObject, invalid } from '../core/check.ts';
+import { checkArray, checkId, checkRecord, invalid } from '../core/check.ts';
 import { CoordinationError, describe, toStoredError } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import { type Resolved, resolveOptions } from '../core/options.ts';
@@ -151,12 +151,9 @@ export class WorkStealingCoordinator {
    */
   findBestAgent(task: object, availableAgents: readonly (string | object)[]): string | null {
     const wanted = checkTask(task);
-    if (!Array.isArray(availableAgents)) {
-      throw invalid(`Expected availableAgents to be an array, got ${describe(availableAgents)}`);
-    }
     let best: string | null = null;
     let highest = Number.NEGATIVE_INFINITY;
-    for (const agent of availableAgents as readonly unknown[]) {
+    for (const agent of checkArray(availableAgents, 'availableAgents')) {
       const { id, load } = this.#facts(agent);
       if (this.#workloads.isGone(id) || load.draining === true) continue;
       if (!hasAll(load.capabilities, wanted.capabilities ?? [])) continue;
@@ -282,9 +279,10 @@ export class WorkStealingCoordinator {
       const id = checkId(agent, 'an agent id');
       return { id, load: this.#workloads.get(id) ?? IDLE };
     }
-    const profile = checkObject(agent, 'an available agent') as Partial<
-      AgentWorkload & { readonly id: unknown }
-    >;
+    const profile = checkRecord(
+      agent as Partial<AgentWorkload & { readonly id: unknown }>,
+      'an available agent',
+    );
     const id = checkId(profile.id, 'the id of an available agent');
     const known = this.#workloads.get(id) ?? IDLE;
     const capabilities =
@@ -296,7 +294,7 @@ export class WorkStealingCoordinator {
 }
 
 function checkTask(task: unknown): ScoredTask {
-  const { type, capabilities } = checkObject(task, 'task') as { type?: unknown; capabilities?: unknown };
+  const { type, capabilities } = checkRecord(task as { type?: unknown; capabilities?: unknown }, 'task');
   return {
     type: typeof type === 'string' ? type : undefined,
     capabilities: capabilities === undefined ? undefined : checkNames(capabilities),

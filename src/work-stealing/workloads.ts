@@ -1,5 +1,5 @@
-import { checkId, checkInteger, checkNumber, checkObject, invalid } from '../core/check.ts';
-import { CoordinationError, describe } from '../core/errors.ts';
+import { checkArray, checkId, checkInteger, checkNumber, checkRecord } from '../core/check.ts';
+import { CoordinationError } from '../core/errors.ts';
 import type { AgentWorkload } from './agent-score.ts';
 import type { AgentLoad, WaitingTasks } from './steal-policy.ts';
 
@@ -126,9 +126,8 @@ export class Workloads {
 }
 
 function checkReport(report: WorkloadReport): WorkloadReport {
-  checkObject(report, 'the workload');
   const { taskCount, avgTaskDuration, cpuUsage, memoryUsage, priority, capabilities, waiting, draining } =
-    report;
+    checkRecord(report, 'the workload');
   return {
     ...(taskCount === undefined ? {} : { taskCount: checkInteger(taskCount, 'taskCount', 0) }),
     ...(avgTaskDuration === undefined
@@ -145,14 +144,12 @@ function checkReport(report: WorkloadReport): WorkloadReport {
 
 /** A list of capability names, copied. */
 export function checkNames(names: unknown): readonly string[] {
-  if (!Array.isArray(names)) throw invalid(`Expected capabilities to be an array, got ${describe(names)}`);
-  return names.map((name) => checkId(name, 'a capability'));
+  return checkArray(names, 'capabilities').map((name) => checkId(name, 'a capability'));
 }
 
 function checkWaiting(waiting: unknown): readonly WaitingTasks[] {
-  if (!Array.isArray(waiting)) throw invalid(`Expected waiting to be an array, got ${describe(waiting)}`);
-  return waiting.map((tasks: unknown) => {
-    const { capabilities, count } = checkObject(tasks, 'an item of waiting') as Partial<WaitingTasks>;
+  return checkArray(waiting, 'waiting').map((tasks) => {
+    const { capabilities, count } = checkRecord(tasks as Partial<WaitingTasks>, 'an item of waiting');
     return { capabilities: checkNames(capabilities ?? []), count: checkInteger(count, 'count', 0) };
   });
 }

@@ -1,5 +1,5 @@
 import { CONFLICTS, COVERS, EXCLUSIVE, UNITS } from '../../core/lock-modes.ts';
-import type { LockItem, LockListener, LockRequest, Owner, QuickGrant } from '../../core/ports/locks.ts';
+import type { LockItem, LockListener, LockOrder, Owner, QuickGrant } from '../../core/ports/locks.ts';
 import type { Timer } from '../../core/ports/runtime.ts';
 import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
 
@@ -89,19 +89,20 @@ export class Holder {
   }
 }
 
-/** What only a waiting ticket needs. Its key is (rank, own, arrival), the same in all of its queues: no two tickets can block each other by order. */
+/** What only a waiting ticket needs. Its key is (rank, urgency, arrival), the same in all of its queues: no two tickets can block each other by order. */
 export interface Waiting {
-  readonly request: LockRequest;
-  /** µs since the store began, unique. */
-  readonly arrival: number;
-  /** `arrival − priority × ageStep`; decides between equal ranks. */
-  own: number;
-  /** `own`, or just behind a waiter that mustn't be passed any more, or just in front of one that waits for this one. */
-  rank: number;
+  readonly order: LockOrder;
   readonly since: BackendTime;
+  /** µs since the first wait, unique. */
+  readonly arrival: number;
+  /**
+   * `arrival − priority × ageStep`; or just behind a waiter that mustn't be passed any more; or just in front of one that waits for this
+   * one.
+   */
+  rank: number;
+  /** Between equal ranks the larger goes first: the priority, unless it went in front of somebody. */
+  urgency: number;
   overtaken: number;
-  /** Arrival of the last one that passed it, so that meeting in two queues counts once. */
-  overtaker: number;
   /** Places that aren't open. */
   blocked: number;
   /** Waiters in front when it was queued, in the longest of its queues. */
@@ -136,12 +137,22 @@ export class TicketIndex {
   readonly byId = new Map<string, Ticket>();
   #next = 0;
 
-  name(ticket: Ticket, request: LockRequest | undefined): string {
+  name(ticket: Ticket, id: string | undefined): string {
     this.#next += 1;
-    const id = request === undefined ? `quick-${this.#next}` : request.id;
-    this.byId.set(id, ticket);
-    return id;
+    const name = id ?? `quick-${this.#next}`;
+    this.byId.set(name, ticket);
+    return name;
   }
+}
+
+/** What most tickets never have. */
+interface TicketRest {
+  id: string | undefined;
+  more: FurtherPlace[] | undefined;
+  lease: LeaseState | undefined;
+  /** The held place that the first place converts. */
+  target: Place | undefined;
+  grantedAt: BackendTime;
 }
 
 /** One ticket at one resource: in its queue, or among its holders. A ticket is its own first place, so that the commonest one is one object. */
@@ -156,11 +167,7 @@ export class Ticket implements QuickGrant {
   listener: LockListener | undefined;
   /** Asked for by the quick way: the client has this object. */
   inPlace = false;
-  /** Its places but the first. */
-  more: FurtherPlace[] | undefined;
-  grantedAt = 0 as BackendTime;
   wait: Waiting | undefined;
-  lease: LeaseState | undefined;
   /** In its owner's list of held or of waiting tickets. */
   previousOwn: Ticket | undefined;
   nextOwn: Ticket | undefined;
@@ -175,21 +182,14 @@ export class Ticket implements QuickGrant {
   queued = false;
   /** Its owner holds this resource too: its own holds are not in its way. */
   special = false;
-  /** The held place that an upgrade converts. */
-  target: Place | undefined;
   previous: Place | undefined;
   next: Place | undefined;
-
-  readonly #index: TicketIndex;
-  readonly #request: LockRequest | undefined;
-  #id: string | undefined;
+  #rest: TicketRest | undefined;
 
   constructor(
-    index: TicketIndex,
     owner: Owner,
     holder: Holder | undefined,
     session: SessionNumber,
-    request: LockRequest | undefined,
     entry: LockEntry,
     mode: number,
     units: number,
@@ -198,20 +198,15 @@ export class Ticket implements QuickGrant {
     this.holder = holder;
     this.session = session;
     this.listener = undefined;
-    this.more = undefined;
     this.wait = undefined;
-    this.lease = undefined;
     this.previousOwn = undefined;
     this.nextOwn = undefined;
     this.entry = entry;
     this.mode = mode;
     this.units = units;
-    this.target = undefined;
     this.previous = undefined;
     this.next = undefined;
-    this.#index = index;
-    this.#request = request;
-    this.#id = undefined;
+    this.#rest = undefined;
   }
 
   get ticket(): Ticket {
@@ -219,8 +214,47 @@ export class Ticket implements QuickGrant {
   }
 
   get id(): string {
-    this.#id ??= this.#index.name(this, this.#request);
-    return this.#id;
+    const rest = this.#more;
+    rest.id ??= this.entry.index.name(this, undefined);
+    return rest.id;
+  }
+
+  /** Makes it known under an id of the client. */
+  nameIt(id: string): void {
+    this.#more.id = this.entry.index.name(this, id);
+  }
+
+  get more(): FurtherPlace[] | undefined {
+    return this.#rest?.more;
+  }
+
+  addPlace(place: FurtherPlace): void {
+    const rest = this.#more;
+    if (rest.more === undefined) rest.more = [place];
+    else rest.more.push(place);
+  }
+
+  get lease(): LeaseState | undefined {
+    return this.#rest?.lease;
+  }
+  set lease(lease: LeaseState) {
+    this.#more.lease = lease;
+  }
+
+  get target(): Place | undefined {
+    return this.#rest?.target;
+  }
+  set target(place: Place | undefined) {
+    if (place !== undefined) this.#more.target = place;
+  }
+
+  /** Tokens are times of the backend, unless this one is older than the grant, or newer. */
+  get grantedAt(): BackendTime {
+    const at = this.#rest?.grantedAt ?? 0;
+    return (at === 0 ? this.token : at) as BackendTime;
+  }
+  set grantedAt(at: BackendTime) {
+    this.#more.grantedAt = at;
   }
 
   get tokens(): readonly Token[] {
@@ -228,16 +262,29 @@ export class Ticket implements QuickGrant {
   }
 
   places(): readonly Place[] {
-    return this.more === undefined ? [this] : [this, ...this.more];
+    const more = this.#rest?.more;
+    return more === undefined ? [this] : [this, ...more];
   }
 
   forget(): void {
-    if (this.#id !== undefined) this.#index.byId.delete(this.#id);
+    const id = this.#rest?.id;
+    if (id !== undefined) this.entry.index.byId.delete(id);
   }
 
   /** See `WaitRef`: moves whenever something in front of it does, at any of its resources. */
   get version(): number {
     return this.places().reduce((sum, place) => sum + place.entry.epoch, 0);
+  }
+
+  get #more(): TicketRest {
+    this.#rest ??= {
+      id: undefined,
+      more: undefined,
+      lease: undefined,
+      target: undefined,
+      grantedAt: 0 as BackendTime,
+    };
+    return this.#rest;
   }
 }
 
@@ -284,7 +331,7 @@ const WORDS = ['intent-shared', 'intent-exclusive', 'shared', 'update', 'exclusi
 /** Whether `a` stands in front of `b`, in any queue. */
 export function isBefore(a: Waiting, b: Waiting): boolean {
   if (a.rank !== b.rank) return a.rank < b.rank;
-  if (a.own !== b.own) return a.own < b.own;
+  if (a.urgency !== b.urgency) return a.urgency > b.urgency;
   return a.arrival < b.arrival;
 }
 
@@ -309,6 +356,7 @@ export function clash(a: Place, b: Place): boolean {
  */
 export class LockEntry {
   readonly resource: string;
+  readonly index: TicketIndex;
   /** Capacity of a semaphore; 0: a lock with modes. */
   of = 0;
   used = 0;
@@ -331,8 +379,9 @@ export class LockEntry {
   /** The last waiter of each mode that mustn't be passed any more. */
   #barriers: (Place | undefined)[] | undefined;
 
-  constructor(resource: string) {
+  constructor(resource: string, index: TicketIndex) {
     this.resource = resource;
+    this.index = index;
   }
 
   get idle(): boolean {
@@ -426,13 +475,16 @@ export class LockEntry {
     return place.mode === UNITS || ((CONFLICTS[place.mode] as number) & this.waitMask) !== 0;
   }
 
-  /** Puts a place into the queue, counting whom it passes, and finds out which places are open now. */
-  insert(place: Place, opened: Ticket[]): void {
+  /**
+   * Puts a place into the queue, counting whom it passes, and finds out which places are open now.
+   * @param met those whom it passed in other queues: once is enough
+   */
+  insert(place: Place, opened: Ticket[], met?: Set<Ticket>): void {
     const wait = waitOf(place);
     let after = this.tail;
     let passed = 0;
     while (after !== undefined && isBefore(wait, waitOf(after))) {
-      this.#pass(after, place);
+      this.#pass(after, place, met);
       passed += 1;
       wait.suspect ||= hasOtherTies(after.ticket);
       after = after.previous;
@@ -540,13 +592,13 @@ export class LockEntry {
     return false;
   }
 
-  #pass(passed: Place, by: Place): void {
+  #pass(passed: Place, by: Place, met: Set<Ticket> | undefined): void {
     if (!clash(by, passed)) return;
-    const wait = waitOf(passed);
-    if (wait.overtaker !== waitOf(by).arrival) {
-      wait.overtaker = waitOf(by).arrival;
+    if (met?.has(passed.ticket) !== true) {
+      met?.add(passed.ticket);
+      const wait = waitOf(passed);
       wait.overtaken += 1;
-      if (wait.overtaken >= wait.request.order.maxOvertakes) {
+      if (wait.overtaken >= wait.order.maxOvertakes) {
         for (const place of passed.ticket.places()) if (place.queued) place.entry.setBarrier(place);
       }
     }
@@ -557,7 +609,7 @@ export class LockEntry {
     let at = place.previous;
     while (
       at !== undefined &&
-      (at.mode !== place.mode || waitOf(at).overtaken < waitOf(at).request.order.maxOvertakes)
+      (at.mode !== place.mode || waitOf(at).overtaken < waitOf(at).order.maxOvertakes)
     ) {
       at = at.previous;
     }
@@ -575,7 +627,7 @@ export class LockEntry {
     this.waiting += 1;
     if (place.special) this.special += 1;
     this.#countWait(place, 1);
-    if (waitOf(place).overtaken >= waitOf(place).request.order.maxOvertakes) this.setBarrier(place);
+    if (waitOf(place).overtaken >= waitOf(place).order.maxOvertakes) this.setBarrier(place);
   }
 
   #countWait(place: Place, by: 1 | -1): void {

@@ -97,8 +97,7 @@ function isOwn(ticket: Ticket, holder: Holder): boolean {
 /** When the owner's work began, or its first wait. */
 function sinceOf(holder: Holder): BackendTime {
   if (holder.owner.since !== 0) return holder.owner.since;
-  const first = holder
-    .waits()
-    .reduce((least, { wait }) => Math.min(least, wait?.since ?? least), Number.POSITIVE_INFINITY);
+  let first = Number.POSITIVE_INFINITY;
+  for (const { wait } of holder.waits()) if (wait !== undefined) first = Math.min(first, wait.since);
   return (first === Number.POSITIVE_INFINITY ? 0 : first) as BackendTime;
 }

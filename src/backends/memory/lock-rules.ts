@@ -1,5 +1,5 @@
 import { EXCLUSIVE, isIntent, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
-import type { Grant, LockAnswer, LockRequest } from '../../core/ports/locks.ts';
+import type { Grant, LockAnswer, LockOrder } from '../../core/ports/locks.ts';
 import type { BackendTime, Token } from '../../core/ports/words.ts';
 import { clash, justBefore, type Place, type Ticket, waitOf } from './lock-entry.ts';
 
@@ -19,7 +19,7 @@ export function preparePlace(place: Place, upgrade: Ticket | undefined): void {
 /** What a request is refused for before anything is queued. */
 export function refusalOf(
   ticket: Ticket,
-  request: LockRequest,
+  reentrant: boolean,
 ): Extract<LockAnswer, { readonly status: 'refused' }> | undefined {
   for (const place of ticket.places()) {
     const { entry, mode, units } = place;
@@ -27,7 +27,7 @@ export function refusalOf(
       return { status: 'refused', why: 'capacity' };
     if (place.target !== undefined) {
       if (clashesWithUpgrade(place, place.target)) return { status: 'refused', why: 'upgrade-conflict' };
-    } else if (place.special && !request.reentrant && mode !== UNITS && !isIntent(mode)) {
+    } else if (place.special && !reentrant && mode !== UNITS && !isIntent(mode)) {
       const held = ticket.holder?.placeAt(entry, NOT_INTENT)?.ticket;
       if (held !== undefined) {
         const ref = { id: held.id, token: held.token };
@@ -59,7 +59,7 @@ export function justBeforeStuck(ticket: Ticket, stuck: { has(owner: string): boo
   if (front === Number.POSITIVE_INFINITY) return undefined;
   for (const place of ticket.places()) {
     for (let at = place.previous; at !== undefined && waitOf(at).rank >= front; at = at.previous) {
-      if (clash(place, at) && waitOf(at).overtaken >= waitOf(at).request.order.maxOvertakes) return undefined;
+      if (clash(place, at) && waitOf(at).overtaken >= waitOf(at).order.maxOvertakes) return undefined;
     }
   }
   return justBefore(front);
@@ -100,6 +100,6 @@ export function holdersOf(
 }
 
 /** µs that a point of priority is worth; at most 12 days, so that ranks stay exact. */
-export function ageStepUs(request: LockRequest): number {
-  return Math.min(request.order.ageStepMs, 1_000_000_000) * 1_000;
+export function ageStepUs(order: LockOrder): number {
+  return Math.min(order.ageStepMs, 1_000_000_000) * 1_000;
 }

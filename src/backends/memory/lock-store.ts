@@ -6,7 +6,6 @@ import type {
   LockRequest,
   LockRow,
   LockStore,
-  QuickAnswer,
   QuickLocks,
   WaitRef,
   WaitSnapshot,
@@ -20,11 +19,11 @@ import type {
   Stamped,
   Token,
 } from '../../core/ports/words.ts';
-import { Ticket } from './lock-entry.ts';
+import { Ticket, type Waiting } from './lock-entry.ts';
 import { liveLocks } from './lock-live.ts';
 import { type LockFilter, listLocks, snapshotLocks } from './lock-pictures.ts';
 import { grantOf, holdersOf } from './lock-rules.ts';
-import { LOST, LockTable, type Outcome } from './lock-table.ts';
+import { LOST, LockTable } from './lock-table.ts';
 import type { MemoryCore } from './memory-core.ts';
 import type { SessionFollower } from './sessions.ts';
 
@@ -51,13 +50,20 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     this.#table = table;
     core.sessions.follow(this);
     this.quick = {
-      take: (session, resource, mode, owner) =>
-        session === this.#open || this.#isOpen(session)
-          ? table.take(session, resource, mode, owner)
-          : undefined,
-      ask: (session, request) => this.#quickAsk(session, request),
+      one: (session, resource, mode, wish) => {
+        if (session !== this.#open && !this.#isOpen(session)) return LOST;
+        const answer = table.one(session, resource, mode, wish);
+        table.tell();
+        return answer;
+      },
+      ask: (session, request) => {
+        if (session !== this.#open && !this.#isOpen(session)) return LOST;
+        const answer = table.ask(session, request, true);
+        table.tell();
+        return answer;
+      },
       give: (grant) => table.give(grant as Ticket),
-      ageMs: (grant) => Math.max(0, (table.now() - grant.grantedAt) / 1_000),
+      ageMs: (grant) => Math.max(0, (table.now() - (grant as Ticket).grantedAt) / 1_000),
       expose: (grant) => table.expose(grant as Ticket),
     };
     this.live = liveLocks(table);
@@ -158,30 +164,16 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     return true;
   }
 
-  #quickAsk(session: SessionNumber, request: LockRequest): QuickAnswer {
-    if (session !== this.#open && !this.#isOpen(session)) return { status: 'lost' };
-    const outcome = this.#table.ask(session, request, true);
-    this.#table.tell();
-    if (request.upgradeOf === undefined || outcome.status !== 'granted') return outcome;
-    return { status: 'granted', grant: upgradeOf(outcome) };
-  }
-
   #request(session: SessionNumber, request: LockRequest, at: BackendTime): LockAnswer {
     const known = this.#table.index.byId.get(request.id);
     if (known !== undefined) return stateOf(known, at);
-    const outcome = this.#table.ask(session, request);
-    switch (outcome.status) {
-      case 'granted':
-        return grantOf(
-          request.upgradeOf === undefined ? outcome.grant : upgradeOf(outcome),
-          at,
-          outcome.grant,
-        );
-      case 'waiting':
-        return { ...waitingOf(outcome.grant), ahead: outcome.ahead, suspect: outcome.suspect };
-      default:
-        return outcome;
-    }
+    const answer = this.#table.ask(session, request);
+    if (!(answer instanceof Ticket)) return answer;
+    if (answer.state === 'ended') return grantOf(answer.target?.ticket as Ticket, at, answer);
+    answer.nameIt(request.id);
+    if (answer.state === 'held') return grantOf(answer, at);
+    const { ahead, suspect } = answer.wait as Waiting;
+    return { ...waitingOf(answer), ahead, suspect };
   }
 
   #keep(
@@ -239,11 +231,6 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     const ticket = this.#table.index.byId.get(ref.id);
     return ticket?.state === 'waiting' && ticket.version === ref.version ? ticket : undefined;
   }
-}
-
-/** The grant that an upgrade converted. */
-function upgradeOf(outcome: Outcome & { readonly status: 'granted' }): Ticket {
-  return outcome.grant.target?.ticket as Ticket;
 }
 
 function stateOf(ticket: Ticket, at: BackendTime): LockAnswer {

@@ -1,5 +1,5 @@
 import { CONFLICTS, isIntent, modeIndex, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
-import type { LockAnswer, LockListener, LockRequest, Owner } from '../../core/ports/locks.ts';
+import type { LockAnswer, LockListener, LockRequest, LockWish, Owner } from '../../core/ports/locks.ts';
 import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
 import {
   FurtherPlace,
@@ -19,23 +19,16 @@ const STAMP_LIFE = 64;
 /** Idle resources and owners are kept for the next use; when this many records exist, idle ones are dropped. */
 const SWEEP_AT = 16_384;
 const NEVER = Number.POSITIVE_INFINITY;
-/** Beyond every rank of its own. */
-const LAST = 2 ** 52;
-export const LOST: LockAnswer = { status: 'lost' };
+/** Less urgent than any priority. */
+const PASSAGES = -1_000_000;
+export const LOST: Refusal = { status: 'lost' };
 
 type Notice = LockAnswer | Ticket | undefined;
 
-/** What became of a request. */
-export type Outcome =
-  | { readonly status: 'granted'; readonly grant: Ticket }
-  | {
-      readonly status: 'waiting';
-      readonly grant: Ticket;
-      readonly ahead: number;
-      readonly suspect: boolean;
-      readonly since: BackendTime;
-    }
-  | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
+export type Refusal = Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
+
+const CAPACITY: Refusal = { status: 'refused', why: 'capacity' };
+const BUSY: Refusal = { status: 'refused', why: 'busy' };
 
 /**
  * The lock table. Every method leaves it consistent and hands on to the next waiters before it returns; listeners are told by
@@ -52,6 +45,7 @@ export class LockTable {
   #entriesLimit = SWEEP_AT;
   #holdersLimit = SWEEP_AT;
   #lastArrival = 0;
+  #lastPassage = PASSAGES;
   #stampAt = 0 as BackendTime;
   #stampLife = 0;
   #stampArmed = false;
@@ -69,116 +63,140 @@ export class LockTable {
 
   // ── requests
 
-  /** One free resource in one mode, for a session lease; `undefined`: it must be asked for. */
-  take(session: SessionNumber, resource: string, mode: number, owner: Owner): Ticket | undefined {
+  /** One resource in one mode for a session lease: the commonest request, in as few steps as it takes. */
+  one(session: SessionNumber, resource: string, mode: number, wish: LockWish): Ticket | Refusal {
+    const owner = wish.holder;
     let entry = this.entries.get(resource);
     if (entry === undefined) entry = this.#newEntry(resource);
     else if (entry.holders === undefined && entry.head === undefined) entry.of = 0;
-    else if (!isShareable(entry, mode)) return undefined;
+    else if (entry.of > 0) return CAPACITY;
+    else if (entry.leased > 0) this.#expireHolders(entry, this.now());
     const holder = owner.single === true ? undefined : this.#holderFor(owner);
-    // Whether it may share with itself must be asked.
-    if (holder !== undefined && entry.holders !== undefined && holder.placeAt(entry) !== undefined)
-      return undefined;
-    const ticket = new Ticket(this.index, owner, holder, session, undefined, entry, mode, 0);
+    const ticket = new Ticket(owner, holder, session, entry, mode, 0);
+    ticket.listener = wish.listener;
+    ticket.inPlace = true;
     const at = this.stamp();
+    if (
+      entry.head !== undefined ||
+      ((CONFLICTS[mode] as number) & entry.heldMask) !== 0 ||
+      ownsThere(ticket)
+    ) {
+      return this.#contend(ticket, wish, at);
+    }
     ticket.token = this.#core.clock.token(at);
-    ticket.grantedAt = at;
     entry.hold(ticket);
-    holder?.add(ticket);
+    if (holder !== undefined) {
+      holder.add(ticket);
+      if (holder.firstWait !== undefined) this.#letOwnIn(holder, ticket, at);
+    }
     return ticket;
   }
 
-  /** Grants, queues or refuses. */
-  ask(session: SessionNumber, request: LockRequest, inPlace = false): Outcome {
+  #contend(ticket: Ticket, wish: LockWish, at: BackendTime): Ticket | Refusal {
+    if (ticket.holder?.first !== undefined) preparePlace(ticket, undefined);
+    return refusalOf(ticket, wish.reentrant) ?? this.#decide(ticket, wish, undefined, at);
+  }
+
+  /** What an owner has come to hold is not in the way of its other waits. */
+  #letOwnIn(holder: Holder, ticket: Ticket, at: BackendTime): void {
+    const opened: Ticket[] = [];
+    markOwn(holder, ticket, opened);
+    this.grantAll(opened, at);
+  }
+
+  /** Grants, queues or refuses: what comes back is held or waits, or is the reason why not. */
+  ask(session: SessionNumber, request: LockRequest, inPlace = false): Ticket | Refusal {
     const at = this.stamp();
     const { owner } = request;
     const upgrade = request.upgradeOf === undefined ? undefined : this.#held(session, request.upgradeOf);
-    if (request.upgradeOf !== undefined && upgrade === undefined) return { status: 'lost' };
+    if (request.upgradeOf !== undefined && upgrade === undefined) return LOST;
     const holder = upgrade === undefined ? this.#ownHolder(owner) : this.#adopt(upgrade, owner);
     let ticket: Ticket | undefined;
     for (const { resource, mode } of request.items) {
       const of = typeof mode === 'string' ? 0 : mode.of;
       const entry = this.#entryFor(resource, of);
-      if (entry === undefined) return { status: 'refused', why: 'capacity' };
+      if (entry === undefined) return CAPACITY;
       const units = typeof mode === 'string' ? 0 : mode.units;
       let place: Place;
       if (ticket === undefined) {
-        ticket = new Ticket(this.index, owner, holder, session, request, entry, modeIndex(mode), units);
+        ticket = new Ticket(owner, holder, session, entry, modeIndex(mode), units);
         place = ticket;
       } else {
         place = new FurtherPlace(ticket, entry, modeIndex(mode), units);
-        if (ticket.more === undefined) ticket.more = [place];
-        else ticket.more.push(place);
+        ticket.addPlace(place);
       }
       if (upgrade !== undefined || holder?.first !== undefined) preparePlace(place, upgrade);
     }
-    if (ticket === undefined) return { status: 'refused', why: 'busy' };
+    if (ticket === undefined) return BUSY;
     ticket.listener = request.listener;
     ticket.inPlace = inPlace;
-    return refusalOf(ticket, request) ?? this.#decide(ticket, request, upgrade, at);
+    return refusalOf(ticket, request.reentrant) ?? this.#decide(ticket, request, upgrade, at);
   }
 
-  #decide(ticket: Ticket, request: LockRequest, upgrade: Ticket | undefined, at: BackendTime): Outcome {
+  #decide(
+    ticket: Ticket,
+    wish: Pick<LockRequest, 'priority' | 'order' | 'wait' | 'lease'>,
+    upgrade: Ticket | undefined,
+    at: BackendTime,
+  ): Ticket | Refusal {
     this.#origin ??= at;
     const arrival = Math.max(this.#lastArrival + 1, at - this.#origin);
-    const own = upgrade === undefined ? arrival - request.priority * ageStepUs(request) : -NEVER;
     const wait: Waiting = {
-      request,
-      arrival,
-      own,
-      rank: own,
+      order: wish.order,
       since: at,
+      arrival,
+      rank: upgrade === undefined ? arrival - wish.priority * ageStepUs(wish.order) : -NEVER,
+      urgency: wish.priority,
       overtaken: 0,
-      overtaker: 0,
       blocked: 0,
       ahead: 0,
       suspect: false,
       upgrade,
     };
     ticket.wait = wait;
-    let free: boolean;
-    if (ticket.more === undefined) {
-      if (upgrade === undefined) wait.rank = ticket.entry.rankFor(ticket, own);
-      free = ticket.entry.wouldOpen(ticket, wait);
-    } else {
-      const places = ticket.places();
-      if (upgrade === undefined) {
-        for (const place of places) wait.rank = place.entry.rankFor(place, wait.rank);
-      }
-      free = places.every((place) => place.entry.wouldOpen(place, wait));
+    const { more } = ticket;
+    if (upgrade === undefined) {
+      wait.rank = ticket.entry.rankFor(ticket, wait.rank);
+      if (more !== undefined) for (const place of more) wait.rank = place.entry.rankFor(place, wait.rank);
     }
-    if (!free && !request.wait) {
+    const free =
+      ticket.entry.wouldOpen(ticket, wait) &&
+      (more === undefined || more.every((place) => place.entry.wouldOpen(place, wait)));
+    if (!free && !wish.wait) {
       ticket.wait = undefined;
-      return { status: 'refused', why: 'busy' };
+      return BUSY;
     }
     this.#lastArrival = arrival;
-    if (request.lease !== 'session') ticket.lease = leaseOf(request.lease.leaseMs);
+    if (wish.lease !== 'session') ticket.lease = leaseOf(wish.lease.leaseMs);
     if (!free || ticket.places().some((place) => place.entry.mustQueueToPass(place)))
       return this.#enqueue(ticket, wait, at);
     return this.#grantNow(ticket, at, []);
   }
 
-  #enqueue(ticket: Ticket, wait: Waiting, at: BackendTime): Outcome {
+  #enqueue(ticket: Ticket, wait: Waiting, at: BackendTime): Ticket {
     const opened: Ticket[] = [];
     ticket.state = 'waiting';
-    ticket.entry.insert(ticket, opened);
-    if (ticket.more !== undefined) for (const place of ticket.more) place.entry.insert(place, opened);
+    const { more, holder } = ticket;
+    if (more === undefined) ticket.entry.insert(ticket, opened);
+    else {
+      const met = new Set<Ticket>();
+      for (const place of ticket.places()) place.entry.insert(place, opened, met);
+    }
     if (wait.blocked === 0) return this.#grantNow(ticket, at, opened);
-    const { holder } = ticket;
     if (holder !== undefined) {
       holder.owner = ticket.owner;
       holder.addWait(ticket);
     }
     if (opened.length > 0) this.grantAll(opened, at);
-    const suspect = wait.suspect || (holder !== undefined && blocksAny(holder, ticket));
-    if (suspect) this.expose(ticket);
-    return { status: 'waiting', grant: ticket, ahead: wait.ahead, suspect, since: at };
+    wait.suspect ||= holder !== undefined && blocksAny(holder, ticket);
+    if (wait.suspect) this.expose(ticket);
+    return ticket;
   }
 
-  #grantNow(ticket: Ticket, at: BackendTime, opened: Ticket[]): Outcome {
+  #grantNow(ticket: Ticket, at: BackendTime, opened: Ticket[]): Ticket {
     this.#grant(ticket, at, opened);
-    this.grantAll(opened, at);
-    return { status: 'granted', grant: ticket };
+    if (opened.length > 0) this.grantAll(opened, at);
+    return ticket;
   }
 
   /** Makes a waiting owner of one request known by its id. */
@@ -212,7 +230,7 @@ export class LockTable {
     if (more !== undefined) for (const place of more) this.#hold(place, token);
     ticket.state = 'held';
     ticket.wait = undefined;
-    ticket.grantedAt = at;
+    if (ticket.token !== token) ticket.grantedAt = at;
     if (holder !== undefined) {
       holder.add(ticket);
       if (holder.firstWait !== undefined) markOwn(holder, ticket, opened);
@@ -227,11 +245,13 @@ export class LockTable {
 
   /** An upgrade is granted: the first grant goes on in the new modes, with new tokens. */
   #convert(ticket: Ticket, token: Token): void {
+    const since = (ticket.target as Place).ticket.grantedAt;
     for (const place of ticket.places()) {
       const target = place.target as Place;
       if (target.mode !== place.mode) place.entry.convert(target, place.mode);
       target.token = token;
     }
+    (ticket.target as Place).ticket.grantedAt = since;
     ticket.state = 'ended';
     ticket.forget();
   }
@@ -400,9 +420,11 @@ export class LockTable {
       }
       wait.rank = rank;
       // Behind others that went to the same place before.
-      wait.own = LAST + this.#lastArrival;
+      this.#lastPassage -= 1;
+      wait.urgency = this.#lastPassage;
       wait.blocked = 0;
-      for (const place of ticket.places()) place.entry.insert(place, opened);
+      const met = new Set<Ticket>();
+      for (const place of ticket.places()) place.entry.insert(place, opened, met);
       this.grantAll(opened, at);
       moved = true;
     }
@@ -487,7 +509,7 @@ export class LockTable {
       for (const [name, entry] of entries) if (entry.idle) entries.delete(name);
       this.#entriesLimit = Math.max(SWEEP_AT, entries.size * 2);
     }
-    const entry = new LockEntry(resource);
+    const entry = new LockEntry(resource, this.index);
     entries.set(resource, entry);
     return entry;
   }
@@ -559,9 +581,9 @@ export function blocksAny(holder: Holder, except?: Ticket): boolean {
   return false;
 }
 
-/** Held, but compatible with all holders, and nobody waits whose turn could be taken. */
-function isShareable(entry: LockEntry, mode: number): boolean {
-  return entry.of === 0 && entry.head === undefined && ((CONFLICTS[mode] as number) & entry.heldMask) === 0;
+/** Whether an owner with a name holds the resource already: it might share it with itself. */
+function ownsThere({ holder, entry }: Ticket): boolean {
+  return entry.holders !== undefined && holder?.first !== undefined && holder.placeAt(entry) !== undefined;
 }
 
 function isLinkedWait(ticket: Ticket, holder: Holder): boolean {

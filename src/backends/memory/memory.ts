@@ -1,4 +1,7 @@
 import type { Backend, BackendReport, Capabilities, Hint } from '../../core/ports/backend.ts';
+import { checkInteger, checkMs, checkOptions, invalid } from '../../core/check.ts';
+import { describe } from '../../core/errors.ts';
+import { refuseUnknown } from '../../core/options.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
 import { systemClock } from '../../core/runtime/runtime.ts';
 import { createMemoryCore, MAX_IN_FLIGHT } from './memory-core.ts';
@@ -7,6 +10,9 @@ import { MemoryMessageTransport } from './message-transport.ts';
 import type { MemorySessions } from './sessions.ts';
 import { MemoryStateStore } from './state-store.ts';
 import { MemoryTaskStore, type MemoryTaskStoreOptions } from './task-store.ts';
+
+/** Transitions are kept in a ring of this length. */
+const MAX_HISTORY = 10_000_000;
 
 export interface MemoryOptions {
   /**
@@ -34,7 +40,8 @@ export interface MemoryBackend extends Backend {
  * A backend in the memory of this process: the fastest one, and the model of the others. `start` makes it go by the runtime's clock.
  * Managers that share it each `start` and `stop` it; it stops with the last.
  */
-export function memory(options: MemoryOptions = {}): MemoryBackend {
+export function memory(given: MemoryOptions = {}): MemoryBackend {
+  const options = checkMemoryOptions(given);
   const core = createMemoryCore({ clock: systemClock() });
   const users = new Set<Runtime>();
   let stops = 0;
@@ -77,4 +84,18 @@ export function memory(options: MemoryOptions = {}): MemoryBackend {
     },
     onHint: (interest: readonly Hint[], listener: (hint: Hint) => void) => core.hints.on(interest, listener),
   };
+}
+
+function checkMemoryOptions(given: MemoryOptions): MemoryOptions {
+  const { tasks, ...options } = checkOptions<MemoryOptions>(given, 'the options of memory');
+  refuseUnknown('memory', options, ['shared']);
+  if (options.shared !== undefined && typeof options.shared !== 'boolean')
+    throw invalid(`Expected shared to be true or false, got ${describe(options.shared)}`);
+  if (tasks === undefined) return options;
+  const kept = checkOptions<MemoryTaskStoreOptions>(tasks, 'the tasks of memory');
+  refuseUnknown('memory.tasks', kept, ['keepEnded', 'history', 'tombstoneMs']);
+  if (kept.keepEnded !== undefined) checkInteger(kept.keepEnded, 'keepEnded', 0);
+  if (kept.history !== undefined) checkInteger(kept.history, 'history', 0, MAX_HISTORY);
+  if (kept.tombstoneMs !== undefined) checkMs(kept.tombstoneMs, 'tombstoneMs');
+  return { ...options, tasks: kept };
 }

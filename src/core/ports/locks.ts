@@ -258,32 +258,32 @@ export interface LockStore {
 
 /** A wait or a grant in this process, as the store's own object: no id is made until somebody reads it. */
 export interface QuickGrant extends GrantRef {
-  readonly grantedAt: BackendTime;
+  readonly state: 'waiting' | 'held' | 'ended';
+  /** While it waits: see {@link LockAnswer}. */
+  readonly wait:
+    | { readonly ahead: number; readonly suspect: boolean; readonly since: BackendTime }
+    | undefined;
   /** In the order of the request's items. */
   readonly tokens: readonly Token[];
   listener: LockListener | undefined;
 }
 
-/** What {@link QuickLocks.ask} answers: as {@link LockAnswer}, with the store's own object in place of references. */
-export type QuickAnswer =
-  | { readonly status: 'granted'; readonly grant: QuickGrant }
-  | {
-      readonly status: 'waiting';
-      readonly grant: QuickGrant;
-      readonly ahead: number;
-      readonly suspect: boolean;
-      /** Backend time: since when. */
-      readonly since: BackendTime;
-    }
-  | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
+/** What {@link QuickLocks} answers: something that is held or waits, or the reason why not. An upgrade that is granted answers as `ended`: it lives on in the grant it converted. */
+export type QuickAnswer = QuickGrant | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
+
+/** What a request for one resource says beside its name. */
+export interface LockWish
+  extends Pick<LockRequest, 'priority' | 'order' | 'wait' | 'lease' | 'reentrant' | 'listener'> {
+  readonly holder: Owner;
+}
 
 /**
  * The narrow way for clients in the store's own process: answered in place, so that neither an operation nor its record, nor an id and
  * its index entry are needed (a lost reply is impossible). Everything it does can be done by the port's methods too, and behaves the same.
  */
 export interface QuickLocks {
-  /** Takes one resource for a session lease if it is free; `undefined` changes nothing: ask. `mode` is an index of `LOCK_WORDS`. */
-  take(session: SessionNumber, resource: string, mode: number, owner: Owner): QuickGrant | undefined;
+  /** One resource; `mode` is an index of `LOCK_WORDS`. Of the wish it reads only what it needs. */
+  one(session: SessionNumber, resource: string, mode: number, wish: LockWish): QuickAnswer;
   /** One request, as `LockStore.request`; its listener hears the rest. */
   ask(session: SessionNumber, request: LockRequest): QuickAnswer;
   /** Gives a grant back, or withdraws a wait, and hands on in the same call. False: it was not current any more. */

@@ -1,3 +1,5 @@
+import { checkFunction, checkOptions, invalid } from '../check.ts';
+import { describe } from '../errors.ts';
 import type { Logger as LoggerPort } from '../ports/runtime.ts';
 
 const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -10,8 +12,13 @@ export class Logger implements LoggerPort {
 
   /** @param options level: the least that is written. @default level 'warn' */
   constructor(options: { readonly level?: LogLevel; readonly write?: (line: string) => void } = {}) {
-    this.#rank = LEVELS.indexOf(options.level ?? 'warn');
-    this.#write = options.write ?? ((line) => void process.stderr.write(`${line}\n`));
+    const { level = 'warn', write = (line: string) => void process.stderr.write(`${line}\n`) } = checkOptions<
+      typeof options
+    >(options, 'the options of a logger');
+    if (!LEVELS.includes(level))
+      throw invalid(`Expected level to be ${LEVELS.join(', ')}, got ${describe(level)}`);
+    this.#rank = LEVELS.indexOf(level);
+    this.#write = checkFunction(write, 'write');
   }
 
   get isDebug(): boolean {

@@ -1,0 +1,64 @@
+import type { EventSink } from '../core/events.ts';
+import { modeName } from '../core/lock-modes.ts';
+import type { Clock } from '../core/ports/runtime.ts';
+import type { LockRecord, Pending } from './lock-record.ts';
+
+/** What locks report. Every event is asked for first: on the way of an uncontended lock that is all it costs. */
+export class LockReports {
+  readonly #events: EventSink;
+  readonly #clock: Clock;
+
+  constructor(events: EventSink, clock: Clock) {
+    this.#events = events;
+    this.#clock = clock;
+  }
+
+  /** @param pending its wait, if it had to wait */
+  acquired(lock: LockRecord, pending: Pending | undefined): void {
+    if (!this.#events.wants('resource:acquired')) return;
+    const agentId = lock.holder.label;
+    const waited = pending === undefined ? 0 : this.#clock.mono() - pending.startedAt;
+    for (const { resource, mode, token } of lock.namedItems()) {
+      const payload = { resourceId: resource, agentId, mode: modeName(mode), token, waitedMs: waited };
+      this.#events.emit('resource:acquired', payload);
+    }
+  }
+
+  waited(record: LockRecord, ahead: number): void {
+    if (!this.#events.wants('resource:waited')) return;
+    const agentId = record.holder.label;
+    this.#events.emit('resource:waited', { resourceId: record.resource, agentId, ahead });
+  }
+
+  released(lock: LockRecord): void {
+    if (!this.#events.wants('resource:released')) return;
+    const agentId = lock.holder.label;
+    const held = lock.host.ageMs(lock);
+    for (const resourceId of lock.names) {
+      this.#events.emit('resource:released', { resourceId, agentId, heldMs: held });
+    }
+  }
+
+  expired(lock: LockRecord): void {
+    if (!this.#events.wants('resource:expired')) return;
+    const agentId = lock.holder.label;
+    for (const { resource, token } of lock.namedItems()) {
+      this.#events.emit('resource:expired', { resourceId: resource, agentId, token });
+    }
+  }
+
+  abandoned({ record, startedAt }: Pending, error: unknown): void {
+    if (!this.#events.wants('resource:abandoned')) return;
+    this.#events.emit('resource:abandoned', {
+      resourceId: record.resource,
+      agentId: record.holder.label,
+      waitedMs: this.#clock.mono() - startedAt,
+      code: codeOf(error),
+    });
+  }
+}
+
+function codeOf(error: unknown): string {
+  const code: unknown = (error as { readonly code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : 'ABORTED';
+}
