@@ -46,7 +46,7 @@ import type {
   TypeName,
   WaitReason,
 } from './scheduler/types.ts';
-import { conflictParts, schedulerParts, stealingLoads } from './wiring.ts';
+import { conflictParts, queueGauges, schedulerParts, stealingLoads } from './wiring.ts';
 import { WorkStealingCoordinator } from './work-stealing/work-stealing-coordinator.ts';
 
 /** The schema level of this build, for backends with a schema. */
@@ -143,6 +143,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
         : new CoordinationMetricsCollector(log, this.events, given.metrics, {
             runtime,
             gauges: {
+              queues: queueGauges(store),
               agentSlots: () => this.tasks.slotUse(),
               locks: () => this.locks.lockUse(),
             },

@@ -1,7 +1,10 @@
-import { handled } from './core/awaitable.ts';
+import { handled, isPromise } from './core/awaitable.ts';
 import type { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
+import type { QueueCounts, TaskStore } from './core/ports/tasks.ts';
+import type { BackendTime } from './core/ports/words.ts';
 import type { ConflictResolverParts } from './conflicts/conflict-resolver.ts';
 import type { MessageRouter } from './messaging/router.ts';
+import type { QueueGauge } from './metrics/metric-gauges.ts';
 import type { ResourceManager } from './resources/resource-manager.ts';
 import type { SchedulerParts } from './scheduler/parts.ts';
 import type { AdvancedTaskScheduler } from './scheduler/scheduler.ts';
@@ -53,6 +56,24 @@ export function conflictParts<T extends TaskTypes>(
       if (conflict.kind === 'resource') handled(locks.moveLock(conflict.subject, resolution.winner));
       else if (conflict.kind === 'assignment') await tasks.moveTask(conflict.subject, resolution.winner);
     },
+  };
+}
+
+/** Tasks by queue and state, as the store counts them; of a store across a network, as it said when it was asked last. */
+export function queueGauges(store: TaskStore): () => readonly QueueGauge[] {
+  let last: readonly QueueGauge[] = [];
+  const take = (answer: { readonly at: BackendTime; readonly queues: readonly QueueCounts[] }): void => {
+    last = answer.queues.map(({ queue, states, oldestReadyAt }) => ({
+      queue,
+      states,
+      oldestReadyAgeMs: oldestReadyAt === undefined ? undefined : Math.max(0, answer.at - oldestReadyAt) / 1_000,
+    }));
+  };
+  return () => {
+    const answer = store.counts();
+    if (isPromise(answer)) handled(answer.then(take));
+    else take(answer);
+    return last;
   };
 }
 

@@ -27,7 +27,10 @@ interface Entry {
 }
 
 interface Channel {
+  /** Occurrences ever. */
   count: number;
+  /** Of these, those before the statistics were reset. */
+  before: number;
   lastAt: number | undefined;
   /** Replaced, never changed: a listener that adds or removes listeners doesn't disturb the emission under way. */
   listeners: readonly Entry[];
@@ -251,11 +254,17 @@ export class EventBus implements EventSink {
     };
   }
 
+  /** How often this event has occurred, also when nobody listened; never goes back. For whoever needs no more than the number. */
+  count(name: Name): number {
+    return this.#known(name)?.count ?? 0;
+  }
+
   /** Statistics by event name, for names that occurred or have listeners. */
   getEventStats(): Readonly<Record<string, EventStats>> {
     const stats: Record<string, EventStats> = Object.create(null) as Record<string, EventStats>;
     for (const [name, channel] of Object.entries(this.#channels)) {
-      const { count, lastAt, listeners } = channel as Channel;
+      const { before, lastAt, listeners } = channel as Channel;
+      const count = (channel as Channel).count - before;
       if (count === 0 && listeners.length === 0) continue;
       stats[name] = { count, listeners: listeners.length, ...(lastAt === undefined ? {} : { lastAt }) };
     }
@@ -264,7 +273,7 @@ export class EventBus implements EventSink {
 
   resetStats(): void {
     for (const channel of this.#opened()) {
-      channel.count = 0;
+      channel.before = channel.count;
       channel.lastAt = undefined;
     }
   }
@@ -333,7 +342,7 @@ export class EventBus implements EventSink {
 
   #open(name: string): Channel {
     if (typeof name !== 'string') throw noName(name);
-    const channel: Channel = { count: 0, lastAt: undefined, listeners: [], seen: false };
+    const channel: Channel = { count: 0, before: 0, lastAt: undefined, listeners: [], seen: false };
     channel.seen = this.#isSeen(channel);
     this.#channels[name] = channel;
     return channel;

@@ -8,7 +8,7 @@ import { systemClock } from '../core/runtime/runtime.ts';
 import { AgentFigures } from './figures/agent-figures.ts';
 import { CoordinationFigures } from './figures/coordination-figures.ts';
 import type { CurrentMetrics } from './figures/current-metrics.ts';
-import type { Listen } from './figures/figures.ts';
+import type { Listen, Tally } from './figures/figures.ts';
 import { LockFigures } from './figures/lock-figures.ts';
 import { MessageFigures } from './figures/message-figures.ts';
 import { TaskFigures } from './figures/task-figures.ts';
@@ -41,7 +41,7 @@ const MAX_TAGS = 10;
  * can't tell comes from gauges or is derived from the events, as said at each figure. Memory is bounded.
  */
 export class CoordinationMetricsCollector {
-  readonly #events: Pick<EventBus, 'on'> | undefined;
+  readonly #events: Pick<EventBus, 'on' | 'count'> | undefined;
   readonly #clock: Clock;
   readonly #intervalMs: number;
   readonly #history: MetricHistory;
@@ -52,17 +52,18 @@ export class CoordinationMetricsCollector {
   readonly #messages: MessageFigures;
   readonly #coordination: CoordinationFigures;
   #subscriptions: Disposable[] = [];
+  #tallies: (() => void)[] = [];
   #timers: (Timer | undefined)[] = [];
   #running = false;
 
   /** @throws INVALID_OPTION, INVALID_ARGUMENT */
   constructor(
     logger?: Logger,
-    events?: Pick<EventBus, 'on'>,
+    events?: Pick<EventBus, 'on' | 'count'>,
     options?: MetricsOptions,
     parts: MetricsParts = {},
   ) {
-    if (events !== undefined && events !== null && typeof events.on !== 'function') {
+    if (events !== undefined && events !== null && !isBus(events)) {
       throw invalid(
         `Expected an event bus, got ${describe(events)}`,
         'The arguments are (logger, events, options).',
@@ -96,7 +97,15 @@ export class CoordinationMetricsCollector {
     if (events !== undefined) {
       const on: Listen = (name, listener) =>
         void this.#subscriptions.push(events.on(name, listener as Listener<typeof name>));
-      for (const figures of this.#figures) figures.listen(on);
+      const tally: Tally = (name, add) => {
+        let before = events.count(name);
+        this.#tallies.push(() => {
+          const now = events.count(name);
+          if (now !== before) add(now - before);
+          before = now;
+        });
+      };
+      for (const figures of this.#figures) figures.listen(on, tally);
     }
     this.#mark();
     this.#every(0, MARK_MS, () => this.#mark());
@@ -106,6 +115,8 @@ export class CoordinationMetricsCollector {
   /** Stops listening and sampling; what was counted stays readable. Idempotent. */
   stop(): void {
     if (!this.#running) return;
+    this.#countUp();
+    this.#tallies = [];
     this.#running = false;
     for (const subscription of this.#subscriptions) subscription[Symbol.dispose]();
     this.#subscriptions = [];
@@ -115,6 +126,7 @@ export class CoordinationMetricsCollector {
   }
 
   getCurrentMetrics(): CurrentMetrics {
+    this.#countUp();
     const now = this.#clock.mono();
     return {
       timestamp: new Date(this.#clock.wall()),
@@ -133,6 +145,7 @@ export class CoordinationMetricsCollector {
    */
   getMetricHistory(name: string, since?: Date): readonly MetricSample[] {
     checkId(name, 'the name of a metric');
+    this.#countUp();
     const from = since === undefined ? Number.NEGATIVE_INFINITY : timeOf(since);
     return this.#history.get(name, from, this.#clock.wall());
   }
@@ -151,11 +164,13 @@ export class CoordinationMetricsCollector {
 
   /** The metrics that occurred most often. @throws INVALID_ARGUMENT */
   getTopMetrics(limit = 10): readonly { readonly metric: string; readonly count: number }[] {
+    this.#countUp();
     return this.#history.top(checkInteger(limit, 'the limit', 1));
   }
 
   /** Forgets counts, samples and distributions; what is the case now (running tasks, agents, held locks) stays. */
   clearMetrics(): void {
+    this.#countUp();
     this.#history.clear();
     this.#registry.clear();
     for (const figures of this.#figures) figures.clear();
@@ -164,11 +179,17 @@ export class CoordinationMetricsCollector {
 
   /** Everything in the text format of Prometheus. */
   toPrometheus(): string {
+    this.#countUp();
     return renderPrometheus(this.#registry);
   }
 
   get #figures() {
     return [this.#tasks, this.#agents, this.#locks, this.#messages, this.#coordination] as const;
+  }
+
+  /** Takes over what the bus has counted since the last time. */
+  #countUp(): void {
+    for (const tally of this.#tallies) tally();
   }
 
   #mark(): void {
@@ -178,6 +199,7 @@ export class CoordinationMetricsCollector {
   }
 
   #sample(): void {
+    this.#countUp();
     const at = this.#clock.wall();
     this.#history.sample(at);
     const { activeTasks, queuedTasks, taskThroughput } = this.#tasks.read(this.#clock.mono());
@@ -201,6 +223,10 @@ export class CoordinationMetricsCollector {
     };
     again();
   }
+}
+
+function isBus(events: Pick<EventBus, 'on' | 'count'>): boolean {
+  return reading('an event bus', () => typeof events.on === 'function' && typeof events.count === 'function');
 }
 
 function timeOf(since: unknown): number {

@@ -4,6 +4,7 @@ import type { Lease } from '../core/lock-types.ts';
 import { OPTIONS } from '../core/options.ts';
 import type { Timer } from '../core/ports/runtime.ts';
 import type { Claim, SettleResult } from '../core/ports/tasks.ts';
+import type { BackendTime } from '../core/ports/words.ts';
 import type { NormalisedAgent } from './normalise.ts';
 import type { Outcome } from './outcome.ts';
 import { settingsOf, type TaskSettings } from './settings.ts';
@@ -42,9 +43,15 @@ export interface RunHandle {
   settle(outcome: Outcome): void;
 }
 
+/** When a batch of claims came: the same moment as mono ms and as backend time. Shared by its runs, for a number of its own costs each an object. */
+export interface ClaimedAt {
+  readonly mono: number;
+  readonly at: BackendTime;
+}
+
 /** What few runs need: made when the first of it is set, so that the others stay small. */
 class RunExtras {
-  timer: Timer | undefined = undefined;
+  deadlineTimer: Timer | undefined = undefined;
   graceTimer: Timer | undefined = undefined;
   stopCause: StopCause | undefined = undefined;
   stopError: CoordinationError | undefined = undefined;
@@ -60,6 +67,8 @@ class RunExtras {
   waitCount = 0;
   /** Continues the handler once the slot is back, or ends its wait for the slot with an error. */
   resume: ((error: Error | undefined) => void) | undefined = undefined;
+  /** Since when it is in this phase, mono ms; absent: since it began. */
+  since: number | undefined = undefined;
   /** When its deadline is, mono ms. */
   deadlineAt: number | undefined = undefined;
   /** Whoever waits for the settlement to be stored; hears of it once, or that the store could not be reached. */
@@ -87,29 +96,24 @@ export class Run {
   agent: Agent | undefined = undefined;
   /** Whether the store knows it as started. */
   started: boolean;
-  /** From ready to claim, ms. */
-  readonly #readyForMs: number;
-  /** When it was claimed, mono ms. */
-  readonly claimedAt: number;
+  readonly claimed: ClaimedAt;
   /** When its handler was called, mono ms; −1: it never was. */
   startedAt = -1;
-  /** When its handler was done, mono ms. */
-  endedAt = 0;
-  /** Since when it is in this phase, mono ms; for `why`. */
-  since: number;
+  /** Neighbours among the runs of its agent. */
   previous: Run | undefined = undefined;
   next: Run | undefined = undefined;
+  /** Its time limit, ms, and its neighbours among the runs that have the same; 0: none counts now. */
+  limitMs = 0;
+  earlier: Run | undefined = undefined;
+  later: Run | undefined = undefined;
   #extras: RunExtras | undefined = undefined;
 
-  /** @param at backend time of the claim, µs; `now` the same moment as mono ms */
-  constructor(claim: Claim, handle: RunHandle | undefined, now: number, at: number) {
+  constructor(claim: Claim, handle: RunHandle | undefined, claimed: ClaimedAt) {
     this.claim = claim;
     this.settings = settingsOf(claim.body);
     this.handle = handle;
     this.started = claim.started;
-    this.claimedAt = now;
-    this.#readyForMs = at > claim.readyAt ? (at - claim.readyAt) / 1_000 : 0;
-    this.since = now;
+    this.claimed = claimed;
     if (handle !== undefined) handle.run = this;
   }
 
@@ -123,7 +127,13 @@ export class Run {
 
   /** From ready to start, ms. */
   get queuedMs(): number {
-    return this.#readyForMs + Math.max(0, this.startedAt - this.claimedAt);
+    const { at, mono } = this.claimed;
+    return Math.max(0, at - this.claim.readyAt) / 1_000 + Math.max(0, this.startedAt - mono);
+  }
+
+  /** Since when it is in this phase, mono ms; for `why`. */
+  get since(): number {
+    return this.facts.since ?? (this.startedAt < 0 ? this.claimed.mono : this.startedAt);
   }
 
   /** What few runs have, to read. */

@@ -74,7 +74,7 @@ export class Cancellation {
     if (run.agent?.dequeue(run) === true) agents.queued(run.agent, -1);
     dispatcher.unpark(run);
     run.phase = 'ending';
-    run.facts.timer?.cancel();
+    run.facts.deadlineTimer?.cancel();
     run.giveLocksBack();
     run.extras.stopCause = cause;
     run.extras.stopError = stopError(cause, run.id, reason);

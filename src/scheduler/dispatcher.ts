@@ -5,8 +5,9 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import type { BackendTime } from '../core/ports/words.ts';
-import { type Agent, Run, type StopCause } from './agent.ts';
+import { type Agent, type ClaimedAt, Run, type StopCause } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
 import type { Placement } from './placement.ts';
 import type { Settler } from './settler.ts';
@@ -157,7 +158,7 @@ export class Dispatcher {
 
   #sendBack(run: Run): void {
     run.phase = 'ending';
-    run.facts.timer?.cancel();
+    run.facts.deadlineTimer?.cancel();
     run.giveLocksBack();
     this.#deps.settler.add(run, {
       claim: run.claim,
@@ -235,7 +236,8 @@ export class Dispatcher {
       this.#turnStart = now;
       this.#claimedThisTurn = Math.max(this.#claimedThisTurn, CLAIMS_A_TURN);
     } else this.#claimedThisTurn += claims.length;
-    for (const claim of claims) this.#receive(this.#runOf(claim, answer.at, now));
+    const claimed = { mono: now, at: answer.at };
+    for (const claim of claims) this.#receive(this.#runOf(claim, claimed));
     if (answer.more) this.wake();
   }
 
@@ -253,10 +255,10 @@ export class Dispatcher {
     }
   }
 
-  #runOf(claim: Claim, at: BackendTime, now: number): Run {
+  #runOf(claim: Claim, claimed: ClaimedAt): Run {
     const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
-    const run = new Run(claim, handle, now, at);
-    if (claim.deadlineAt !== undefined) this.#keepDeadline(run, (claim.deadlineAt - at) / 1_000);
+    const run = new Run(claim, handle, claimed);
+    if (claim.deadlineAt !== undefined) this.#keepDeadline(run, (claim.deadlineAt - claimed.at) / 1_000);
     return run;
   }
 
@@ -264,8 +266,8 @@ export class Dispatcher {
   #keepDeadline(run: Run, leftMs: number): void {
     const { runtime, stop } = this.#deps;
     const inMs = Math.max(0, leftMs);
-    run.extras.deadlineAt = run.claimedAt + inMs;
-    run.extras.timer = runtime.clock.after(inMs, () => stop(run, 'deadline', 'deadline'), true);
+    run.extras.deadlineAt = run.claimed.mono + inMs;
+    run.extras.deadlineTimer = runtime.clock.after(inMs, () => stop(run, 'deadline', 'deadline'), true);
   }
 
   /** Its locks are there: goes on with what {@link place} began. */
@@ -347,9 +349,4 @@ export class Dispatcher {
     events.emit('system:error', { part: 'scheduler', code, message });
     if (!this.#stopped && code !== 'STOPPED') runtime.clock.after(CLAIM_AGAIN_MS, this.wake);
   }
-}
-
-/** The proof of an assignment as text: session and token. */
-export function claimText(claim: Pick<Claim, 'session' | 'token'>): string {
-  return `${claim.session}.${claim.token}`;
 }

@@ -1,10 +1,9 @@
 import type { EventSink } from '../core/events.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { Consequences, Ended, Settlement, SettleResult } from '../core/ports/tasks.ts';
-import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
+import { cancelled, completed, dead, type Outcome, reviveError, skipped } from './outcome.ts';
 import type { Run } from './agent.ts';
 import { LocalHandle } from './task-handle.ts';
-import type { Outcome as Observed } from './strategy.ts';
 
 export interface EndingDeps {
   readonly events: EventSink;
@@ -13,7 +12,7 @@ export interface EndingDeps {
   /** A delay or an unfinished cascade: the chores are due in this time. `hold`: somebody waits for it. */
   readonly due: (inMs: number, hold: boolean) => void;
   /** An attempt ended: for statistics and strategies. */
-  readonly observe: (outcome: Observed) => void;
+  readonly observe: (run: Run, ok: boolean, durationMs: number) => void;
   /** A task ended here or elsewhere; whoever waits for idleness looks again. */
   readonly ended: () => void;
   /** The store ended a task whose claimed run hasn't begun. */
@@ -32,8 +31,8 @@ export class Ending {
     this.#deps = deps;
   }
 
-  /** The end of an attempt was stored, or refused. */
-  settled(run: Run, settlement: Settlement, result: SettleResult): void {
+  /** The end of an attempt was stored, or refused. @param endedAt when its handler was done, mono ms */
+  settled(run: Run, settlement: Settlement, result: SettleResult, endedAt: number): void {
     run.phase = 'ended';
     run.facts.onSettled?.(result);
     if (run.handle?.run === run) run.handle.run = undefined;
@@ -43,18 +42,18 @@ export class Ending {
     }
     switch (settlement.as) {
       case 'complete':
-        this.#completed(run, settlement.result);
+        this.#completed(run, settlement.result, endedAt);
         break;
       case 'retry':
         if (result.state === 'cancelled') this.#cancelled(run, 'cancelled while it ran');
         else {
-          this.#retried(run, settlement);
+          this.#retried(run, settlement, endedAt);
           this.#findStranded(run.claim.body.agent);
-          this.#rememberDeadline(run);
+          this.#rememberDeadline(run, endedAt);
         }
         break;
       case 'bury':
-        this.#buried(run, settlement);
+        this.#buried(run, settlement, endedAt);
         break;
       case 'cancel':
         this.#cancelled(run, settlement.reason);
@@ -64,7 +63,7 @@ export class Ending {
         else {
           this.#released(run, settlement);
           this.#findStranded(settlement.toAgent === undefined ? run.claim.body.agent : settlement.toAgent);
-          this.#rememberDeadline(run);
+          this.#rememberDeadline(run, endedAt);
         }
     }
     this.#deps.ended();
@@ -112,7 +111,7 @@ export class Ending {
   }
 
   /** The deadline is the store's again, which may have passed while the task ran. */
-  #rememberDeadline({ facts, endedAt }: Run): void {
+  #rememberDeadline({ facts }: Run, endedAt: number): void {
     if (facts.deadlineAt !== undefined) this.#deps.due(Math.max(0, facts.deadlineAt - endedAt), false);
   }
 
@@ -122,12 +121,12 @@ export class Ending {
     this.#deps.events.emit('claim:refused', { taskId: run.id, token: run.claim.token, current });
   }
 
-  #completed(run: Run, value: unknown): void {
+  #completed(run: Run, value: unknown, endedAt: number): void {
     const { events } = this.#deps;
     const { body } = run.claim;
-    const durationMs = durationOf(run);
+    const durationMs = durationOf(run, endedAt);
     const agentId = run.agent?.id ?? '';
-    this.#deps.observe({ taskId: run.id, type: body.type, agentId, ok: true, durationMs });
+    this.#deps.observe(run, true, durationMs);
     if (events.wants('task:completed')) {
       events.emit('task:completed', {
         taskId: run.id,
@@ -139,11 +138,11 @@ export class Ending {
         durationMs,
       });
     }
-    run.handle?.settle({ state: 'completed', value });
+    run.handle?.settle(completed(value));
   }
 
-  #retried(run: Run, settlement: Extract<Settlement, { as: 'retry' }>): void {
-    this.#failedAttempt(run, settlement.error as StoredError, false);
+  #retried(run: Run, settlement: Extract<Settlement, { as: 'retry' }>, endedAt: number): void {
+    this.#failedAttempt(run, settlement.error as StoredError, false, endedAt);
     const { events } = this.#deps;
     const { delayMs } = settlement;
     if (events.wants('task:retried')) {
@@ -153,11 +152,11 @@ export class Ending {
     else this.#deps.due(delayMs, true);
   }
 
-  #buried(run: Run, settlement: Extract<Settlement, { as: 'bury' }>): void {
+  #buried(run: Run, settlement: Extract<Settlement, { as: 'bury' }>, endedAt: number): void {
     const error = settlement.error as StoredError;
     const { reason, signature } = settlement;
     // Its time may have been over before it began.
-    if (reason !== 'DEADLINE' || run.startedAt >= 0) this.#failedAttempt(run, error, true);
+    if (reason !== 'DEADLINE' || run.startedAt >= 0) this.#failedAttempt(run, error, true, endedAt);
     const { events } = this.#deps;
     if (events.wants('task:buried')) {
       events.emit('task:buried', { taskId: run.id, queue: run.claim.body.queue, reason, signature });
@@ -165,12 +164,11 @@ export class Ending {
     run.handle?.settle(dead(run.id, run.claim.attempt, reason, run.facts.thrown ?? reviveError(error)));
   }
 
-  #failedAttempt(run: Run, error: StoredError, final: boolean): void {
+  #failedAttempt(run: Run, error: StoredError, final: boolean, endedAt: number): void {
     const { events } = this.#deps;
-    const durationMs = durationOf(run);
+    const durationMs = durationOf(run, endedAt);
     const agentId = run.agent?.id ?? '';
-    const { type } = run.claim.body;
-    if (run.startedAt >= 0) this.#deps.observe({ taskId: run.id, type, agentId, ok: false, durationMs });
+    if (run.startedAt >= 0) this.#deps.observe(run, false, durationMs);
     if (events.wants('agent:error'))
       events.emit('agent:error', { agentId, taskId: run.id, message: error.message });
     if (!events.wants('task:failed')) return;
@@ -200,6 +198,6 @@ export class Ending {
 }
 
 /** From the call of its handler to its end, ms; 0 when it never began. */
-function durationOf({ startedAt, endedAt }: Run): number {
+function durationOf({ startedAt }: Run, endedAt: number): number {
   return startedAt < 0 ? 0 : Math.max(0, endedAt - startedAt);
 }

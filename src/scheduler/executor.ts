@@ -8,6 +8,7 @@ import type { Runtime } from '../core/ports/runtime.ts';
 import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
 import type { Agent, Run, StopCause } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
+import { RunTimeouts } from './run-timeouts.ts';
 import type { Settler } from './settler.ts';
 import {
   breakerDelay,
@@ -18,6 +19,7 @@ import {
   stopError,
 } from './settlement.ts';
 import { type ContextHost, RunContext } from './task-context.ts';
+import type { TaskHandler } from './types.ts';
 
 /** Longest wait of a deadlock's victim for its survivor, ms; then it tries again anyway. */
 const SURVIVOR_WAIT_MS = 30_000;
@@ -52,9 +54,11 @@ export class Executor {
   readonly #deferred = new Set<() => void>();
   /** Runs that end by the answer of an external agent. */
   readonly externals = new Map<string, Run>();
+  readonly #timeouts: RunTimeouts;
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
+    this.#timeouts = new RunTimeouts(deps.runtime.clock, (run, ms) => this.stop(run, 'timeout', `${ms} ms`));
   }
 
   get busy(): boolean {
@@ -75,7 +79,6 @@ export class Executor {
   begin(run: Run, agent: Agent, now: number): void {
     const { events } = this.#deps;
     run.startedAt = now;
-    run.since = now;
     const wasIdle = agent.isIdle;
     agent.attach(run);
     this.#takeSlot(run, agent);
@@ -92,7 +95,6 @@ export class Executor {
     const { runtime, events } = this.#deps;
     if (run.phase === 'queued') {
       run.startedAt = runtime.clock.mono();
-      run.since = run.startedAt;
       run.phase = 'awaiting';
       agent.attach(run);
     }
@@ -110,12 +112,13 @@ export class Executor {
 
   /** A prefetched claim may have been taken over: the store says whether it may still start (W1). */
   #confirm(run: Run, agent: Agent): void {
-    const { operations, store } = this.#deps;
+    const { operations, store, runtime } = this.#deps;
     const answer = andThen(
       operations().run((op) => store.start(op, [run.claim])),
       ({ started }) => {
         if (started[0] === true) {
           run.started = true;
+          run.startedAt = runtime.clock.mono();
           if (!this.#isStopped(run)) this.#invoke(run, agent);
         } else if (run.phase === 'running') {
           this.#mark(run, 'taken', 'somebody else took it before it started');
@@ -143,17 +146,21 @@ export class Executor {
       const runContext = new RunContext(run, context);
       const result: unknown =
         breaker !== undefined && parts.breaker !== undefined
-          ? parts.breaker(breaker).execute(() => handler(runContext) as unknown)
+          ? throughBreaker(parts.breaker(breaker), handler, runContext)
           : handler(runContext);
-      if (isPromise(result)) {
-        result.then(
-          (value) => this.#finish(run, value),
-          (error: unknown) => this.#fail(run, error),
-        );
-      } else this.#finish(run, result);
+      if (isPromise(result)) this.#await(run, result);
+      else this.#finish(run, result);
     } catch (error) {
       this.#fail(run, error);
     }
+  }
+
+  /** Apart from its caller, which would make room for what these closures use also where the handler answers at once. */
+  #await(run: Run, result: Promise<unknown>): void {
+    result.then(
+      (value) => this.#finish(run, value),
+      (error: unknown) => this.#fail(run, error),
+    );
   }
 
   /** The answer of an external agent. */
@@ -198,7 +205,7 @@ export class Executor {
     });
     if (run.phase === 'running') {
       run.phase = 'awaiting';
-      run.since = this.#deps.runtime.clock.mono();
+      run.extras.since = this.#deps.runtime.clock.mono();
       this.#giveSlot(run);
     }
     this.#deps.parts.waits?.entered(run.id);
@@ -228,7 +235,7 @@ export class Executor {
   /** Gives a waiting run its slot back. */
   resume(run: Run, agent: Agent): void {
     run.phase = 'running';
-    run.since = this.#deps.runtime.clock.mono();
+    run.extras.since = this.#deps.runtime.clock.mono();
     this.#takeSlot(run, agent);
     const { resume } = run.facts;
     run.extras.resume = undefined;
@@ -257,21 +264,16 @@ export class Executor {
   }
 
   #armTimers(run: Run): void {
-    const { runtime, taskTimeoutMs } = this.#deps;
+    const { taskTimeoutMs } = this.#deps;
     const timeoutMs = run.settings.timeoutMs ?? taskTimeoutMs;
-    const { deadlineAt } = run.facts;
-    if (deadlineAt === undefined && timeoutMs === undefined) return;
-    run.facts.timer?.cancel();
-    const leftMs = deadlineAt === undefined ? undefined : deadlineAt - runtime.clock.mono();
-    if (leftMs !== undefined && (timeoutMs === undefined || leftMs < timeoutMs)) {
-      run.extras.timer = runtime.clock.after(leftMs, () => this.stop(run, 'deadline', 'deadline'), true);
-    } else if (timeoutMs !== undefined && timeoutMs !== Number.POSITIVE_INFINITY) {
-      run.extras.timer = runtime.clock.after(
-        timeoutMs,
-        () => this.stop(run, 'timeout', `${timeoutMs} ms`),
-        true,
-      );
+    if (timeoutMs === undefined || timeoutMs === Number.POSITIVE_INFINITY) return;
+    const { deadlineAt, deadlineTimer } = run.facts;
+    if (deadlineAt !== undefined) {
+      // Its timer runs since the claim; of the two the first is enough.
+      if (deadlineAt < run.startedAt + timeoutMs) return;
+      deadlineTimer?.cancel();
     }
+    this.#timeouts.add(run, timeoutMs);
   }
 
   #finish(run: Run, value: unknown): void {
@@ -368,7 +370,8 @@ export class Executor {
   /** Gives back everything a run has: timers, locks, slot. */
   #release(run: Run): void {
     const { agent, facts } = run;
-    facts.timer?.cancel();
+    this.#timeouts.remove(run);
+    facts.deadlineTimer?.cancel();
     facts.graceTimer?.cancel();
     if (facts.lease !== undefined || facts.usedParts) {
       this.#deps.parts.locks?.releaseRun(run.id);
@@ -404,6 +407,14 @@ export class Executor {
     this.#deps.loaded(agent, 'ended');
     this.#deps.slotFreed(agent);
   }
+}
+
+function throughBreaker(
+  breaker: ReturnType<NonNullable<SchedulerParts['breaker']>>,
+  handler: TaskHandler,
+  context: RunContext,
+): Promise<unknown> {
+  return breaker.execute(() => handler(context) as unknown);
 }
 
 function isDeadlock(error: unknown): error is DeadlockError {

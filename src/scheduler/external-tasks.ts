@@ -3,7 +3,7 @@ import { CoordinationError } from '../core/errors.ts';
 import { checkJson, RESULT_LIMITS } from '../core/json.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
-import { claimText } from './dispatcher.ts';
+import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
 import type { Run } from './agent.ts';
 

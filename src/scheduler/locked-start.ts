@@ -35,7 +35,7 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
       deps.done();
       if (run.phase !== 'locking') return;
       run.phase = 'ending';
-      run.facts.timer?.cancel();
+      run.facts.deadlineTimer?.cancel();
       run.extras.thrown = error;
       deps.settler.add(run, settleFailure(run.claim, error, deps.decide(run, error), undefined));
     },

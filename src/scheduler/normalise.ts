@@ -47,6 +47,7 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
   const type = checkId(spec.type, 'task.type');
   checkJson(spec.input, 'task.input', PAYLOAD_LIMITS);
   const id = spec.id === undefined ? facts.ids.next() : checkId(spec.id, 'task.id');
+  const settings = settingsFrom(spec);
   const task: Draft = {
     id,
     queue: spec.queue === undefined ? type : checkId(spec.queue, 'task.queue'),
@@ -59,6 +60,8 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
     dependsOn: spec.dependencies === undefined ? EMPTY : checkEdges(spec.dependencies),
     limits: limitsOf(spec, facts),
     local: facts.localFor(id),
+    // Always there, for a field that comes later would lie in an object of its own.
+    settings,
   };
   if (spec.idempotencyKey !== undefined) task.key = checkId(spec.idempotencyKey, 'task.idempotencyKey');
   if (spec.group !== undefined) task.group = checkId(spec.group, 'task.group');
@@ -68,8 +71,6 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
   if (spec.onDuplicate !== undefined && spec.onDuplicate !== 'return')
     task.onDuplicate = checkDuplicate(spec);
   if (spec.metadata !== undefined || spec.description !== undefined) task.headers = metadataOf(spec);
-  const settings = settingsFrom(spec);
-  if (settings !== undefined) task.settings = settings;
   if (spec.agents?.only !== undefined) task.agent = checkId(spec.agents.only, 'task.agents.only');
   return task;
 }
@@ -97,8 +98,12 @@ function settingsFrom(spec: TaskSpec): TaskSettings | undefined {
   )
     return undefined;
   const settings: SettingsDraft = {};
-  if (timeoutMs !== undefined)
+  if (timeoutMs !== undefined) {
+    if (retry === undefined && locks === undefined && breaker === undefined) {
+      if (preemptible === undefined && agents === undefined) return limitedTo(timeoutMs);
+    }
     settings.timeoutMs = checkNumber(timeoutMs, 'task.timeoutMs', 1, Number.POSITIVE_INFINITY);
+  }
   if (retry !== undefined) settings.retry = checkRetry(retry);
   if (locks !== undefined && checkLocks(locks).length > 0) settings.locks = locks;
   if (breaker !== undefined) settings.breaker = checkId(breaker, 'task.breaker');
@@ -108,6 +113,17 @@ function settingsFrom(spec: TaskSpec): TaskSettings | undefined {
   if (preemptible === true) settings.preemptible = true;
   if (agents !== undefined) addPlacement(settings, agents);
   return settings;
+}
+
+/** Settings that are a time limit and nothing else: most tasks that have settings have these, and many the same. */
+let onlyLimited: TaskSettings = Object.freeze({ timeoutMs: 60_000 });
+
+function limitedTo(timeoutMs: number): TaskSettings {
+  if (onlyLimited.timeoutMs !== timeoutMs) {
+    checkNumber(timeoutMs, 'task.timeoutMs', 1, Number.POSITIVE_INFINITY);
+    onlyLimited = Object.freeze({ timeoutMs });
+  }
+  return onlyLimited;
 }
 
 function addPlacement(settings: SettingsDraft, agents: NonNullable<TaskSpec['agents']>): void {

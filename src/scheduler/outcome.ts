@@ -49,6 +49,12 @@ function messageOf(cause: unknown): string | undefined {
   return toStoredError(cause).message;
 }
 
+const NOTHING: Outcome = Object.freeze({ state: 'completed', value: undefined });
+
+export function completed(value: unknown): Outcome {
+  return value === undefined ? NOTHING : { state: 'completed', value };
+}
+
 export function cancelled(taskId: string, reason: string): Outcome {
   return {
     state: 'cancelled',

@@ -8,7 +8,6 @@ import {
   type CandidatePool,
   type Choice,
   MAX_ALTERNATIVES,
-  type Outcome,
   type PlacedTask,
   type SchedulingStrategy,
   type StrategyContext,
@@ -119,10 +118,11 @@ export class Placement {
   }
 
   /** Tells the strategy how an attempt ended. */
-  observe(outcome: Outcome): void {
+  observe(run: Run, ok: boolean, durationMs: number): void {
     if (this.#current.observe === undefined) return;
+    const agentId = run.agent?.id ?? '';
     try {
-      this.#current.observe(outcome);
+      this.#current.observe({ taskId: run.id, type: run.claim.body.type, agentId, ok, durationMs });
     } catch (error) {
       this.#report(this.#current, toStoredError(error).message);
     }

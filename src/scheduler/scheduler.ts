@@ -187,9 +187,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       events,
       wake,
       due,
-      observe: (outcome) => {
-        this.#history.record(outcome.type, outcome.agentId, outcome.ok, outcome.durationMs);
-        this.#placement.observe(outcome);
+      observe: (run, ok, durationMs) => {
+        this.#history.record(run.claim.body.type, run.agent?.id ?? '', ok, durationMs);
+        this.#placement.observe(run, ok, durationMs);
       },
       ended: () => this.#checkIdle(),
       drop,
@@ -198,7 +198,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#settler = new Settler({
       ...shared,
       hooks: {
-        settled: (run, settlement, result) => this.#ending.settled(run, settlement, result),
+        settled: (run, settlement, result, endedAt) =>
+          this.#ending.settled(run, settlement, result, endedAt),
         consequences,
       },
     });
@@ -438,7 +439,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     const normal = this.#normalise(spec === undefined ? task : await spec);
     if (agentId !== undefined) this.#agents.checkWelcome(checkId(agentId, 'agentId'));
     const pinned = agentId === undefined ? normal : { ...normal, agent: agentId };
-    const handle = await this.#submission.enqueueOne(pinned);
+    const handle = await this.#enqueue(pinned);
     if (agentId !== undefined) {
       if (this.#agents.hasLeft(agentId)) await this.#unpinLeft(agentId);
       else this.#agents.named(agentId);
@@ -735,8 +736,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#refuseIfStopped();
     const checked = withCheckedInput(task as TaskSpec);
     return checked === undefined
-      ? this.#submission.enqueueOne(this.#normalise(task as TaskSpec))
-      : checked.then((spec) => this.#submission.enqueueOne(this.#normalise(spec)));
+      ? this.#enqueue(this.#normalise(task as TaskSpec))
+      : checked.then((spec) => this.#enqueue(this.#normalise(spec)));
+  }
+
+  /** @param task as it was normalised last */
+  #enqueue(task: NewTask): Awaitable<TaskHandle> {
+    return this.#submission.enqueueOne(task, task.id === this.#madeId);
   }
 
   #normalise(spec: TaskSpec): ReturnType<typeof normaliseTask> {
@@ -749,7 +755,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   get #normaliseFacts(): Parameters<typeof normaliseTask>[1] {
     this.#facts ??= {
-      ids: this.#runtime.ids,
+      ids: { next: () => (this.#madeId = this.#runtime.ids.next()) },
       limits: { maxCrashes: this.#options.maxCrashes, keepMs: this.#options.keepMs },
       wall: () => this.#runtime.clock.wall(),
       localFor: (id) => new LocalHandle(id, this.#host),
@@ -757,6 +763,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     return this.#facts;
   }
   #facts: Parameters<typeof normaliseTask>[1] | undefined;
+  /** The id made last. */
+  #madeId = '';
 
   #useStrategy(strategy: string | SchedulingStrategy | LegacyStrategy): void {
     if (typeof strategy !== 'string') this.registerStrategy(strategy);

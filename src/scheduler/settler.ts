@@ -9,8 +9,8 @@ import type { Run } from './agent.ts';
 const MAX_BATCH = 1_000;
 
 export interface SettlerHooks {
-  /** What became of a settlement, once stored. */
-  settled(run: Run, settlement: Settlement, result: SettleResult): void;
+  /** What became of a settlement, once stored. @param endedAt when its handler was done, mono ms */
+  settled(run: Run, settlement: Settlement, result: SettleResult, endedAt: number): void;
   /** Children made ready or ended along with it. */
   consequences(answer: Consequences): void;
 }
@@ -67,13 +67,12 @@ export class Settler {
     this.#settlements = [];
     this.#flying += 1;
     // Handlers that were done in one turn ended at the same time as far as anybody can tell: one look at the clock for all.
-    const now = this.#runtime.clock.mono();
-    for (const run of runs) run.endedAt = now;
+    const endedAt = this.#runtime.clock.mono();
     let answer;
     try {
       answer = andThen(
         this.#operations().run((op) => this.#store.settle(op, settlements)),
-        (stored) => this.#apply(runs, settlements, stored),
+        (stored) => this.#apply(runs, settlements, stored, endedAt),
       );
     } catch (error) {
       this.#failed(runs, error);
@@ -92,10 +91,12 @@ export class Settler {
     runs: readonly Run[],
     settlements: readonly Settlement[],
     answer: Consequences & { readonly results: readonly SettleResult[] },
+    endedAt: number,
   ): void {
     for (let i = 0; i < runs.length; i++) {
       try {
-        this.#hooks.settled(runs[i] as Run, settlements[i] as Settlement, answer.results[i] as SettleResult);
+        const result = answer.results[i] as SettleResult;
+        this.#hooks.settled(runs[i] as Run, settlements[i] as Settlement, result, endedAt);
       } catch (error) {
         // What was thrown by one task must not keep its neighbours from hearing of their ends.
         this.#report('Could not tell how a task ended', error, 1);

@@ -46,8 +46,18 @@ export class Submission {
     );
   }
 
-  /** @throws what the store refused it for */
-  enqueueOne(task: NewTask): Awaitable<TaskHandle> {
+  /** @param isNew its id was made for it. @throws what the store refused it for */
+  enqueueOne(task: NewTask, isNew: boolean): Awaitable<TaskHandle> {
+    const { operations, store } = this.#deps;
+    const { quick } = store;
+    if (quick !== undefined && task.dependsOn.length === 0 && task.key === undefined) {
+      return orThrow(this.#accept(task, quick.enqueue(operations().session, task, isNew)));
+    }
+    return this.#enqueueFar(task);
+  }
+
+  /** Apart from its caller, which would make room for what this closure uses also where it isn't needed. */
+  #enqueueFar(task: NewTask): Awaitable<TaskHandle> {
     const { operations, store } = this.#deps;
     const answer = operations().run((op) => store.enqueue(op, [task]));
     return isPromise(answer)
@@ -61,8 +71,7 @@ export class Submission {
   ): TaskHandle {
     const handle = this.#accept(task, answer.results[0] as EnqueueResult);
     if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more) this.#deps.consequences(answer);
-    if (handle instanceof CoordinationError) throw handle;
-    return handle;
+    return orThrow(handle);
   }
 
   #accept(task: NewTask, result: EnqueueResult): Submitted {
@@ -136,4 +145,9 @@ export class Submission {
     const first = result.local instanceof LocalHandle ? result.local : undefined;
     return new DuplicateHandle(result.id, host, first);
   }
+}
+
+function orThrow(submitted: Submitted): TaskHandle {
+  if (submitted instanceof CoordinationError) throw submitted;
+  return submitted;
 }

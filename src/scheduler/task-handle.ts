@@ -24,25 +24,17 @@ class Deferred {
   readonly promise: Promise<unknown>;
   previous: Deferred | undefined = undefined;
   next: Deferred | undefined = undefined;
-  #resolve: (value: unknown) => void = ignore;
-  #reject: (error: Error) => void = ignore;
+  /** Failures go this way too: the other function of a promise would weigh as much as its task's handle. */
+  readonly resolve: (value: unknown) => void;
 
   constructor(handle: LocalHandle) {
+    let resolver: unknown;
     this.handle = handle;
-    this.promise = new Promise<unknown>((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
+    this.promise = new Promise<unknown>((resolve) => {
+      resolver = resolve;
     });
+    this.resolve = resolver as Deferred['resolve'];
   }
-
-  settle(outcome: Outcome): void {
-    if (outcome.state === 'completed') this.#resolve(outcome.value);
-    else this.#reject(outcome.error);
-  }
-}
-
-function ignore(): void {
-  // Replaced before anybody can call it.
 }
 
 /** The handles whose result is awaited: an intrusive list, so that waiting costs no table. */
@@ -98,8 +90,16 @@ export class LocalHandle implements TaskHandle {
   }
 
   result(options?: ResultOptions): Promise<unknown> {
-    const base = this.#base();
-    return options === undefined ? base : limited(base, this.id, this.#host.clock, options);
+    if (options !== undefined) return limited(this.result(), this.id, this.#host.clock, options);
+    const end = this.#end;
+    if (end instanceof Deferred) return end.promise;
+    if (end !== undefined) return promiseOf(end);
+    const { awaited } = this.#host;
+    if (awaited.ended !== undefined) return promiseOf(awaited.ended(this.id));
+    const deferred = new Deferred(this);
+    this.#end = deferred;
+    awaited.add(deferred);
+    return deferred.promise;
   }
 
   cancel(reason?: string): Promise<CancelOutcome> {
@@ -121,24 +121,12 @@ export class LocalHandle implements TaskHandle {
     this.run = undefined;
     if (!(end instanceof Deferred)) return;
     this.#host.awaited.remove(end);
-    end.settle(outcome);
+    end.resolve(outcome.state === 'completed' ? outcome.value : Promise.reject(outcome.error));
   }
 
   /** It lives again (redrive). */
   revive(): void {
     if (!(this.#end instanceof Deferred)) this.#end = undefined;
-  }
-
-  #base(): Promise<unknown> {
-    const end = this.#end;
-    if (end instanceof Deferred) return end.promise;
-    if (end !== undefined) return promiseOf(end);
-    const { ended } = this.#host.awaited;
-    if (ended !== undefined) return promiseOf(ended(this.id));
-    const deferred = new Deferred(this);
-    this.#end = deferred;
-    this.#host.awaited.add(deferred);
-    return deferred.promise;
   }
 }
 

@@ -235,6 +235,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
   bus: {
     emit: ['custom:mine', { a: 1 }],
     wants: ['custom:mine'],
+    count: ['custom:mine'],
     on: ['task:started', nothing, { signal: undefined }],
     once: ['task:started', nothing],
     off: ['task:started', nothing],

@@ -61,7 +61,7 @@ describe('retention', () => {
     expect(tasks.store.list({}, { limit: 10 }).items).toEqual([]);
   });
 
-  test('the local object and, with keepMs 0, payload and result are let go when the task ends', () => {
+  test('with keepMs 0 local object, payload and result are let go when the task ends', () => {
     const tasks = createMemoryTasks();
     const local = { handle: 1 };
     tasks.add(
@@ -71,10 +71,10 @@ describe('retention', () => {
     expect(tasks.store.get(['a'])[0]?.local).toBe(local);
     tasks.complete(tasks.claim());
     const [a, b] = tasks.store.get(['a', 'b']);
-    expect([a?.local, b?.local]).toEqual([undefined, undefined]);
+    expect([a?.local, b?.local]).toEqual([local, undefined]);
     expect([a?.body.payload, b?.body.payload]).toEqual(['big', undefined]);
     const [again] = tasks.store.enqueue(tasks.op(), [newTask('a', { payload: 'big' })]).results;
-    expect(again).toEqual({ status: 'duplicate', id: 'a', state: 'completed', replaced: false });
+    expect(again).toEqual({ status: 'duplicate', id: 'a', state: 'completed', replaced: false, local });
   });
 
   test('tombstones of tasks with keepMs 0 go after their time', () => {

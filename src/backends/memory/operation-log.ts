@@ -39,6 +39,12 @@ export class OperationLog {
     return this.#rings.has(session);
   }
 
+  /** Whether a call that needs no record may be carried out. @throws STOPPED, SESSION_EXPIRED */
+  admit(session: SessionNumber): void {
+    if (this.#stopped) throw stopped();
+    if (!this.#rings.has(session)) throw expired(`Session ${session} is not open`);
+  }
+
   /**
    * Executes `apply` once for this operation and remembers its answer.
    * @param evenExpired a settle may come from a dead session: it is then carried out without a record, its token decides.

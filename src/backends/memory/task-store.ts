@@ -8,6 +8,7 @@ import type {
   NewTask,
   QueueCounts,
   QueueSettings,
+  QuickTasks,
   SettleResult,
   Settlement,
   TaskFilter,
@@ -22,7 +23,7 @@ import { type CancelRequest, type CancelResult, cancel } from './tasks/cancellin
 import { Claiming } from './tasks/claiming.ts';
 import { countsOf } from './tasks/counting.ts';
 import type { Effects } from './tasks/effects.ts';
-import { enqueue } from './tasks/enqueue.ts';
+import { enqueue, enqueueAlone } from './tasks/enqueue.ts';
 import { recordOf } from './tasks/record.ts';
 import { type ReviseRequest, revise } from './tasks/revising.ts';
 import { type RowList, STARTED, type TaskRow } from './tasks/row.ts';
@@ -39,12 +40,19 @@ export type { MemoryTaskStoreOptions } from './tasks/table.ts';
  * ended tasks and transitions only, so that it doesn't grow with what has passed through it.
  */
 export class MemoryTaskStore implements TaskStore, SessionFollower {
+  readonly quick: QuickTasks;
   readonly #core: MemoryCore;
   readonly #table: TaskTable;
 
   constructor(core: MemoryCore, options: MemoryTaskStoreOptions = {}) {
     this.#core = core;
     this.#table = new TaskTable(core, options);
+    this.quick = {
+      enqueue: (session, task, isNew) => {
+        core.log.admit(session);
+        return enqueueAlone(this.#table, task, isNew);
+      },
+    };
     core.sessions.follow(this);
   }
 

@@ -321,7 +321,22 @@ export type TakeoverSource =
   | 'dead';
 
 /** Durable priority queues with dependencies. At-least-once execution, exactly-once recording. 13 methods and one optional. */
+/**
+ * The narrow way for clients in the store's own process: a reply can't be lost, so neither an operation nor its record is needed. What
+ * it does can be done by the port's methods too, and behaves the same.
+ */
+export interface QuickTasks {
+  /**
+   * Stores a task without dependencies and without a key: one that can set nothing else in motion.
+   * @param isNew its id was made for it: no other task can have it
+   * @throws STOPPED, SESSION_EXPIRED
+   */
+  enqueue(session: SessionNumber, task: NewTask, isNew: boolean): EnqueueResult;
+}
+
 export interface TaskStore {
+  /** Stores in this process: see {@link QuickTasks}. */
+  readonly quick?: QuickTasks;
   /**
    * Stores tasks: all-or-nothing per item, in order, so an item may depend on an earlier or later one of the batch. Parents are locked
    * FOR SHARE (id order) before their state is read: without that a child enqueued while its parent completes waits for ever [M].

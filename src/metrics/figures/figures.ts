@@ -16,9 +16,12 @@ export type Listen = <N extends EventName>(
   listener: (payload: CoordinationEvents[N]) => void,
 ) => void;
 
+/** Has `add` told how often an event has occurred, whenever somebody looks: it costs nothing when the event occurs. */
+export type Tally = (name: EventName, add: (occurrences: number) => void) => void;
+
 /** The figures of one subject: they listen, count, and can be read. */
 export interface Figures {
-  listen(on: Listen): void;
+  listen(on: Listen, tally: Tally): void;
   /** Sets the counts to zero. What is the case now (who runs, who holds) stays. */
   clear(): void;
 }

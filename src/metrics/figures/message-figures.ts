@@ -1,6 +1,6 @@
 import type { Distribution, Histogram } from '../histogram.ts';
 import { RateMeter } from '../rate-meter.ts';
-import type { FigureParts, Figures, Listen } from './figures.ts';
+import type { FigureParts, Figures, Listen, Tally } from './figures.ts';
 
 export interface MessageMetrics {
   readonly sent: number;
@@ -33,13 +33,13 @@ export class MessageFigures implements Figures {
     });
   }
 
-  listen(on: Listen): void {
+  listen(on: Listen, tally: Tally): void {
     const { history, registry } = this.#parts;
     const sent = history.count('message.sent');
     const sends = registry.counter('agentmesh_messages_sent_total', 'Messages stored or handed over.');
-    on('message:sent', () => {
-      sent.total += 1;
-      sends.add();
+    tally('message:sent', (n) => {
+      sent.total += n;
+      sends.add(n);
     });
     const received = history.count('message.received');
     const deliveries = registry.counter('agentmesh_messages_delivered_total', 'Messages given to a handler.');

@@ -3,7 +3,7 @@ import type { Distribution, Histogram } from '../histogram.ts';
 import type { QueueGauge } from '../metric-gauges.ts';
 import type { GaugeSeries } from '../metric-registry.ts';
 import { RateMeter } from '../rate-meter.ts';
-import type { FigureParts, Figures, Listen } from './figures.ts';
+import type { FigureParts, Figures, Listen, Tally } from './figures.ts';
 import { TaskLedger } from './task-ledger.ts';
 
 /** Counts are since `start()` or the last `clearMetrics()`, durations ms. */
@@ -55,9 +55,9 @@ export class TaskFigures implements Figures {
     );
   }
 
-  listen(on: Listen): void {
+  listen(on: Listen, tally: Tally): void {
     this.#listenToCalls(on);
-    this.#listenToRuns(on);
+    this.#listenToRuns(on, tally);
     this.#listenToEnds(on);
   }
 
@@ -112,31 +112,28 @@ export class TaskFigures implements Figures {
     on('task:redriven', ({ taskId }) => ledger?.note(taskId, false));
   }
 
-  #listenToRuns(on: Listen): void {
+  #listenToRuns(on: Listen, tally: Tally): void {
     const { history, registry } = this.#parts;
     const ledger = this.#ledger;
     const claimed = registry.counter('agentmesh_tasks_claimed_total', 'Assignments to an agent.');
-    on('task:assigned', ({ taskId }) => {
-      claimed.add();
-      ledger?.note(taskId, true);
-    });
+    tally('task:assigned', (n) => claimed.add(n));
     const started = history.count('task.started');
     const starts = registry.counter('agentmesh_tasks_started_total', 'Attempts started.');
-    on('task:started', ({ taskId }) => {
-      started.total += 1;
-      starts.add();
-      ledger?.note(taskId, true);
+    tally('task:started', (n) => {
+      started.total += n;
+      starts.add(n);
     });
     const retried = registry.counter(
       'agentmesh_tasks_retried_total',
       'Failed attempts that will be repeated.',
     );
-    on('task:retried', ({ taskId }) => {
-      retried.add();
-      ledger?.note(taskId, false);
-    });
-    on('task:preempted', ({ taskId }) => ledger?.note(taskId, false));
-    on('task:released', ({ taskId }) => ledger?.note(taskId, false));
+    tally('task:retried', (n) => retried.add(n));
+    if (ledger === undefined) return;
+    for (const name of ['task:assigned', 'task:started'] as const)
+      on(name, ({ taskId }: { readonly taskId: string }) => ledger.note(taskId, true));
+    on('task:retried', ({ taskId }) => ledger.note(taskId, false));
+    on('task:preempted', ({ taskId }) => ledger.note(taskId, false));
+    on('task:released', ({ taskId }) => ledger.note(taskId, false));
   }
 
   #listenToEnds(on: Listen): void {

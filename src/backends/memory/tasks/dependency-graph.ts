@@ -9,6 +9,7 @@ import {
   SKIPPED,
   type TaskRow,
 } from './row.ts';
+import type { RowNames } from './row-names.ts';
 
 type Edges = NewTask['dependsOn'];
 
@@ -22,10 +23,10 @@ const COMPACT_ABOVE = 32;
 
 /** The edges that still matter. A parent that was never enqueued has a list of dependents all the same, for as long as one waits. */
 export class DependencyGraph {
-  readonly #rows: ReadonlyMap<string, TaskRow>;
+  readonly #rows: RowNames;
   readonly #expected = new Map<string, Dependents>();
 
-  constructor(rows: ReadonlyMap<string, TaskRow>) {
+  constructor(rows: RowNames) {
     this.#rows = rows;
   }
 

@@ -50,6 +50,14 @@ export function enqueue(
   return { at: now.at, readied, ended, more: table.cascade.hasMore || effects.scheduled, results };
 }
 
+/** Stores one task that nothing else can follow from: see `QuickTasks`. */
+export function enqueueAlone(table: TaskTable, task: NewTask, isNew: boolean): EnqueueResult {
+  const now = table.now(table.core.clock.coarse());
+  if (!isNew) return enqueueOne(table, task, now);
+  const queue = table.queue(task.queue);
+  return fullOf(queue) ?? begin(table, task, queue, now, true);
+}
+
 const NONE: readonly never[] = Object.freeze([]);
 
 function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult {
@@ -62,17 +70,21 @@ function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult
     // A claimed or ended one gives its key up when the new task is stored.
   }
   const queue = table.queue(task.queue);
-  const { maxLength } = queue.settings;
-  if (maxLength !== undefined && queue.length >= maxLength) {
-    return { status: 'full', queue: task.queue, length: queue.length };
-  }
+  const full = fullOf(queue);
+  if (full !== undefined) return full;
   return task.dependsOn.length === 0
     ? begin(table, task, queue, now)
     : beginDependent(table, task, queue, now);
 }
 
-function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment): Enqueued {
-  const row = table.insert(task, queue, now);
+function fullOf(queue: TaskQueue): EnqueueResult | undefined {
+  const { maxLength } = queue.settings;
+  if (maxLength === undefined || queue.length < maxLength) return undefined;
+  return { status: 'full', queue: queue.name, length: queue.length };
+}
+
+function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment, isNew = false): Enqueued {
+  const row = table.insert(task, queue, now, isNew);
   table.graph.adopt(row);
   row.readied = dueOf(table, task, now);
   table.place(row, now);

@@ -46,8 +46,9 @@ export class RowIndex {
 
   /** Rows with a higher `seq` than this, in order. */
   *after(seq: number): Generator<TaskRow> {
-    for (const [number, { rows }] of this.#chunks) {
-      if ((number + 1) * SIZE <= seq) continue;
+    for (let number = Math.floor((seq + 1) / SIZE); number <= this.#newestNumber; number++) {
+      const rows = this.#chunks.get(number)?.rows;
+      if (rows === undefined) continue;
       for (const row of rows) if (row !== undefined && row.seq > seq) yield row;
     }
   }

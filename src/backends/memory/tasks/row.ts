@@ -135,7 +135,21 @@ export interface Holder {
   dead: boolean;
 }
 
-/** One task. A reference costs 8 bytes in each of a million, so what few rows need lies in {@link Rare} and {@link Dependencies}. */
+/** What a row has once it was claimed or has ended. */
+class Later {
+  holder: Holder | undefined = undefined;
+  token: Token | undefined = undefined;
+  /** Neighbours in its holder's claims, or among the ended. */
+  previous: TaskRow | undefined = undefined;
+  next: TaskRow | undefined = undefined;
+  ended: Moment | undefined = undefined;
+  result: Encoded = undefined;
+}
+
+/**
+ * One task. A reference costs 8 bytes in each of a million, so what a waiting row doesn't need yet lies in {@link Later}, and what few
+ * rows need in {@link Rare} and {@link Dependencies}.
+ */
 export class TaskRow {
   task: NewTask;
   readonly queue: RowQueue;
@@ -154,13 +168,7 @@ export class TaskRow {
   /** In a lane's side heap (ready), or in the heap of delays (scheduled). */
   entry: HeapEntry | undefined = undefined;
   attempt = 0;
-  holder: Holder | undefined = undefined;
-  token: Token | undefined = undefined;
-  /** Neighbours in its holder's claims, or among the ended. */
-  previous: TaskRow | undefined = undefined;
-  next: TaskRow | undefined = undefined;
-  ended: Moment | undefined = undefined;
-  result: Encoded = undefined;
+  #later: Later | undefined = undefined;
   deps: Dependencies | undefined = undefined;
   rare: Rare | undefined = undefined;
 
@@ -169,6 +177,29 @@ export class TaskRow {
     this.queue = queue;
     this.seq = seq;
     this.enqueued = enqueued;
+  }
+
+  /** To be written; to be read, its fields are there as the row's own. */
+  get later(): Later {
+    this.#later ??= new Later();
+    return this.#later;
+  }
+
+  get holder(): Holder | undefined {
+    return this.#later?.holder;
+  }
+  get token(): Token | undefined {
+    return this.#later?.token;
+  }
+  get ended(): Moment | undefined {
+    return this.#later?.ended;
+  }
+  get result(): Encoded {
+    return this.#later?.result;
+  }
+  /** The next in its holder's claims, or among the ended. */
+  get next(): TaskRow | undefined {
+    return this.#later?.next;
   }
 }
 
@@ -199,22 +230,24 @@ export class RowList {
   size = 0;
 
   push(row: TaskRow): void {
-    row.previous = this.last;
-    row.next = undefined;
+    const { later } = row;
+    later.previous = this.last;
+    later.next = undefined;
     if (this.last === undefined) this.first = row;
-    else this.last.next = row;
+    else this.last.later.next = row;
     this.last = row;
     this.size += 1;
   }
 
   remove(row: TaskRow): void {
-    const { previous, next } = row;
+    const { later } = row;
+    const { previous, next } = later;
     if (previous === undefined) this.first = next;
-    else previous.next = next;
+    else previous.later.next = next;
     if (next === undefined) this.last = previous;
-    else next.previous = previous;
-    row.previous = undefined;
-    row.next = undefined;
+    else next.later.previous = previous;
+    later.previous = undefined;
+    later.next = undefined;
     this.size -= 1;
   }
 }

@@ -72,7 +72,7 @@ function settleOne(table: TaskTable, settlement: Settlement, now: Moment): Settl
 function apply(table: TaskTable, row: TaskRow, settlement: Settlement, now: Moment): void {
   switch (settlement.as) {
     case 'complete':
-      row.result = settlement.result;
+      row.later.result = settlement.result;
       table.end(row, COMPLETED, now);
       return;
     case 'retry':

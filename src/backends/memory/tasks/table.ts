@@ -13,7 +13,6 @@ import {
   ADOPTED,
   CANCELLED,
   CLAIMED,
-  DEAD,
   type Holder,
   isEnded,
   type Link,
@@ -34,6 +33,7 @@ import {
 } from './row.ts';
 import { RowHeap } from './row-heap.ts';
 import { RowIndex } from './row-index.ts';
+import { RowNames } from './row-names.ts';
 import { SessionOrders } from './session-orders.ts';
 import { SubTasks } from './sub-tasks.ts';
 import { TaskQueue } from './task-queue.ts';
@@ -51,7 +51,8 @@ export interface MemoryTaskStoreOptions {
 /** All tasks, and the transitions between their states: each keeps the counters, the indexes and the audit trail in step. */
 export class TaskTable implements CascadeTarget {
   readonly core: MemoryCore;
-  readonly rows: Map<string, TaskRow> = new Map();
+  readonly index: RowIndex = new RowIndex();
+  readonly rows: RowNames = new RowNames(this.index);
   readonly keys: Map<string, TaskRow> = new Map();
   readonly queues: Map<string, TaskQueue> = new Map();
   readonly sets: NameSets = new NameSets();
@@ -61,7 +62,6 @@ export class TaskTable implements CascadeTarget {
   readonly cascade: Cascade = new Cascade(this);
   readonly delays: RowHeap = new RowHeap();
   readonly deadlines: RowHeap = new RowHeap();
-  readonly index: RowIndex = new RowIndex();
   readonly retention: Retention;
   readonly log: TransitionLog;
   readonly holders: Map<SessionNumber, Holder> = new Map();
@@ -113,13 +113,13 @@ export class TaskTable implements CascadeTarget {
     return holder;
   }
 
-  /** A new row in the indexes, not yet in a state. */
-  insert(task: NewTask, queue: TaskQueue, now: Moment): TaskRow {
+  /** A new row in the indexes, not yet in a state. @param isNew no other task can have its id */
+  insert(task: NewTask, queue: TaskQueue, now: Moment, isNew = false): TaskRow {
     this.#sequence += 1;
     const row = new TaskRow(task, queue, this.#sequence, now);
-    this.rows.set(task.id, row);
-    if (task.key !== undefined) this.#giveKey(task.key, row);
     this.index.add(row);
+    this.rows.add(row, isNew);
+    if (task.key !== undefined) this.#giveKey(task.key, row);
     if (task.parent !== undefined) this.#subTasks.add(row);
     queue.totals.enqueued += 1;
     if (task.limits.deadlineMs !== undefined) this.#armDeadline(row);
@@ -186,9 +186,9 @@ export class TaskTable implements CascadeTarget {
 
   /** Gives a ready row to a session. The queue has taken it out of its pool. */
   claim(row: TaskRow, holder: Holder, started: boolean, now: Moment): void {
-    row.token = this.core.clock.token(now.at);
+    row.later.token = this.core.clock.token(now.at);
     row.attempt += 1;
-    row.holder = holder;
+    row.later.holder = holder;
     row.flags = started ? row.flags | STARTED : row.flags & ~STARTED;
     holder.claims.push(row);
     row.queue.totals.attempts += 1;
@@ -201,13 +201,13 @@ export class TaskTable implements CascadeTarget {
     former.claims.remove(row);
     this.orders.drop(former.session, row.token as Token);
     if (!former.dead && former !== holder) this.#tellTaken(former.session, row);
-    row.token = this.core.clock.token(now.at);
-    row.holder = holder;
+    row.later.token = this.core.clock.token(now.at);
+    row.later.holder = holder;
     holder.claims.push(row);
     this.log.add(row, CLAIMED, CLAIMED, now.at, steal);
     const reason = row.rare?.cancelRequested;
     if (reason !== undefined) {
-      this.orders.give(holder.session, { kind: 'cancel', task: row.task.id, token: row.token, reason });
+      this.orders.give(holder.session, { kind: 'cancel', task: row.task.id, token: row.token as Token, reason });
     }
     this.#forget(former);
   }
@@ -222,7 +222,7 @@ export class TaskTable implements CascadeTarget {
     }
     row.readied = this.due(now, delayMs);
     this.place(row, now, reason);
-    row.holder = undefined;
+    row.later.holder = undefined;
     row.flags &= ~(STARTED | ADOPTED);
     this.#forget(holder);
     if (row.task.limits.deadlineMs !== undefined && row.rare?.deadline === undefined) this.#armDeadline(row);
@@ -242,7 +242,7 @@ export class TaskTable implements CascadeTarget {
     const { session, dead } = row.holder as Holder;
     this.orders.drop(session, row.token as Token);
     if (!dead) this.#tellTaken(session, row);
-    row.token = this.core.clock.token(now.at);
+    row.later.token = this.core.clock.token(now.at);
   }
 
   /** Ends a task, whatever it is doing. */
@@ -251,11 +251,11 @@ export class TaskTable implements CascadeTarget {
     if (holder === undefined) this.#leave(row);
     this.#move(row, as, now, reason);
     if (holder !== undefined) {
-      row.holder = undefined;
+      row.later.holder = undefined;
       row.flags &= ~(STARTED | ADOPTED);
       this.#forget(holder);
     }
-    row.ended = now;
+    row.later.ended = now;
     if (row.rare !== undefined || reason !== undefined) this.#endRare(row, reason);
     this.#strip(row);
     this.retention.add(row);
@@ -272,9 +272,9 @@ export class TaskTable implements CascadeTarget {
   /** Makes an ended row begin again. The caller places it or lets it wait. */
   revive(row: TaskRow): void {
     this.retention.remove(row);
-    row.ended = undefined;
+    row.later.ended = undefined;
     row.order = 0;
-    row.result = undefined;
+    row.later.result = undefined;
     row.flags &= ~UNMET;
   }
 
@@ -282,7 +282,7 @@ export class TaskTable implements CascadeTarget {
   prune(row: TaskRow): void {
     const { task, queue } = row;
     this.retention.remove(row);
-    this.rows.delete(task.id);
+    this.rows.delete(row);
     if (task.key !== undefined && this.keys.get(task.key) === row) this.keys.delete(task.key);
     this.index.delete(row);
     this.#subTasks.forget(row);
@@ -290,7 +290,7 @@ export class TaskTable implements CascadeTarget {
     queue.states[row.state] = (queue.states[row.state] as number) - 1;
     queue.totals.pruned += 1;
     row.flags |= PRUNED;
-    row.result = undefined;
+    row.later.result = undefined;
   }
 
   rearmDeadline(row: TaskRow): void {
@@ -396,20 +396,16 @@ export class TaskTable implements CascadeTarget {
   }
 
   /**
-   * Lets go of what an ended row needs no more: the submitter's local object, unless it may be redriven; with `keepMs: 0` all but state
-   * and key.
+   * With `keepMs: 0` lets go of all but state and key. Otherwise the submitter's local object stays too: it is smaller than a copy of the
+   * body without it.
    */
   #strip(row: TaskRow): void {
-    const { task, state } = row;
-    if (task.limits.keepMs > 0) {
-      if (task.local !== undefined && state !== DEAD && state !== CANCELLED)
-        row.task = { ...task, local: undefined } as unknown as NewTask;
-      return;
-    }
+    const { task } = row;
+    if (task.limits.keepMs > 0) return;
     // The payload of a keyed task stays: a second submission under the key is compared with it (T2).
     const payload = task.key === undefined ? undefined : task.payload;
     row.task = { ...task, payload, headers: undefined, local: undefined } as unknown as NewTask;
-    row.result = undefined;
+    row.later.result = undefined;
     if (row.rare !== undefined) row.rare.lastError = undefined;
   }
 
