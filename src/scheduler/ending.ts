@@ -70,7 +70,7 @@ export class Ending {
   }
 
   /** What a call set in motion beside its own items. */
-  consequences({ readied, ended, more }: Pick<Consequences, 'readied' | 'ended' | 'more'>): void {
+  consequences({ readied, ended, more, opened }: Omit<Consequences, 'at'>): void {
     const { events } = this.#deps;
     if (readied.length > 0) {
       for (const { task, queue } of readied) {
@@ -80,6 +80,7 @@ export class Ending {
     }
     for (const one of ended) this.ended(one);
     if (ended.length > 0) this.#deps.ended();
+    if (opened) this.#deps.wake();
     if (more) this.#deps.due(0, true);
   }
 

@@ -115,6 +115,7 @@ export class QueueAdmin {
       if (answer.status !== 'set') continue;
       if (settings.paused) this.#deps.paused(queue);
       else this.#deps.wake();
+      if (changed.maxRunning !== undefined || changed.maxRunningPerGroup !== undefined) this.#deps.shrank();
       return settings;
     }
   }

@@ -4,6 +4,7 @@ import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
 import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import { limitWaits } from './limit-waits.ts';
 import type { LocalHandle } from './task-handle.ts';
 
 const NOTHING: readonly Requirement[] = [];
@@ -136,7 +137,8 @@ export function slotWaits(
       return [{ by: 'child', what: record.waitingFor.join(', '), blockers, needs: blockers.length }];
     }
     if (record.state !== 'ready') return NOTHING;
-    return slotOf([...agents.all()].filter((agent) => mayRun(agent, record)));
+    const slots = slotOf([...agents.all()].filter((agent) => mayRun(agent, record)));
+    return [...slots, ...limitWaits(store, record)];
   };
   return {
     abortable: false,

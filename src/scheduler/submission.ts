@@ -70,7 +70,7 @@ export class Submission {
     answer: Consequences & { readonly results: readonly EnqueueResult[] },
   ): TaskHandle {
     const handle = this.#accept(task, answer.results[0] as EnqueueResult);
-    if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more) this.#deps.consequences(answer);
+    if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more || answer.opened) this.#deps.consequences(answer);
     return orThrow(handle);
   }
 

@@ -209,6 +209,8 @@ export interface Consequences extends Stamped {
   readonly readied: readonly { readonly task: string; readonly queue: string }[];
   readonly ended: readonly Ended[];
   readonly more: boolean;
+  /** A limit of a queue or of a group was reached, has room again, and something waits for it: claim again. */
+  readonly opened: boolean;
 }
 
 export interface TaskRecord

@@ -28,6 +28,7 @@ export function cancel(
     readied: effects.readiedList,
     ended: effects.endedList,
     more: table.cascade.hasMore || effects.scheduled,
+    opened: table.takeOpened(),
     results,
     requested: effects.requested,
   };

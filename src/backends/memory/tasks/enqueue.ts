@@ -41,13 +41,13 @@ export function enqueue(
   for (let i = 0; i < tasks.length; i++) results[i] = enqueueOne(table, tasks[i] as NewTask, now);
   if (!table.cascade.hasMore) {
     table.trim();
-    return { at: now.at, readied: NONE, ended: NONE, more: false, results };
+    return { at: now.at, readied: NONE, ended: NONE, more: false, opened: false, results };
   }
   const effects = new Effects(now);
   table.cascade.drain(effects);
   table.trim();
   const { readiedList: readied, endedList: ended } = effects;
-  return { at: now.at, readied, ended, more: table.cascade.hasMore || effects.scheduled, results };
+  return { at: now.at, readied, ended, more: table.cascade.hasMore || effects.scheduled, opened: table.takeOpened(), results };
 }
 
 /** Stores one task that nothing else can follow from: see `QuickTasks`. */

@@ -42,6 +42,7 @@ export function revise(
     readied: effects.readiedList,
     ended: effects.endedList,
     more: table.cascade.hasMore || effects.scheduled,
+    opened: table.takeOpened(),
     changed: count.changed,
     deferred: count.deferred,
     next,

@@ -123,8 +123,8 @@ export interface RowQueue {
   add(row: TaskRow): void;
   /** Takes a ready row out. */
   remove(row: TaskRow): void;
-  /** A claim of this row has ended. */
-  unclaimed(row: TaskRow): void;
+  /** A claim of this row ends, which still counts. True when something ready may be claimed now that a limit kept back. */
+  unclaimed(row: TaskRow): boolean;
 }
 
 /** A session that holds claims. */

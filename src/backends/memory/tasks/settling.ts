@@ -39,6 +39,7 @@ export function settle(
     readied: effects.readiedList,
     ended: effects.endedList,
     more: table.cascade.hasMore || effects.scheduled,
+    opened: table.takeOpened(),
     results,
   };
 }

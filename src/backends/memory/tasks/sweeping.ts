@@ -27,6 +27,7 @@ export function sweep(table: TaskTable, limit: number): Swept {
     readied: effects.readiedList,
     ended: effects.endedList,
     more: nextInMs === 0,
+    opened: table.takeOpened(),
     pruned,
     deadSessions: table.deadHolders.size,
     nextInMs,

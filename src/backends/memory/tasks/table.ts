@@ -74,6 +74,7 @@ export class TaskTable implements CascadeTarget {
   #sequence = 0;
   #arrivals = 0;
   #lastQueue: TaskQueue | undefined = undefined;
+  #opened = false;
   /** The queue this call hinted at last. */
   #hinted: TaskQueue | undefined = undefined;
 
@@ -148,6 +149,13 @@ export class TaskTable implements CascadeTarget {
     this.#move(row, READY, now, reason);
     row.queue.add(row);
     if (!this.core.hints.idle) this.#hintReady(row.queue as TaskQueue);
+  }
+
+  /** Whether a limit has room again since this was asked last. */
+  takeOpened(): boolean {
+    const opened = this.#opened;
+    this.#opened = false;
+    return opened;
   }
 
   /** When it is due, were it placed now: after this delay, at once without. */
@@ -372,7 +380,10 @@ export class TaskTable implements CascadeTarget {
   #leaveHolder(row: TaskRow): Holder {
     const holder = row.holder as Holder;
     holder.claims.remove(row);
-    row.queue.unclaimed(row);
+    if (row.queue.unclaimed(row)) {
+      this.#opened = true;
+      if (!this.core.hints.idle) this.#hintReady(row.queue as TaskQueue);
+    }
     if (row.rare?.cancelRequested !== undefined) {
       this.orders.drop(holder.session, row.token as Token);
       row.rare.cancelRequested = undefined;

@@ -126,15 +126,14 @@ export class TaskQueue implements RowQueue, PoolOwner {
     return row;
   }
 
-  unclaimed(row: TaskRow): void {
+  unclaimed(row: TaskRow): boolean {
     const { group: name } = row.task;
-    if (name === undefined) {
-      this.#ungrouped.running -= 1;
-      return;
-    }
-    const group = this.#groupOf(name);
+    const group = name === undefined ? this.#ungrouped : this.#groupOf(name);
     group.running -= 1;
-    if (group.parked && group.running < this.#groupLimit) this.#unpark(group);
+    const unparked = group.parked && group.running < this.#groupLimit;
+    if (unparked) this.#unpark(group);
+    if (this.#filled === 0) return false;
+    return unparked || (this.states[CLAIMED] as number) === this.#maxRunning;
   }
 
   /** Pools with something for whoever offers these capabilities. */
