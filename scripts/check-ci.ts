@@ -88,6 +88,17 @@ const FAULTS: readonly Fault[] = [
     last: red,
   },
   {
+    name: 'a pinned type that is not so',
+    files: {
+      'test/types/tsconfig.json': `{ "extends": "../../tsconfig.json", "include": ["."], "exclude": [] }\n`,
+      'test/types/planted.test-d.ts': `import { expectTypeOf, test } from 'vitest';\n\ntest('planted', () => {\n  expectTypeOf(1).toEqualTypeOf<string>();\n});\n`,
+      // Lint and type check don't look there: the tests alone must see it.
+      'tsconfig.json': (text) => text.replace('"include"', '"exclude": ["test/types"],\n  "include"'),
+      '.oxlintrc.json': (text) => text.replace('{', '{\n  "ignorePatterns": ["test/types/**"],'),
+    },
+    last: /^[1-9]\d* passed, 1 failed$/,
+  },
+  {
     name: 'a broken build',
     files: { 'tsup.config.ts': (text) => text.replace('src/index.ts', 'src/absent.ts') },
     last: red,

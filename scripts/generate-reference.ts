@@ -1,29 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { writeFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import ts from 'typescript';
-import { OPTIONS, type OptionSpec, type OptionTable } from '../src/core/options.ts';
+import { OPTIONS, type OptionSpec, type OptionTable, type Part } from '../src/core/options.ts';
+import { cell, commentOf, GENERATED, parse, root, sentence } from './doc-comments.ts';
+import { renderCalls } from './reference-calls.ts';
 
 /** Writes `docs/reference/*.md` from the comments and tables of the source. `test/architecture.test.ts` compares them. */
-
-const root = fileURLToPath(new URL('..', import.meta.url));
-const GENERATED = 'Generated from the source by `npm run docs:reference`; a test compares it.';
-
-function parse(path: string): ts.SourceFile {
-  return ts.createSourceFile(path, readFileSync(`${root}${path}`, 'utf8'), ts.ScriptTarget.Latest, true);
-}
-
-/** The doc comment of a node as one line, or `undefined`. */
-function commentOf(node: ts.Node, source: ts.SourceFile): string | undefined {
-  const text = source.text;
-  const ranges = ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [];
-  const doc = ranges.findLast((range) => text.startsWith('/**', range.pos));
-  if (doc === undefined) return undefined;
-  const body = text.slice(doc.pos + 3, doc.end - 2);
-  return body
-    .replaceAll(/\s*\n\s*\*\s?/g, ' ')
-    .replaceAll(/\s+/g, ' ')
-    .trim();
-}
 
 /** The line comment (`// group`) before a node, if there is one. */
 function groupOf(node: ts.Node, source: ts.SourceFile): string | undefined {
@@ -115,15 +97,52 @@ export function renderOptions(): string {
   const lines = [
     '# Options',
     '',
-    `${GENERATED} \`manager\` rows stand at the top of the manager's options, the others in an object under the name of their part; the class of a part takes its rows directly. Durations are milliseconds. An unknown key is refused with the nearest known one.`,
+    `${GENERATED} Durations are milliseconds. An unknown key is refused with the nearest known one, a key of another part with the place where it belongs. What single calls take is in [calls](calls.md).`,
+    '',
+    '```ts',
+    "import { CoordinationManager } from 'agentmesh';",
+    '',
+    'const mesh = new CoordinationManager({',
+    '  maxRetries: 3, // the rows of `manager` stand at the top',
+    "  scheduling: { agentSlots: 2, retry: { jitter: 'full' } }, // those of a part under its name",
+    '});',
+    'await mesh.initialize();',
+    "await mesh.queues.configure('edit', { maxRunning: 4 }); // those of `queue` are set for each queue",
+    '```',
+    '',
+    'Beside them a manager takes `backend`, `events`, `logger`, `clock`, `random`, `ids`, `seed`, `env` and `allow`; `workStealing: false` and `metrics: false` switch a part off.',
   ];
-  for (const [part, table] of Object.entries(OPTIONS) as [string, OptionTable][]) {
-    lines.push('', `## ${part}`, '', '| option | kind | default | |', '| --- | --- | --- | --- |');
+  for (const [part, table] of Object.entries(OPTIONS) as [Part, OptionTable][]) {
+    lines.push(
+      '',
+      `## ${part}`,
+      '',
+      placeOf(part),
+      '',
+      '| option | kind | default | |',
+      '| --- | --- | --- | --- |',
+    );
     for (const [name, spec] of Object.entries(table)) {
       lines.push(`| \`${name}\` | ${cell(kindOf(spec))} | ${defaultOf(spec)} | ${cell(spec.doc)} |`);
     }
   }
   return `${lines.join('\n')}\n`;
+}
+
+function placeOf(part: Part): string {
+  switch (part) {
+    case 'manager':
+      return "At the top of the manager's options. A part that is used alone takes those that concern it.";
+    case 'retry':
+      return "Within `scheduling`: `{ scheduling: { retry: { … } } }`; also the `retry` of a task and the argument of `retryPolicy`. Not at the top of the manager's options.";
+    case 'queue':
+      return 'Set for each queue: `mesh.queues.configure(name, { … })`. Not an option of the manager.';
+    case 'shutdown':
+    case 'health':
+      return `\`{ ${part}: { … } }\` in the options of the manager.`;
+    default:
+      return `\`{ ${part}: { … } }\` in the options of the manager; the class of the part, used alone, takes these rows directly.`;
+  }
 }
 
 function kindOf(spec: OptionSpec): string {
@@ -140,15 +159,8 @@ function defaultOf(spec: OptionSpec): string {
   return typeof spec.default === 'number' ? spec.default.toLocaleString('en-US') : `\`${spec.default}\``;
 }
 
-function cell(text: string): string {
-  return text.replaceAll(/\s+/g, ' ').replaceAll('|', '\\|').trim();
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
 export const REFERENCE: Readonly<Record<string, () => string>> = {
+  'docs/reference/calls.md': renderCalls,
   'docs/reference/errors.md': renderErrors,
   'docs/reference/events.md': renderEvents,
   'docs/reference/options.md': renderOptions,

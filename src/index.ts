@@ -32,7 +32,10 @@ export {
 export { DeadlockError } from './core/deadlock-error.ts';
 export { DependencyCycleError } from './core/dependency-cycle-error.ts';
 export { Logger, type LogLevel } from './core/runtime/logger.ts';
+export { createIds } from './core/runtime/ids.ts';
+export { type FactsFirstLogger, fromPino, type PinoLogger } from './core/runtime/pino-logger.ts';
 export { createRandom } from './core/runtime/random.ts';
+export { createRuntime } from './core/runtime/runtime.ts';
 export type { Priority } from './core/check.ts';
 export {
   CircuitState,
@@ -60,7 +63,9 @@ export {
   defineStrategy,
   type Explanation,
   type LegacyContext,
+  type LegacyAgent,
   type LegacyStrategy,
+  type LegacyTask,
   type Outcome,
   type PlacedTask,
   type SchedulingStrategy,
@@ -77,14 +82,25 @@ export { WeightedHybridSchedulingStrategy } from './scheduler/strategies/weighte
 export type {
   AgentHandle,
   AgentProfile,
+  AnyTaskDefinition,
   AnyTasks,
   CancelOutcome,
+  Defined,
+  DefinedContext,
+  DefinedTask,
   Dependency,
   Gathered,
   GatherOptions,
+  HandledTask,
+  HandlesOf,
+  OutputOf,
+  ResultOf,
   ResultOptions,
+  Submittable,
+  SubmittableList,
   TaskContext,
   TaskDefinition,
+  TaskFields,
   TaskHandle,
   TaskHandler,
   TaskSpec,
@@ -103,6 +119,8 @@ export { OptimisticLockManager } from './resources/optimistic-lock-manager.ts';
 export { MessageRouter } from './messaging/router.ts';
 export type {
   BroadcastOptions,
+  DeadLetterFilter,
+  DeadLetterPage,
   DeadMessage,
   Envelope,
   MessageHandler,
@@ -138,15 +156,23 @@ export {
   everyRejection,
   remoteToolErrors,
 } from './circuit-breaker/classify.ts';
-export { bulkheadPolicy } from './circuit-breaker/policies/bulkhead-policy.ts';
+export {
+  type Bulkhead,
+  type BulkheadOptions,
+  bulkheadPolicy,
+} from './circuit-breaker/policies/bulkhead-policy.ts';
 export { compose } from './circuit-breaker/policies/compose.ts';
 export { fallbackPolicy } from './circuit-breaker/policies/fallback-policy.ts';
-export { hedgePolicy } from './circuit-breaker/policies/hedge-policy.ts';
-export type { Policy } from './circuit-breaker/policies/policy.ts';
-export { retryPolicy } from './circuit-breaker/policies/retry-policy.ts';
+export { type HedgeOptions, hedgePolicy } from './circuit-breaker/policies/hedge-policy.ts';
+export type { AnswerOf, Policy } from './circuit-breaker/policies/policy.ts';
+export {
+  type RetryOptions as RetryPolicyOptions,
+  retryPolicy,
+} from './circuit-breaker/policies/retry-policy.ts';
 export { timeoutPolicy } from './circuit-breaker/policies/timeout-policy.ts';
 
 export { DependencyGraph, type GraphStats } from './dependency-graph/dependency-graph.ts';
+export type { GraphTask } from './dependency-graph/graph-task.ts';
 
 export { ConflictResolver } from './conflicts/conflict-resolver.ts';
 export type { ConflictFacts } from './conflicts/conflict-facts.ts';

@@ -4,16 +4,18 @@ import { EventBus } from './core/event-bus.ts';
 import { reading } from './core/check.ts';
 import {
   checkMethods,
-  MANAGER_KEYS,
   OPTIONS,
+  type Part,
   readOptions,
-  refuseUnknown,
+  refuseMisplaced,
+  refuseMisplacedIn,
   type Resolved,
   resolveOptions,
 } from './core/options.ts';
 import type { Backend } from './core/ports/backend.ts';
 import type { Clock, Ids, Logger, Random, Runtime } from './core/ports/runtime.ts';
 import { createIds } from './core/runtime/ids.ts';
+import { asLogger, type PinoLogger } from './core/runtime/pino-logger.ts';
 import { createRandom } from './core/runtime/random.ts';
 import { createRuntime, systemClock } from './core/runtime/runtime.ts';
 import { type Environment, readEnvironment } from './environment.ts';
@@ -41,7 +43,8 @@ export interface CoordinationOptions extends LegacyConfig {
   /** @default memory() */
   readonly backend?: Backend;
   readonly events?: EventBus;
-  readonly logger?: Logger;
+  /** `(message, facts)` as console and winston take them, or pino. @default nothing is logged */
+  readonly logger?: Logger | PinoLogger;
   readonly clock?: Clock;
   readonly random?: Random;
   readonly ids?: Ids;
@@ -76,21 +79,21 @@ export interface ManagerSettings {
 export function managerSettings(
   given: CoordinationOptions | undefined,
   events: EventBus | undefined,
-  logger: Logger | undefined,
+  logger: Logger | PinoLogger | undefined,
 ): ManagerSettings {
   const options = readParts(given ?? {});
-  refuseUnknown('manager', options, [...MANAGER_KEYS, ...Object.keys(OPTIONS.manager)]);
   resolveOptions('manager', options);
   refuseTwice('events', options.events, events);
   refuseTwice('logger', options.logger, logger);
   checkGiven(options, events, logger);
+  const log = options.logger ?? logger;
   const clock = options.clock ?? systemClock();
   const random = options.random ?? (options.seed === undefined ? undefined : createRandom(options.seed));
   const runtime = createRuntime({
     clock,
     random,
     ids: options.ids ?? (random === undefined ? undefined : createIds(clock, random.fork('ids'))),
-    logger: options.logger ?? logger,
+    logger: log === undefined ? undefined : asLogger(log),
   });
   return {
     options,
@@ -105,16 +108,17 @@ export function managerSettings(
 /** The options and those of each part, read once: nothing of the caller's runs afterwards. */
 function readParts(given: CoordinationOptions): CoordinationOptions {
   const options: Record<string, unknown> = { ...readOptions('manager', given) };
-  for (const part of Object.keys(OPTIONS)) {
+  refuseMisplaced(options);
+  for (const part of Object.keys(OPTIONS) as Part[]) {
     const own = options[part];
-    if (part in PLAIN || own === undefined || own === null || (own === false && OFF.has(part))) continue;
-    options[part] = readOptions(part, own);
+    if (own === undefined || own === null || (own === false && OFF.has(part))) continue;
+    const read = readOptions(part, own);
+    refuseMisplacedIn(part, read);
+    options[part] = read;
   }
   return options;
 }
 
-/** Tables of options that are no options of a manager. */
-const PLAIN = { manager: true, retry: true, queue: true } as const;
 /** Parts that may be switched off. */
 const OFF: ReadonlySet<string> = new Set(['workStealing', 'metrics']);
 const LOGGER = ['debug', 'info', 'warn', 'error'];

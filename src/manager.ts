@@ -14,6 +14,7 @@ import type { Backend, BackendReport } from './core/ports/backend.ts';
 import type { Logger } from './core/ports/runtime.ts';
 import type { SessionReport } from './core/ports/sessions.ts';
 import type { SessionNumber } from './core/ports/words.ts';
+import type { PinoLogger } from './core/runtime/pino-logger.ts';
 import { DependencyGraph } from './dependency-graph/dependency-graph.ts';
 import { type HealthEndpoint, openHealthEndpoint } from './health-endpoint.ts';
 import { HealthMonitor, type HealthStatus } from './health.ts';
@@ -39,8 +40,11 @@ import type {
   CancelOutcome,
   Gathered,
   GatherOptions,
+  HandlesOf,
+  ResultOf,
+  Submittable,
+  SubmittableList,
   TaskHandle,
-  TaskSpec,
   TaskTypes,
   TaskView,
   TypeName,
@@ -89,7 +93,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   #endpoint: HealthEndpoint | undefined;
 
   /** Checks everything, connects nothing. @throws INVALID_OPTION */
-  constructor(options?: CoordinationOptions, events?: EventBus, logger?: Logger) {
+  constructor(options?: CoordinationOptions, events?: EventBus, logger?: Logger | PinoLogger) {
     this.#settings = managerSettings(options, events, logger);
     const { runtime, environment } = this.#settings;
     const given = this.#settings.options;
@@ -223,26 +227,27 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   // ── tasks ──
 
   /** Stores a task; resolves with its handle. See `tasks.submitTask`. */
-  submitTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<TaskHandle<T[N]['output']>> {
+  submitTask<N extends TypeName<T>, O = T[N]['output']>(
+    task: Submittable<T, N, O>,
+  ): Promise<TaskHandle<NoInfer<O>>> {
     return this.#state === 'ready' ? this.tasks.submitTask(task) : this.#refused();
   }
 
   /** Stores a task and waits for its result. */
-  runTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<T[N]['output']> {
+  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>> {
     return this.#state === 'ready' ? this.tasks.runTask(task) : this.#refused();
   }
 
-  submitTasks<N extends TypeName<T>>(
-    tasks: readonly TaskSpec<T, N>[],
-  ): Promise<readonly TaskHandle<T[N]['output']>[]> {
+  /** Stores many; resolves with the handle of each, of its own result type. See `tasks.submitTasks`. */
+  submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>> {
     return this.#state === 'ready' ? this.tasks.submitTasks(tasks) : this.#refused();
   }
 
   /** Gives a task to an agent, also to one that was never registered (an external agent). Resolves when the assignment is recorded. */
-  assignTask<N extends TypeName<T>>(
-    task: TaskSpec<T, N>,
+  assignTask<N extends TypeName<T>, O = T[N]['output']>(
+    task: Submittable<T, N, O>,
     agentId?: string,
-  ): Promise<TaskHandle<T[N]['output']>> {
+  ): Promise<TaskHandle<NoInfer<O>>> {
     return this.#state === 'ready' ? this.tasks.assignTask(task, agentId) : this.#refused();
   }
 
@@ -270,7 +275,10 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     return this.tasks.getAgentTasks(agentId);
   }
 
-  gather<R>(handles: readonly TaskHandle<R>[], options?: GatherOptions): Promise<Gathered<R>> {
+  gather<H extends TaskHandle>(
+    handles: readonly H[],
+    options?: GatherOptions,
+  ): Promise<Gathered<ResultOf<H>>> {
     return this.tasks.gather(handles, options);
   }
 

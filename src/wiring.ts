@@ -66,7 +66,8 @@ export function queueGauges(store: TaskStore): () => readonly QueueGauge[] {
     last = answer.queues.map(({ queue, states, oldestReadyAt }) => ({
       queue,
       states,
-      oldestReadyAgeMs: oldestReadyAt === undefined ? undefined : Math.max(0, answer.at - oldestReadyAt) / 1_000,
+      oldestReadyAgeMs:
+        oldestReadyAt === undefined ? undefined : Math.max(0, answer.at - oldestReadyAt) / 1_000,
     }));
   };
   return () => {

@@ -226,7 +226,7 @@ describe('samples', () => {
 
   test('graph: ready tasks come by priority, then age', () => {
     const graph = new DependencyGraph();
-    graph.addTask(task('old', { priority: 1 }));
+    graph.addTask({ id: 'old', type: 'write', description: 'd', priority: 1, input: {}, metadata: {} });
     graph.addTask(task('urgent', { priority: 5 }));
     graph.addTask(task('young', { priority: 1 }));
     expect(graph.getReadyTasks()).toEqual(['urgent', 'old', 'young']);
@@ -374,7 +374,7 @@ describe('samples', () => {
     expect(seen['resource:acquired']).toMatchObject({ resourceId: 'r', agentId: 'a' });
     expect(seen['resource:released']).toMatchObject({ resourceId: 'r', agentId: 'a' });
     expect(seen['message:sent']).toMatchObject({ from: 'a', to: 'b' });
-    expect(seen['task:completed']).toMatchObject({ taskId: 't', agentId: 'a' });
+    expect(seen['task:completed']).toMatchObject({ taskId: 't', agentId: 'a', result: 1 });
   });
 
   test('events: a deadlock names agents and resources, and its victim is told', async () => {

@@ -252,6 +252,8 @@ describe('the repository', () => {
     const tests = tracked.filter((path) => /\.(test|test-d|spec)\.[cm]?[jt]sx?$/.test(path));
     expect(tests.length).toBeGreaterThan(5);
     expect(tests.filter((path) => !homes.test(path))).toEqual([]);
+    // Vitest reports "no errors" for a folder without type tests.
+    expect(tests.filter((path) => path.endsWith('.test-d.ts')).length).toBeGreaterThan(4);
   });
 
   test('there are no default exports, enums, decorators or folders for odds and ends in src', () => {

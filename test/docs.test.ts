@@ -17,7 +17,8 @@ import { type CodeBlock, codeBlocks } from './support/code-blocks.ts';
 
 /**
  * Code blocks of the documentation marked `run` are run, each in a process of its own; every `// prints: …` in them is compared with
- * what they print. Blocks of TypeScript without the mark must at least type-check.
+ * what they print. Blocks marked `tests` register tests with node:test, which must all pass. Blocks of TypeScript without a mark must at
+ * least type-check.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -76,6 +77,31 @@ describe('code that is marked to run', () => {
       expect(said.length).toBeGreaterThan(0);
       expect(stdout.trim().split('\n')).toEqual(said);
     },
+  );
+});
+
+describe('code that is marked as tests', () => {
+  const suites = blocks.filter((block) => block.marks.includes('tests'));
+
+  test('there is some', () => {
+    expect(suites.length).toBeGreaterThan(0);
+  });
+
+  test.each(suites.map((block) => [placeOf(block), block] as const))(
+    '%s: its tests pass',
+    async (place, block) => {
+      const file = join(folder, `${place.replaceAll(/\W/g, '-')}.ts`);
+      writeFileSync(file, sourceOf(block, './agentmesh.mjs', './testing.mjs'));
+      const { stdout } = await promisify(execFile)(process.execPath, ['--test-reporter=tap', file], {
+        timeout: 60_000,
+        maxBuffer: 2 ** 26,
+      });
+      const count = (what: string): number => Number(new RegExp(`^# ${what} (\\d+)$`, 'm').exec(stdout)?.[1]);
+      expect(count('fail')).toBe(0);
+      expect(count('skipped')).toBe(0);
+      expect(count('pass')).toBeGreaterThan(100);
+    },
+    90_000,
   );
 });
 

@@ -18,7 +18,7 @@ function parentsOf(i: number): string[] {
 async function composition(n: number, naive: boolean): Promise<void> {
   const graph = new DirectedGraph();
   const queue = new PQueue({ concurrency: SLOTS });
-  const breaker = new CircuitBreaker(async (_: string): Promise<void> => undefined, { timeout: false });
+  const breaker = new CircuitBreaker(async (_: string): Promise<void> => undefined, { timeout: 60_000 });
   const missing = new Map<string, number>();
   const done = new Set<string>();
   for (let i = 0; i < n; i++) {
@@ -65,13 +65,14 @@ export const dependencies = defineQuestion({
             void mesh.submitTask({
               id: prefix + i,
               type: 'noop',
+              timeoutMs: 60_000,
               dependencies: parentsOf(i).map((parent) => prefix + parent),
             });
           }
           await Promise.resolve();
           await mesh.tasks.onIdle();
         };
-        await run(scale.of(10_000), 'w');
+        for (const prefix of ['u', 'v', 'w']) await run(scale.of(50_000), prefix);
         const n = scale.of(100_000);
         const value = await usEach(n, () => run(n, 't'));
         const last = await mesh.getTask(`t${n - 1}`);
@@ -80,9 +81,9 @@ export const dependencies = defineQuestion({
       },
     },
     composition: {
-      note: 'graphology, p-queue, opossum, counters by hand; no failure policy, states, ids checked',
+      note: 'graphology, p-queue, opossum (breaker, time limit), counters by hand; no failure policy, states, ids checked',
       async run(scale) {
-        await composition(scale.of(10_000), false);
+        for (let i = 0; i < 3; i++) await composition(scale.of(50_000), false);
         const n = scale.of(100_000);
         return { 'per task': await usEach(n, () => composition(n, false)) };
       },
@@ -90,7 +91,7 @@ export const dependencies = defineQuestion({
     'naive composition': {
       note: 'looks at all parents of a child each time',
       async run(scale) {
-        await composition(scale.of(10_000), true);
+        for (let i = 0; i < 3; i++) await composition(scale.of(50_000), true);
         const n = scale.of(100_000);
         return { 'per task': await usEach(n, () => composition(n, true)) };
       },

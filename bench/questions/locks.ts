@@ -6,26 +6,23 @@ import { turn } from '../harness/mesh.ts';
 import { defineQuestion, type Scale } from '../harness/question.ts';
 import { EventBus, ResourceManager } from '../ours.ts';
 
-/** Runs an empty critical section. */
-type Section = (key: string) => Promise<unknown>;
+/** Takes and gives back `n` times, as one writes it in a loop: no contestant pays for a wrapper that another doesn't need. */
+type Repeat = (n: number, keyOf: (i: number) => string) => Promise<void>;
 
+const nothing = (): void => undefined;
+const theOne = (): string => 'one';
 const KEYS = Array.from({ length: 10_000 }, (_, i) => `key-${i}`);
 
-async function shapes(scale: Scale, section: Section, suffix = ''): Promise<Record<string, number>> {
-  const alone = await nsPerStep(async (n) => {
-    for (let i = 0; i < n; i++) await section('one');
-  }, scale.of(100_000));
+async function shapes(scale: Scale, repeat: Repeat, suffix = ''): Promise<Record<string, number>> {
+  const alone = await nsPerStep((n) => repeat(n, theOne), scale.of(100_000));
   const contended = await nsPerStep(async (n) => {
     const each = Math.ceil(n / 100);
-    await Promise.all(
-      Array.from({ length: 100 }, async () => {
-        for (let i = 0; i < each; i++) await section('one');
-      }),
-    );
+    await Promise.all(Array.from({ length: 100 }, () => repeat(each, theOne)));
   }, scale.of(100_000));
-  const spreadOut = await nsPerStep(async (n) => {
-    for (let i = 0; i < n; i++) await section(KEYS[i % KEYS.length] as string);
-  }, scale.of(100_000));
+  const spreadOut = await nsPerStep(
+    (n) => repeat(n, (i) => KEYS[i % KEYS.length] as string),
+    scale.of(100_000),
+  );
   return {
     [`alone${suffix}`]: alone,
     [`100 contenders${suffix}`]: contended,
@@ -66,8 +63,19 @@ export const locks = defineQuestion({
       async run(scale) {
         const manager = new ResourceManager({}, new EventBus());
         return {
-          ...(await shapes(scale, async (key) => (await manager.acquire(key)).release())),
-          ...(await shapes(scale, (key) => manager.withLock(key, () => undefined), ', withLock')),
+          ...(await shapes(scale, async (n, keyOf) => {
+            for (let i = 0; i < n; i++) {
+              const lease = await manager.acquire(keyOf(i));
+              await lease.release();
+            }
+          })),
+          ...(await shapes(
+            scale,
+            async (n, keyOf) => {
+              for (let i = 0; i < n; i++) await manager.withLock(keyOf(i), nothing);
+            },
+            ', withLock',
+          )),
           '100k waiters': await crowd(scale),
         };
       },
@@ -76,8 +84,9 @@ export const locks = defineQuestion({
       note: 'no owners, priorities, tokens, leases',
       async run(scale) {
         const lock = new AsyncLock({ maxPending: Number.POSITIVE_INFINITY });
-        const section: Section = (key) => lock.acquire(key, () => undefined);
-        const values = await shapes(scale, section);
+        const values = await shapes(scale, async (n, keyOf) => {
+          for (let i = 0; i < n; i++) await lock.acquire(keyOf(i), nothing);
+        });
         return { ...values, ...renamed(values, ', withLock') };
       },
     },
@@ -91,8 +100,19 @@ export const locks = defineQuestion({
           return mutex;
         };
         return {
-          ...(await shapes(scale, async (key) => (await mutexOf(key).acquire())())),
-          ...(await shapes(scale, (key) => mutexOf(key).runExclusive(() => undefined), ', withLock')),
+          ...(await shapes(scale, async (n, keyOf) => {
+            for (let i = 0; i < n; i++) {
+              const release = await mutexOf(keyOf(i)).acquire();
+              release();
+            }
+          })),
+          ...(await shapes(
+            scale,
+            async (n, keyOf) => {
+              for (let i = 0; i < n; i++) await mutexOf(keyOf(i)).runExclusive(nothing);
+            },
+            ', withLock',
+          )),
         };
       },
     },
@@ -100,22 +120,28 @@ export const locks = defineQuestion({
       note: 'a bare semaphore, one object a key; nothing else',
       async run(scale) {
         const semas = new Map<string, Sema>();
-        return shapes(scale, async (key) => {
-          let sema = semas.get(key);
-          if (sema === undefined) semas.set(key, (sema = new Sema(1)));
-          await sema.acquire();
-          sema.release();
+        return shapes(scale, async (n, keyOf) => {
+          for (let i = 0; i < n; i++) {
+            const key = keyOf(i);
+            let sema = semas.get(key);
+            if (sema === undefined) semas.set(key, (sema = new Sema(1)));
+            await sema.acquire();
+            sema.release();
+          }
         });
       },
     },
     'tries again each turn': {
       async run(scale) {
         const held = new Set<string>();
-        return shapes({ ...scale, of: (n) => scale.of(n / 20) }, async (key) => {
-          while (held.has(key)) await turn();
-          held.add(key);
-          await turn();
-          held.delete(key);
+        return shapes({ ...scale, of: (n) => scale.of(n / 20) }, async (n, keyOf) => {
+          for (let i = 0; i < n; i++) {
+            const key = keyOf(i);
+            while (held.has(key)) await turn();
+            held.add(key);
+            await turn();
+            held.delete(key);
+          }
         });
       },
     },

@@ -9,8 +9,8 @@ async function oneByOne(scale: Scale, one: () => Promise<unknown>): Promise<Reco
   const run = async (n: number): Promise<void> => {
     for (let i = 0; i < n; i++) await one();
   };
-  await run(scale.of(20_000));
   const n = scale.of(100_000);
+  for (let i = 0; i < 3; i++) await run(n);
   return { 'per task': await usEach(n, () => run(n)) };
 }
 
@@ -23,7 +23,7 @@ export const submitOne = defineQuestion({
       async run(scale) {
         const mesh = await startMesh();
         mesh.registerAgent(worker('a', 100));
-        return oneByOne(scale, async () => (await mesh.submitTask({ type: 'noop' })).result());
+        return oneByOne(scale, () => mesh.runTask({ type: 'noop' }));
       },
     },
     'p-queue 10': {

@@ -31,6 +31,8 @@ ${drawCounters(runs)}
 }
 
 const styleSheet = new Html(STYLE);
+/** Conflicts that are shown at once; the others unfold. */
+const SHOWN = 8;
 
 function drawRun(run: RunRecord, { serial }: Runs): Html {
   const { lost, expected } = run.verified;
@@ -59,12 +61,17 @@ ${drawCycle(first)}
 
 function drawConflicts({ conflicts }: Timeline): Html {
   const merged = conflicts.filter(({ outcome }) => outcome === 'merged').length;
+  const [first, more] = [conflicts.slice(0, SHOWN), conflicts.slice(SHOWN)];
   return html`<section><h2>Conflicts: ${conflicts.length} found, ${merged} merged</h2>
 <p class="soft">An optimistic edit holds nothing while it works. When the file has changed meanwhile, the two edits are merged line by line; when both touched the same lines, the edit is made again on the new text.</p>
-<div class="cap"><table><tr><th>at</th><th>file</th><th>between</th><th>outcome</th></tr>${conflicts.map(
+${conflictTable(first)}${more.length === 0 ? undefined : html`<details><summary>${more.length} more</summary>${conflictTable(more)}</details>`}</section>`;
+}
+
+function conflictTable(conflicts: Timeline['conflicts']): Html {
+  return html`<table><tr><th>at</th><th>file</th><th>between</th><th>outcome</th></tr>${conflicts.map(
     ({ at, path, agents, outcome }) =>
       html`<tr><td>${milliseconds(at)}</td><td><code>${path}</code></td><td>${agents.map((name) => html`<span class="name">${name}</span> `)}</td><td class="${outcome === 'merged' ? 'good' : ''}">${outcome}</td></tr>`,
-  )}</table></div></section>`;
+  )}</table>`;
 }
 
 function drawHotFiles(plan: Plan, { waits, conflicts }: Timeline, { off }: Runs): Html {
@@ -99,7 +106,7 @@ function drawSteals({ steals }: Timeline): Html {
 }
 
 function drawBreaker({ outages }: Timeline): Html {
-  return html`<section><h2>Breaker: ${outages.length} outages</h2><p class="soft">The formatter goes down now and then. After three failures in a row nobody calls it any more; probes find out when it is back.</p>
+  return html`<section><h2>Breaker: ${outages.length} ${outages.length === 1 ? 'outage' : 'outages'}</h2><p class="soft">The formatter goes down now and then. After three failures in a row nobody calls it any more; probes find out when it is back.</p>
 <table><tr><th>opened at</th><th class="n">closed after</th></tr>${outages.map(
     ({ from, to }) =>
       html`<tr><td>${milliseconds(from)}</td><td class="n">${milliseconds(to - from)}</td></tr>`,

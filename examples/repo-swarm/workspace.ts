@@ -42,6 +42,11 @@ export class Workspace {
    * @throws INVALID_ARGUMENT when `from` holds no repository or no commit
    */
   static async clone(from: string, to: string, configFile: string): Promise<Workspace> {
+    if (!existsSync(from)) {
+      throw new CoordinationError('INVALID_ARGUMENT', `${from} does not exist`, {
+        hint: 'Name the top folder of a clone with --repo.',
+      });
+    }
     if (!existsSync(join(from, '.git'))) {
       throw new CoordinationError('INVALID_ARGUMENT', `${from} is not a git repository: it has no .git`, {
         hint: 'Name the top folder of a clone with --repo.',

@@ -47,12 +47,12 @@ export class CircuitBreakerManager {
   }
 
   /** `getBreaker(name, options).execute(call)`. */
-  execute<R>(
+  execute<R, F = never>(
     name: string,
     call: Call<R>,
     options?: CircuitBreakerOptions,
-    how?: ExecuteOptions<R>,
-  ): Promise<R> {
+    how?: ExecuteOptions<F>,
+  ): Promise<R | NoInfer<F>> {
     try {
       return this.getBreaker(name, options).execute(call, how);
     } catch (error) {

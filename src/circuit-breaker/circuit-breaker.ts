@@ -28,11 +28,12 @@ import { linkAbort, untilAborted } from './linked-abort.ts';
 import type { Tally } from './tally.ts';
 import { tripReason } from './trip.ts';
 
-export interface ExecuteOptions<R> {
+/** `F`: what the fallback answers with. */
+export interface ExecuteOptions<F = never> {
   /** The call rejects with its reason as soon as it aborts, which counts as a rejection. */
   readonly signal?: AbortSignal | undefined;
   /** Answers instead when the call was refused or failed, but not when its own signal aborted. */
-  readonly fallback?: ((error: unknown) => R | PromiseLike<R>) | undefined;
+  readonly fallback?: ((error: unknown) => F | PromiseLike<F>) | undefined;
 }
 
 /** What a manager injects. */
@@ -91,10 +92,10 @@ export class CircuitBreaker {
   }
 
   /**
-   * Calls `call`, unless the circuit refuses. The promise settles as the call does.
+   * Calls `call`, unless the circuit refuses. The promise settles as the call does, or as `options.fallback`.
    * @throws CIRCUIT_OPEN with `retryAfterMs` when refused; what the call throws; the signal's reason; INVALID_ARGUMENT
    */
-  execute<R>(call: Call<R>, options?: ExecuteOptions<R>): Promise<R> {
+  execute<R, F = never>(call: Call<R>, options?: ExecuteOptions<F>): Promise<R | NoInfer<F>> {
     if (typeof call !== 'function') {
       return Promise.reject(invalid(`Expected a function to execute, got ${describe(call)}`));
     }
@@ -167,8 +168,8 @@ export class CircuitBreaker {
     this.#timer = undefined;
   }
 
-  #executeWith<R>(call: Call<R>, given: ExecuteOptions<R>): Promise<R> {
-    let options: ExecuteOptions<R>;
+  #executeWith<R, F>(call: Call<R>, given: ExecuteOptions<F>): Promise<R | F> {
+    let options: ExecuteOptions<F>;
     try {
       options = checkRecord(given, 'the options of execute');
       checkSignal(options.signal, 'options.signal');

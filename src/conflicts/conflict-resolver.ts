@@ -225,7 +225,7 @@ export class ConflictResolver {
     facts: ConflictFacts,
   ): Promise<Resolution> {
     const verdict = await this.#decide(entry.record, strategies, facts);
-    if ('escalate' in verdict) throw this.#escalated(entry.record, verdict.escalate);
+    if ('escalate' in verdict) throw this.#escalated(entry.record, verdict.escalate, strategies);
     const { resolution } = verdict;
     try {
       await this.#bounded(this.#parts.apply?.(resolution, entry.record), 'applying the resolution');
@@ -287,13 +287,17 @@ export class ConflictResolver {
     });
   }
 
-  #escalated(conflict: ConflictRecord, reason: string): CoordinationError {
+  #escalated(
+    conflict: ConflictRecord,
+    reason: string,
+    strategies: readonly ConflictStrategy[],
+  ): CoordinationError {
     this.#book.escalated += 1;
     this.#logger.warn('conflict escalated', { conflictId: conflict.id, reason });
     if (this.#events.wants('conflict:escalated'))
       this.#events.emit('conflict:escalated', { conflictId: conflict.id, reason });
     return new CoordinationError('CONFLICT_ESCALATED', `Conflict ${conflict.id} is not decided: ${reason}`, {
-      hint: 'It stays open: call resolveConflict with the facts that are missing.',
+      hint: hintFor(strategies),
     });
   }
 
@@ -318,6 +322,22 @@ export class ConflictResolver {
     if (entry !== undefined) return entry;
     throw new CoordinationError('UNKNOWN_CONFLICT', `No conflict has the id ${conflictId}`);
   }
+}
+
+/** What each built-in strategy decides from; Maps have agent ids as keys. */
+const FACTS: ReadonlyMap<string, string> = new Map([
+  ['priority', '{ agentPriorities: Map }'],
+  ['timestamp', '{ requestTimestamps: Map }'],
+  ['vote', '{ votes: Map }'],
+  ['optimistic-version', '{ versions: Map, currentVersion }'],
+  ['merge', '{ contents: { base, theirs: Map } }'],
+]);
+
+function hintFor(strategies: readonly ConflictStrategy[]): string {
+  const [only] = strategies;
+  const facts = strategies.length === 1 && only !== undefined ? FACTS.get(only.name) : undefined;
+  if (facts === undefined) return 'It stays open: call resolveConflict with the facts that are missing.';
+  return `It stays open: ${only?.name} decides from ${facts}, given to resolveConflict.`;
 }
 
 /** The agents without repetition, in order. */

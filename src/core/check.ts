@@ -7,6 +7,7 @@ export function invalid(message: string, hint?: string): CoordinationError {
 }
 
 const MAX_ID_BYTES = 200;
+const TOO_LONG = 'Ids and names are kept short: put what they describe into the payload or the metadata.';
 
 /**
  * An id or name: 1–200 bytes of UTF-8, well formed, without control characters. Anything else is allowed, `__proto__` and `*` too: ids
@@ -17,19 +18,25 @@ export function checkId(value: unknown, what: string): string {
   const { length } = value;
   if (length === 0) throw invalid(`Expected ${what} not to be empty`);
   if (length > MAX_ID_BYTES)
-    throw invalid(`Expected ${what} to have at most ${MAX_ID_BYTES} bytes, got ${length} characters`);
+    throw invalid(
+      `Expected ${what} to have at most ${MAX_ID_BYTES} bytes, got ${length} characters`,
+      TOO_LONG,
+    );
   let ascii = true;
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
     if (code < 0x20 || code === 0x7f)
-      throw invalid(`Expected ${what} to have no control characters, got ${describe(value)}`);
+      throw invalid(
+        `Expected ${what} to have no control characters, got ${describe(value)}`,
+        'Escape them, for example with JSON.stringify or encodeURIComponent.',
+      );
     if (code > 0x7f) ascii = false;
   }
   if (!ascii) {
     if (!value.isWellFormed())
       throw invalid(`Expected ${what} to be well-formed Unicode, got a lone surrogate`);
     if (Buffer.byteLength(value) > MAX_ID_BYTES)
-      throw invalid(`Expected ${what} to have at most ${MAX_ID_BYTES} bytes`);
+      throw invalid(`Expected ${what} to have at most ${MAX_ID_BYTES} bytes`, TOO_LONG);
   }
   return value;
 }
@@ -71,7 +78,11 @@ export function checkMs(value: unknown, what: string): number {
 export function checkSignal(value: unknown, what: string): AbortSignal | undefined {
   if (value === undefined) return undefined;
   const isSignal = reading(what, () => typeof (value as AbortSignal | null)?.addEventListener === 'function');
-  if (!isSignal) throw invalid(`Expected ${what} to be an AbortSignal, got ${describe(value)}`);
+  if (!isSignal)
+    throw invalid(
+      `Expected ${what} to be an AbortSignal, got ${describe(value)}`,
+      'Pass `controller.signal`, or `AbortSignal.timeout(ms)`.',
+    );
   return value as AbortSignal;
 }
 
@@ -141,7 +152,10 @@ export function checkPriority(value: unknown, what = 'priority'): number {
   const word = PRIORITY_WORDS.get(value);
   if (word !== undefined) return word;
   if (typeof value === 'string')
-    throw invalid(`Expected ${what} to be 'low', 'medium', 'high' or an integer, got ${describe(value)}`);
+    throw invalid(
+      `Expected ${what} to be 'low', 'medium', 'high' or an integer, got ${describe(value)}`,
+      'Larger is more urgent: low is 1, medium 2, high 3.',
+    );
   return checkInteger(value, what, -1_000, 1_000);
 }
 

@@ -95,22 +95,42 @@ export interface ErrorOptions {
   readonly cause?: unknown;
   /** When it may be worth trying again, ms; absent when it isn't. */
   readonly retryAfterMs?: number;
-  /** One sentence: what to do next. */
+  /** One sentence: what to do next. @default one for the code, where there is one */
   readonly hint?: string;
+  /** `false`: no repetition heals it; a task that fails by it is not retried. */
+  readonly retryable?: false;
 }
+
+/** What to do next, where the place that throws has nothing better to say. */
+const HINTS: Readonly<Partial<Record<ErrorCode, string>>> = {
+  UNKNOWN_AGENT: 'Register the agent first, and check its id.',
+  UNKNOWN_TASK: 'Check the id; a task that has ended is forgotten after its `keepMs`.',
+  UNKNOWN_CONFLICT: 'Check the id; resolved conflicts are forgotten after a while.',
+  NOT_STARTED: 'Start it first: `await mesh.initialize()`.',
+  STOPPED: 'What was shut down stays so: create a new one.',
+  LEASE_LOST: 'Stop writing and take the lock again; hand its token to what you write to.',
+  STALE_CLAIM: 'Drop this answer: the task has ended, or its newest `task:assigned` names another claim.',
+  STALE_FENCE: 'Take the lock again, and read before you write.',
+  VERSION_CONFLICT: 'Read again, then write.',
+  TASK_TIMEOUT: 'Raise `timeoutMs`, or heed `signal` and end sooner.',
+  REPLY_TIMEOUT: 'See whether the receiver subscribes and replies, or give it longer with `timeoutMs`.',
+};
 
 /** The base of all errors of this library. Match on `code`, which also works across two copies of the package. */
 export class CoordinationError extends Error {
   readonly code: ErrorCode;
   declare readonly retryAfterMs?: number;
   declare readonly hint?: string;
+  declare readonly retryable?: false;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'CoordinationError';
     this.code = code;
     if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
-    if (options.hint !== undefined) this.hint = options.hint;
+    const hint = options.hint ?? HINTS[code];
+    if (hint !== undefined) this.hint = hint;
+    if (options.retryable !== undefined) this.retryable = options.retryable;
   }
 }
 
@@ -173,11 +193,12 @@ export function describe(value: unknown): string {
     if (typeof value === 'string')
       return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
     if (typeof value === 'function') return 'a function';
-    if (value instanceof Date) return 'a Date';
+    if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'an invalid Date' : 'a Date';
     if (Array.isArray(value)) return `an array of ${value.length}`;
     if (typeof value === 'object' && value !== null) {
       const name = value.constructor?.name;
-      return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object';
+      if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object';
+      return `${/^[AEIO]/i.test(name) ? 'an' : 'a'} ${name}`;
     }
     return typeof value === 'bigint' ? `${value}n` : String(value);
   } catch {

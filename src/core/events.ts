@@ -53,7 +53,7 @@ export interface CoordinationEvents {
     readonly ratio?: number;
     readonly note?: string;
   };
-  /** It ended well. `queuedMs` from ready to start, `durationMs` from start to end. † */
+  /** It ended well. `result` is what the handler returned or the agent answered, in memory not a copy; `queuedMs` from ready to start, `durationMs` from start to end. † */
   'task:completed': {
     readonly taskId: string;
     readonly agentId: string;
@@ -62,6 +62,7 @@ export interface CoordinationEvents {
     readonly attempt: number;
     readonly queuedMs: number;
     readonly durationMs: number;
+    readonly result?: unknown;
   };
   /** One attempt failed; `final` says whether it was the last. † */
   'task:failed': {

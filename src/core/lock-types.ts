@@ -1,6 +1,9 @@
 /** The words of locking that users write and several parts pass on. */
 
-/** `'db'`, `{ resource: 'db', mode: 'shared' }`, `{ path: 'src/**' }` (a path, or a folder and everything below), `{ semaphore: 'gpu', of: 4, units: 2 }`. */
+/**
+ * A name, exclusively or in another mode; a path, or a folder and everything below (`src/**`): paths that overlap exclude each other; some
+ * of the units of a semaphore: `{ semaphore: 'gpu', of: 4, units: 2 }`. The mode is exclusive and the units 1 unless said otherwise.
+ */
 export type ResourceRequest =
   | string
   | { readonly resource: string; readonly mode?: 'exclusive' | 'shared' | 'update' }
@@ -8,7 +11,11 @@ export type ResourceRequest =
   | { readonly semaphore: string; readonly of: number; readonly units?: number };
 
 export interface AcquireOptions {
-  /** @default the agent of the surrounding handler, else an anonymous scope */
+  /**
+   * Who holds it, as the deadlock detection sees it: locks of one owner belong together. Without an owner each call is a scope of its
+   * own, so a cycle through two nested calls is not seen. In a handler `context.withLock` names the task by itself.
+   * @default a new anonymous scope
+   */
   readonly owner?: string;
   /** Whose locks these are when the agent leaves, and whom events name. @default the owner */
   readonly agent?: string;
@@ -18,6 +25,7 @@ export interface AcquireOptions {
   readonly priority?: number;
   /** Longest wait, ms. @default resourceTimeout (30,000) */
   readonly timeoutMs?: number;
+  /** Ends the wait and rejects with its reason; what is held stays. */
   readonly signal?: AbortSignal;
   /** Lease of its own, ms; without it the lock lives with this process's session. */
   readonly leaseMs?: number;

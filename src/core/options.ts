@@ -283,7 +283,20 @@ export type Resolved<P extends Part> = {
     : ValueOf<(typeof OPTIONS)[P][K]>;
 };
 
-/** Keys that a manager takes beside the parts' tables. */
+/** Tables that are no part of a manager, and where their rows go. */
+const PLACES = {
+  manager: "These stand at the top of the manager's options: `{ maxRetries: 3 }`.",
+  retry: 'Put it into `scheduling`: `{ scheduling: { retry: { … } } }`.',
+  queue: 'Queues are set one by one, after the start: `mesh.queues.configure(queue, { … })`.',
+} as const satisfies Partial<Record<Part, string>>;
+
+/** Names of other libraries and of the arguments, which no edit distance finds. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ['eventBus', 'Did you mean `events`?'],
+  ['heartbeat', 'Did you mean `health`?'],
+]);
+
+/** Keys that a manager takes beside the rows of its own table: what it is given, and a part's options under the name of the part. */
 export const MANAGER_KEYS: readonly string[] = [
   'backend',
   'events',
@@ -292,14 +305,21 @@ export const MANAGER_KEYS: readonly string[] = [
   'random',
   'ids',
   'seed',
-  'heartbeat',
   'allow',
   'env',
-  ...Object.keys(OPTIONS),
+  ...Object.keys(OPTIONS).filter((part) => !(part in PLACES)),
 ];
+
+/** Rows of the manager's table that a part takes too, under the predecessor's names. */
+const LEGACY_OF: Partial<Record<Part, readonly string[]>> = {
+  scheduling: ['maxRetries', 'retryDelay'],
+  resources: ['resourceTimeout', 'deadlockDetection'],
+  messaging: ['messageTimeout'],
+};
 
 const KNOWN_ELSEWHERE: ReadonlySet<string> = new Set([
   ...MANAGER_KEYS,
+  ...Object.keys(PLACES),
   ...Object.values(OPTIONS).flatMap((table) => Object.keys(table)),
 ]);
 
@@ -382,6 +402,44 @@ export function checkMethods<T>(name: string, value: T, methods: readonly string
   );
 }
 
+/**
+ * Refuses what a manager wouldn't read: keys it doesn't know, and keys of a part that stand beside the part instead of in it.
+ * @throws INVALID_OPTION saying where the key belongs, else with the nearest known name
+ */
+export function refuseMisplaced(options: object): void {
+  const known = [...MANAGER_KEYS, ...Object.keys(OPTIONS.manager)];
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    throw unknownOption('manager', key, known, placeOf(key, 'manager'));
+  }
+}
+
+/** The same for the options of a part inside of a manager's: there only one part reads them. @throws INVALID_OPTION */
+export function refuseMisplacedIn(part: Part, options: object): void {
+  const known = [...Object.keys(OPTIONS[part]), ...(LEGACY_OF[part] ?? [])];
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    throw unknownOption(part, key, known, placeOf(key, part));
+  }
+}
+
+/** Where a key that is known somewhere else belongs, as a hint. */
+function placeOf(key: string, part: Part): string | undefined {
+  if (part === 'manager' && Object.hasOwn(PLACES, key)) return PLACES[key as keyof typeof PLACES];
+  const other = OTHER_NAMES.get(key);
+  if (other !== undefined) return other;
+  if (part !== 'manager' && Object.hasOwn(OPTIONS.manager, key)) return PLACES.manager;
+  const owners = (Object.keys(OPTIONS) as Part[]).filter(
+    (owner) => owner !== 'manager' && owner !== part && Object.hasOwn(OPTIONS[owner], key),
+  );
+  if (owners.length === 0) return undefined;
+  const homes = owners.map((owner) => {
+    if (owner === 'retry') return `\`scheduling: { retry: { ${key} } }\``;
+    return owner === 'queue' ? `\`mesh.queues.configure(queue, { ${key} })\`` : `\`${owner}: { ${key} }\``;
+  });
+  return `It belongs to ${homes.join(' or ')}.`;
+}
+
 /** Refuses keys that are not in `known`. @throws INVALID_OPTION with the nearest known name */
 export function refuseUnknown(part: string, given: object, known: readonly string[]): void {
   checkIsRecord(part, given);
@@ -409,27 +467,59 @@ function checkIsRecord(part: string, given: unknown): void {
   );
 }
 
-function unknownOption(part: string, key: string, known: readonly string[]): CoordinationError {
-  const nearest = nearestName(key, known);
+function unknownOption(
+  part: string,
+  key: string,
+  known: readonly string[],
+  place?: string,
+): CoordinationError {
+  const nearest = place === undefined ? nearestName(key, known) : undefined;
+  const listed =
+    nearest === undefined ? `Known are: ${known.slice(0, 30).join(', ')}.` : `Did you mean \`${nearest}\`?`;
   return new CoordinationError('INVALID_OPTION', `Unknown option ${JSON.stringify(key)} of \`${part}\``, {
-    hint:
-      nearest === undefined ? `Known are: ${known.slice(0, 30).join(', ')}.` : `Did you mean \`${nearest}\`?`,
+    hint: place ?? listed,
   });
 }
 
-/** The known name with the smallest edit distance, if at most a third of the letters differ. */
+/** Fewer letters in common than this are chance. */
+const STEM = 5;
+
+/**
+ * The known name that was most likely meant: by edit distance, if at most a third of the letters differ, or because it contains the word
+ * (`retries`); else one that begins alike (`failures` for `failureThreshold`).
+ */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   const word = name.slice(0, 60).toLowerCase();
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of known) {
-    const distance = editDistance(word, candidate.toLowerCase());
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
+    const distance = distanceOf(word, candidate.toLowerCase());
+    if (distance >= bestDistance) continue;
+    best = candidate;
+    bestDistance = distance;
   }
-  return best;
+  return best ?? known.find((candidate) => beginsAlike(word, candidate.toLowerCase()));
+}
+
+/** `Infinity` for names that have too little in common. */
+function distanceOf(word: string, candidate: string): number {
+  const distance = editDistance(word, candidate);
+  if (distance <= 1) return distance;
+  // A word inside of the other is likelier meant than one with two wrong letters.
+  if (
+    Math.min(word.length, candidate.length) >= STEM &&
+    (candidate.includes(word) || word.includes(candidate))
+  )
+    return 1.5;
+  const most = Math.max(2, Math.floor(Math.max(word.length, candidate.length) / 3));
+  return distance <= most ? distance : Number.POSITIVE_INFINITY;
+}
+
+function beginsAlike(word: string, candidate: string): boolean {
+  const shorter = Math.min(word.length, candidate.length);
+  let common = 0;
+  while (common < shorter && word[common] === candidate[common]) common += 1;
+  return common >= STEM && common >= shorter * 0.75;
 }
 
 /** Levenshtein 1966. */

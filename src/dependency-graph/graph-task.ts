@@ -3,7 +3,7 @@ import { CoordinationError, describe } from '../core/errors.ts';
 import type { FailurePolicy } from '../core/ports/tasks.ts';
 import { POLICIES } from './task-standing.ts';
 
-/** A task as the graph needs it; a whole task record fits, its other fields are passed over. */
+/** A task as the graph needs it. A whole task record fits: what the graph has no use for is passed over. */
 export interface GraphTask {
   readonly id: string;
   /** Tasks that must be done before, added or not yet; `onFailure` says what becomes of this task when that one fails. */
@@ -15,6 +15,11 @@ export interface GraphTask {
   readonly weight?: number | undefined;
   /** Larger is more urgent. @default 2 */
   readonly priority?: Priority | undefined;
+  /** This and the rest is passed over. */
+  readonly type?: string | undefined;
+  readonly description?: string | undefined;
+  readonly input?: unknown;
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** A checked {@link GraphTask}: `policies[i]` is the index in {@link POLICIES} for `parents[i]`; no parent twice. */

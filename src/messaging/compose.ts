@@ -33,8 +33,8 @@ export class Composer {
     payload: unknown,
     given: SendOptions | undefined,
   ): NewMessage {
-    checkId(from, 'from');
-    if (kind !== 'broadcast') checkId(to, 'to');
+    checkId(from, 'the sender');
+    if (kind !== 'broadcast') checkId(to, 'the receiver');
     const data = payload === undefined ? null : payload;
     checkJson(data, 'payload', PAYLOAD_LIMITS);
     const options = given === undefined ? NO_OPTIONS : checkOptions(kind, given);

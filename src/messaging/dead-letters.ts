@@ -1,3 +1,4 @@
+import { backendMs } from '../core/backend-ms.ts';
 import { checkArray, checkId, checkInteger, checkRecord } from '../core/check.ts';
 import { refuseUnknown } from '../core/options.ts';
 import type { Operations } from '../core/operations.ts';
@@ -88,6 +89,6 @@ function lettersOf({ address, messages }: MailboxView): DeadMessage[] {
     payload: message.payload,
     deliveries: delivery,
     reason: reason ?? '',
-    sentAt: sentAt / 1_000,
+    sentAt: backendMs(sentAt),
   }));
 }

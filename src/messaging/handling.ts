@@ -1,3 +1,4 @@
+import { backendMs } from '../core/backend-ms.ts';
 import { invalid } from '../core/check.ts';
 import type { Delivery } from '../core/ports/messages.ts';
 import type { Timer } from '../core/ports/runtime.ts';
@@ -89,7 +90,7 @@ export class HandledMessage implements Envelope {
     this.payload = message.payload;
     this.redelivered = delivery.delivery > 1;
     this.delivery = delivery.delivery;
-    this.sentAt = delivery.sentAt / 1_000;
+    this.sentAt = backendMs(delivery.sentAt);
     this.#handling = handling;
   }
 

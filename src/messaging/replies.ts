@@ -149,5 +149,7 @@ export class Replies {
 }
 
 export function noResponder(to: string, reason: string): CoordinationError {
-  return new CoordinationError('NO_RESPONDER', `Nobody answers for ${to}: ${reason}`);
+  return new CoordinationError('NO_RESPONDER', `Nobody answers for ${to}: ${reason}`, {
+    hint: 'Let the receiver subscribe, and see why its handler fails; then ask again.',
+  });
 }

@@ -58,7 +58,7 @@ export interface BroadcastOptions extends SendOptions {
 }
 
 export interface RequestOptions extends Omit<SendOptions, 'id' | 'expiresInMs'> {
-  /** @default `messageTimeout` */
+  /** Longest wait for the reply; then `REPLY_TIMEOUT`. @default `messageTimeout` */
   readonly timeoutMs?: number;
   /** The unit of execution that waits, for the wait-for graph; without it the wait is not part of it. */
   readonly node?: string;
@@ -73,6 +73,7 @@ export interface SubscribeOptions {
   readonly concurrency?: number;
   /** Bounds of the agent's mailbox; the last subscription that says something counts. @default the router's */
   readonly maxLength?: number;
+  /** What happens to a message for the full mailbox. @default the router's */
   readonly overflow?: 'refuse' | 'drop-oldest' | 'drop-newest';
   /** The unit of execution that handles the messages, for the wait-for graph. @default each handling is one */
   readonly node?: string;
@@ -136,8 +137,11 @@ export interface DeadMessage {
   readonly sentAt: number;
 }
 
+/** Which dead letters: all of them when nothing is said. */
 export interface DeadLetterFilter {
+  /** In the mailbox of this agent. */
   readonly agentId?: string;
+  /** These messages. */
   readonly ids?: readonly string[];
 }
 

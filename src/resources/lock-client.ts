@@ -1,6 +1,8 @@
 import { handled, isPromise } from '../core/awaitable.ts';
 import { DeadlockError } from '../core/deadlock-error.ts';
+import { checkId } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
+import { EXCLUSIVE } from '../core/lock-modes.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type {
@@ -20,17 +22,19 @@ import { LeaseKeeper } from './lease-keeper.ts';
 import { LeaseTimers } from './lease-timers.ts';
 import {
   type AskOptions,
+  DEFAULT_PRIORITY,
   type Holder,
   type LockHost,
   LockRecord,
   lostError,
-  Pending,
 } from './lock-record.ts';
 import { LockReports } from './lock-reports.ts';
 import { LockTimeoutError } from './lock-timeout-error.ts';
 import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
+import { Moment, Moments } from './moment.ts';
 import { type OwnerBook, SingleOwner } from './owner-book.ts';
 import { OwnerRegistry } from './owner-registry.ts';
+import { Pending } from './pending.ts';
 import { refusalError } from './refusal.ts';
 import { downgraded, upgraded } from './resource-request.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
@@ -72,7 +76,8 @@ export class LockClient implements LockHost {
   readonly #reports: LockReports;
   readonly #fences: FenceRegister;
   readonly #timers: LeaseTimers;
-  readonly #timeouts: WaitTimeouts;
+  readonly #timeouts: WaitTimeouts<LockRecord>;
+  readonly #moments: Moments;
   readonly #scopeId = (): string => this.newId('scope');
   #nextId = 0;
 
@@ -91,6 +96,7 @@ export class LockClient implements LockHost {
     this.owners = new OwnerRegistry((book) => book.since === 0 && graph.defeats(book.id) === 0);
     this.keeper = new LeaseKeeper(store, () => this.session, runtime.clock);
     this.#timers = new LeaseTimers(runtime.clock, this.keeper, (lock) => this.#gaveUp(lock));
+    this.#moments = new Moments(runtime.clock);
     this.#timeouts = new WaitTimeouts(runtime.clock, (pending) => this.#timedOut(pending));
   }
 
@@ -104,6 +110,10 @@ export class LockClient implements LockHost {
     return new SingleOwner(this.#scopeId, agent, task, priority);
   }
 
+  anybody(): SingleOwner {
+    return new SingleOwner(this.#scopeId, undefined, undefined, DEFAULT_PRIORITY);
+  }
+
   /** Unique in the mesh: session numbers are never used twice. */
   newId(kind: string): string {
     this.#nextId += 1;
@@ -112,12 +122,28 @@ export class LockClient implements LockHost {
 
   // ── acquiring
 
-  /** One resource in one mode, nothing else said: the commonest request. */
-  acquireOne(resource: string, mode: number, holder: Holder, timeoutMs: number): Awaitable<LockRecord> {
+  /**
+   * One resource for one exclusive holder, nothing else said: the commonest request. Its name needn't have been checked.
+   * @param holder without one: an owner for this request
+   */
+  acquireOne(
+    resource: string,
+    holder: Holder | undefined,
+    timeoutMs: number,
+  ): LockRecord | Promise<LockRecord> {
     const record = new LockRecord(this, holder, resource);
-    if (this.#quick === undefined) return this.#send(record, timeoutMs) as Awaitable<LockRecord>;
-    const answer = this.#quick.one(this.session, resource, mode, record);
-    return this.#inPlace(record, answer, timeoutMs) as Awaitable<LockRecord>;
+    if (this.#quick === undefined) {
+      checkId(resource, 'resource');
+      return this.#send(record, timeoutMs) as LockRecord | Promise<LockRecord>;
+    }
+    const answer = this.#quick.one(this.operations.session, resource, EXCLUSIVE, record);
+    if ('status' in answer || answer.state !== 'held' || record.book?.firstWait !== undefined)
+      return this.#inPlace(record, answer, timeoutMs) as LockRecord | Promise<LockRecord>;
+    record.quick = answer;
+    record.status = 'held';
+    this.owners.addHeld(record);
+    this.#reports.acquired(record, undefined);
+    return record;
   }
 
   /** Resolves with the lock, or with `undefined` when it may not wait. */
@@ -142,14 +168,15 @@ export class LockClient implements LockHost {
     }
     record.quick = answer;
     if (answer.state !== 'waiting') return this.#arrive(record, undefined);
-    const pending = this.#begin(record, timeoutMs);
+    const pending = this.#begin(record, timeoutMs, this.#moments.begin());
     pending.queued = true;
     const { ahead, suspect, since } = answer.wait as NonNullable<QuickGrant['wait']>;
-    const { holder } = record;
-    if (!holder.single) this.#age(holder, since);
+    const { book } = record;
+    if (book !== undefined) this.#age(book, since);
     this.#reports.waited(record, ahead);
     // Nobody can wait for an owner that holds nothing and whose id nobody has.
-    if (record.status === 'waiting' && (suspect || !holder.single)) this.#graph.entered(holder.id, !suspect);
+    if (record.status === 'waiting' && (suspect || book !== undefined))
+      this.#graph.entered(record.holder.id, !suspect);
     return pending.promise;
   }
 
@@ -161,15 +188,15 @@ export class LockClient implements LockHost {
 
   /** Asks a store that may be far. */
   #send(record: LockRecord, timeoutMs: number): Awaitable<LockRecord | undefined> {
-    const startedAt = this.runtime.clock.mono();
+    const began = new Moment(this.runtime.clock).end();
     const { holder } = record;
     // Its age when it holds something; else the store knows what time it is.
     if (!holder.single) this.#age(holder, 0 as BackendTime);
     const request = record.request();
     const answer = this.operations.run((op) => this.store.request(op, [request]));
     if (!isPromise(answer))
-      return this.#first(record, answer.answers[0] as LockAnswer, answer.at, startedAt, timeoutMs);
-    const pending = this.#begin(record, timeoutMs);
+      return this.#first(record, answer.answers[0] as LockAnswer, answer.at, began, timeoutMs);
+    const pending = this.#begin(record, timeoutMs, began);
     record.isUnderWay = true;
     answer.then(
       ({ answers, at }) => this.#late(pending, answers[0] as LockAnswer, at),
@@ -185,14 +212,14 @@ export class LockClient implements LockHost {
     record: LockRecord,
     answer: LockAnswer,
     at: BackendTime,
-    startedAt: number,
+    began: Moment,
     timeoutMs: number,
   ): Awaitable<LockRecord | undefined> {
     switch (answer.status) {
       case 'granted':
-        return this.#arriveFar(record, answer, startedAt);
+        return this.#arriveFar(record, answer, began.ms);
       case 'waiting': {
-        const pending = this.#begin(record, timeoutMs);
+        const pending = this.#begin(record, timeoutMs, began);
         this.#queued(pending, answer, at);
         return pending.promise;
       }
@@ -204,7 +231,7 @@ export class LockClient implements LockHost {
   }
 
   /** The first answer of a store across a network; the wait may have ended meanwhile. */
-  #late(pending: Pending, answer: LockAnswer, at: BackendTime): void {
+  #late(pending: Pending<LockRecord>, answer: LockAnswer, at: BackendTime): void {
     const { record, startedAt } = pending;
     record.isUnderWay = false;
     if (record.status === 'failed') {
@@ -216,8 +243,8 @@ export class LockClient implements LockHost {
   }
 
   /** Makes the promise, and arms everything that may end the wait. */
-  #begin(record: LockRecord, timeoutMs: number): Pending {
-    const pending = new Pending(record, this.runtime.clock.mono(), timeoutMs);
+  #begin(record: LockRecord, timeoutMs: number, began: Moment): Pending<LockRecord> {
+    const pending = new Pending(record, began, timeoutMs);
     record.pending = pending;
     this.owners.addWait(record);
     this.#timeouts.add(pending);
@@ -230,7 +257,11 @@ export class LockClient implements LockHost {
   }
 
   /** It waits in a store that may be far: that may close a cycle. */
-  #queued(pending: Pending, answer: LockAnswer & { readonly status: 'waiting' }, at: BackendTime): void {
+  #queued(
+    pending: Pending<LockRecord>,
+    answer: LockAnswer & { readonly status: 'waiting' },
+    at: BackendTime,
+  ): void {
     const { record } = pending;
     if (!record.holder.single) this.#age(record.holder, at);
     pending.holders = answer.holders.map(({ owner, agent }) => agent ?? owner);
@@ -260,8 +291,21 @@ export class LockClient implements LockHost {
   granted(record: LockRecord): void {
     const { pending } = record;
     if (record.status !== 'waiting' || pending === undefined) return;
-    this.#endWait(record, pending);
-    this.#settle(record, pending, () => this.#arrive(record, pending));
+    if (record.ask !== undefined) {
+      this.#endWait(record, pending);
+      this.#settle(record, pending, () => this.#arrive(record, pending));
+      return;
+    }
+    // The commonest, in as few steps as it takes.
+    this.#timeouts.remove(pending);
+    record.pending = undefined;
+    record.status = 'held';
+    this.owners.waitIsHeld(record);
+    this.#reports.acquired(record, pending);
+    const { book } = record;
+    if (book?.firstWait !== undefined) this.#shareWith(record, book);
+    pending.resolve(record);
+    if (this.#graph.hasOpen) this.#graph.left(record.holder.id);
   }
 
   /** What the store says of a wait, or of a lock that is held. */
@@ -297,7 +341,7 @@ export class LockClient implements LockHost {
   }
 
   /** Settles a wait that has left all lists. */
-  #settle(record: LockRecord, pending: Pending, outcome: () => LockRecord): void {
+  #settle(record: LockRecord, pending: Pending<LockRecord>, outcome: () => LockRecord): void {
     try {
       pending.resolve(outcome());
     } catch (error) {
@@ -317,7 +361,7 @@ export class LockClient implements LockHost {
   }
 
   /** A grant of a store in this process has come. */
-  #arrive(record: LockRecord, pending: Pending | undefined): LockRecord {
+  #arrive(record: LockRecord, pending: Pending<LockRecord> | undefined): LockRecord {
     const ask = record.ask;
     if (ask?.upgradeOf !== undefined) return this.#upgraded(record, ask.upgradeOf, undefined, pending);
     record.status = 'held';
@@ -325,8 +369,8 @@ export class LockClient implements LockHost {
     if (ask?.leaseMs !== undefined)
       this.#timers.start(record, ask.leaseMs, ask.renew, this.runtime.clock.mono());
     this.#reports.acquired(record, pending);
-    if (!record.holder.single && record.holder.firstWait !== undefined)
-      this.#shareWith(record, record.holder);
+    const { book } = record;
+    if (book?.firstWait !== undefined) this.#shareWith(record, book);
     return record;
   }
 
@@ -349,8 +393,8 @@ export class LockClient implements LockHost {
       throw late;
     }
     this.#reports.acquired(record, pending);
-    if (!record.holder.single && record.holder.firstWait !== undefined)
-      this.#shareWith(record, record.holder);
+    const { book } = record;
+    if (book?.firstWait !== undefined) this.#shareWith(record, book);
     return record;
   }
 
@@ -371,7 +415,7 @@ export class LockClient implements LockHost {
     record: LockRecord,
     lock: LockRecord,
     grant: Grant | undefined,
-    pending: Pending | undefined,
+    pending: Pending<LockRecord> | undefined,
   ): LockRecord {
     record.status = 'released';
     if (lock.status !== 'held') throw lock.reason ?? lostWait(record);
@@ -395,7 +439,7 @@ export class LockClient implements LockHost {
     });
   }
 
-  #failed(record: LockRecord, pending: Pending, error: unknown): void {
+  #failed(record: LockRecord, pending: Pending<LockRecord>, error: unknown): void {
     record.status = 'failed';
     const { holder } = record;
     if (error instanceof DeadlockError && !holder.single) holder.defeated = true;
@@ -405,7 +449,7 @@ export class LockClient implements LockHost {
   }
 
   /** Takes a wait out of everything that may end it. */
-  #endWait(record: LockRecord, pending: Pending): void {
+  #endWait(record: LockRecord, pending: Pending<LockRecord>): void {
     this.#timeouts.remove(pending);
     if (pending.onAbort !== undefined) record.ask?.signal?.removeEventListener('abort', pending.onAbort);
     this.owners.removeWait(record);
@@ -417,7 +461,7 @@ export class LockClient implements LockHost {
     else void this.#giveBack([{ id: record.waitId }]);
   }
 
-  #timedOut(pending: Pending): void {
+  #timedOut(pending: Pending<LockRecord>): void {
     const { record, timeoutMs } = pending;
     const holders = pending.holders ?? this.#blockersOf(record);
     this.fail(record, new LockTimeoutError(record.resource, holders, timeoutMs));
@@ -566,19 +610,20 @@ export class LockClient implements LockHost {
   }
 
   /** Something of an owner has ended. If nothing is left, it has finished. */
-  #left({ holder }: LockRecord): void {
-    if (holder.single) {
-      if (holder.finishers !== undefined && this.owners.recordsOf(holder.id).length === 0) finish(holder);
+  #left(record: LockRecord): void {
+    const { book } = record;
+    if (book === undefined) {
+      if (record.isAwaited && this.owners.recordsOf(record.holder.id).length === 0) finish(record.holder);
       return;
     }
-    if (!holder.idle) return;
-    if (holder.since !== 0) {
-      this.#graph.finished(holder.id);
+    if (!book.idle) return;
+    if (book.since !== 0) {
+      this.#graph.finished(book.id);
       // After a defeat it keeps its age.
-      if (!holder.defeated) holder.since = 0 as BackendTime;
-      holder.defeated = false;
+      if (!book.defeated) book.since = 0 as BackendTime;
+      book.defeated = false;
     }
-    if (holder.finishers !== undefined) finish(holder);
+    if (book.finishers !== undefined) finish(book);
   }
 
   /** Resolves when an owner holds and wants nothing any more, or after this time. */

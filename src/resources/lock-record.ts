@@ -6,7 +6,6 @@ import type {
   GrantRef,
   LockAnswer,
   LockItem,
-  LockListener,
   LockOrder,
   LockRequest,
   LockWish,
@@ -15,6 +14,7 @@ import type {
 import type { Timer } from '../core/ports/runtime.ts';
 import type { Token } from '../core/ports/words.ts';
 import type { Linked, OwnerBook, SingleOwner } from './owner-book.ts';
+import type { Pending } from './pending.ts';
 import type { LockPlan } from './resource-request.ts';
 
 export type Holder = OwnerBook<LockRecord> | SingleOwner;
@@ -23,6 +23,8 @@ export type Holder = OwnerBook<LockRecord> | SingleOwner;
 export interface LockHost {
   readonly order: LockOrder;
   newId(kind: string): string;
+  /** An owner for one request of which nothing more is said. */
+  anybody(): SingleOwner;
   release(lock: LockRecord): Promise<void>;
   upgrade(
     lock: LockRecord,
@@ -52,40 +54,6 @@ export interface AskOptions {
   readonly upgradeOf: LockRecord | undefined;
 }
 
-/** A wait: its promise, and what may end it. */
-export class Pending {
-  readonly record: LockRecord;
-  /** mono ms. */
-  readonly startedAt: number;
-  /** `Infinity`: for ever. */
-  readonly timeoutMs: number;
-  readonly promise: Promise<LockRecord>;
-  /** The store has it in its queue. */
-  queued = false;
-  onAbort: (() => void) | undefined;
-  /** Agents or owners that held it when the store last said. */
-  holders: readonly string[] | undefined;
-  /** In the list of those with the same time limit. */
-  earlier: Pending | undefined;
-  later: Pending | undefined;
-  resolve!: (lock: LockRecord) => void;
-  reject!: (error: unknown) => void;
-
-  constructor(record: LockRecord, startedAt: number, timeoutMs: number) {
-    this.record = record;
-    this.startedAt = startedAt;
-    this.timeoutMs = timeoutMs;
-    this.onAbort = undefined;
-    this.holders = undefined;
-    this.earlier = undefined;
-    this.later = undefined;
-    this.promise = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-  }
-}
-
 /** A lease of its own, as this process sees it; mono ms. */
 export interface LeaseTerms {
   readonly leaseMs: number;
@@ -112,6 +80,8 @@ interface Rest {
   underWay: boolean;
 }
 
+/** Of whoever doesn't say. */
+export const DEFAULT_PRIORITY = 2;
 const DONE: Promise<void> = Promise.resolve();
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
@@ -119,27 +89,27 @@ const INSPECT = Symbol.for('nodejs.util.inspect.custom');
  * One request through its life on this side of the store: waiting, held, over. While it is held it is the lease that the user has:
  * `await using lease = await locks.acquire('db')` gives it back.
  */
-export class LockRecord implements Lease, LockWish, LockListener, Linked {
+export class LockRecord implements Lease, LockWish, Linked {
   /** @internal */
   readonly host: LockHost;
-  /** @internal */
-  readonly holder: Holder;
   /** The resource, the first of several. */
   readonly resource: string;
   status: 'waiting' | 'held' | 'released' | 'lost' | 'failed' = 'waiting';
   /** @internal The store's own object, when that is in this process. */
   quick: QuickGrant | undefined;
   /** @internal */
-  pending: Pending | undefined;
+  pending: Pending<LockRecord> | undefined;
   /** @internal In a list of its owner. */
   previous: LockRecord | undefined;
   /** @internal */
   next: LockRecord | undefined;
+  #holder: Holder | undefined;
   #rest: Rest | undefined;
 
-  constructor(host: LockHost, holder: Holder, resource: string) {
+  /** @param holder without one: an owner for this request, made when somebody asks for it */
+  constructor(host: LockHost, holder: Holder | undefined, resource: string) {
     this.host = host;
-    this.holder = holder;
+    this.#holder = holder;
     this.resource = resource;
     this.quick = undefined;
     this.pending = undefined;
@@ -235,8 +205,15 @@ export class LockRecord implements Lease, LockWish, LockListener, Linked {
 
   // ── what the store is asked
 
+  get holder(): Holder {
+    this.#holder ??= this.host.anybody();
+    return this.#holder;
+  }
+  get single(): boolean {
+    return this.book === undefined;
+  }
   get priority(): number {
-    return this.holder.priority;
+    return this.#holder?.priority ?? DEFAULT_PRIORITY;
   }
   get order(): LockOrder {
     return this.host.order;
@@ -250,9 +227,6 @@ export class LockRecord implements Lease, LockWish, LockListener, Linked {
   get lease(): LockRequest['lease'] {
     const leaseMs = this.#rest?.ask?.leaseMs;
     return leaseMs === undefined ? 'session' : { leaseMs };
-  }
-  get listener(): LockListener {
-    return this;
   }
 
   /** The whole request, for a store that needs all of it. */
@@ -302,13 +276,24 @@ export class LockRecord implements Lease, LockWish, LockListener, Linked {
     return this;
   }
 
+  /** @internal Its owner, when that has a name. */
+  get book(): OwnerBook<LockRecord> | undefined {
+    const holder = this.#holder;
+    return holder === undefined || holder.single ? undefined : holder;
+  }
+
+  /** @internal Somebody wants to hear when its owner has finished. */
+  get isAwaited(): boolean {
+    return this.#holder?.finishers !== undefined;
+  }
+
   get upgradeOf(): LockRecord | undefined {
     return this.#rest?.ask?.upgradeOf;
   }
 
   /** Whether other documented calls of the same agent for the same resource share it. */
   get isLegacy(): boolean {
-    return this.#rest?.ask?.legacy ?? !this.holder.single;
+    return this.#rest?.ask?.legacy ?? !this.single;
   }
 
   get plan(): LockPlan {

@@ -1,7 +1,8 @@
 import type { EventSink } from '../core/events.ts';
 import { modeName } from '../core/lock-modes.ts';
 import type { Clock } from '../core/ports/runtime.ts';
-import type { LockRecord, Pending } from './lock-record.ts';
+import type { LockRecord } from './lock-record.ts';
+import type { Pending } from './pending.ts';
 
 /** What locks report. Every event is asked for first: on the way of an uncontended lock that is all it costs. */
 export class LockReports {
@@ -14,10 +15,10 @@ export class LockReports {
   }
 
   /** @param pending its wait, if it had to wait */
-  acquired(lock: LockRecord, pending: Pending | undefined): void {
+  acquired(lock: LockRecord, pending: Pending<LockRecord> | undefined): void {
     if (!this.#events.wants('resource:acquired')) return;
     const agentId = lock.holder.label;
-    const waited = pending === undefined ? 0 : this.#clock.mono() - pending.startedAt;
+    const waited = pending === undefined ? 0 : this.#since(pending);
     for (const { resource, mode, token } of lock.namedItems()) {
       const payload = { resourceId: resource, agentId, mode: modeName(mode), token, waitedMs: waited };
       this.#events.emit('resource:acquired', payload);
@@ -47,14 +48,20 @@ export class LockReports {
     }
   }
 
-  abandoned({ record, startedAt }: Pending, error: unknown): void {
+  abandoned(pending: Pending<LockRecord>, error: unknown): void {
     if (!this.#events.wants('resource:abandoned')) return;
+    const { record } = pending;
     this.#events.emit('resource:abandoned', {
       resourceId: record.resource,
       agentId: record.holder.label,
-      waitedMs: this.#clock.mono() - startedAt,
+      waitedMs: this.#since(pending),
       code: codeOf(error),
     });
+  }
+
+  /** ms; 0 in the turn of the loop in which the wait began. */
+  #since({ startedAt }: Pending<LockRecord>): number {
+    return Math.max(0, this.#clock.mono() - startedAt);
   }
 }
 

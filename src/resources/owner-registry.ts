@@ -35,27 +35,27 @@ export class OwnerRegistry {
   }
 
   addHeld(lock: LockRecord): void {
-    const { holder } = lock;
-    if (holder.single) this.#addSingle(lock);
-    else holder.addHeld(lock);
+    const { book } = lock;
+    if (book === undefined) this.#addSingle(lock);
+    else book.addHeld(lock);
   }
 
   removeHeld(lock: LockRecord): void {
-    const { holder } = lock;
-    if (holder.single) this.#removeSingle(lock);
-    else holder.removeHeld(lock);
+    const { book } = lock;
+    if (book === undefined) this.#removeSingle(lock);
+    else book.removeHeld(lock);
   }
 
   addWait(record: LockRecord): void {
-    const { holder } = record;
-    if (holder.single) this.#addSingle(record);
-    else holder.addWait(record);
+    const { book } = record;
+    if (book === undefined) this.#addSingle(record);
+    else book.addWait(record);
   }
 
   removeWait(record: LockRecord): void {
-    const { holder } = record;
-    if (holder.single) this.#removeSingle(record);
-    else holder.removeWait(record);
+    const { book } = record;
+    if (book === undefined) this.#removeSingle(record);
+    else book.removeWait(record);
   }
 
   /** Locks and waits of an owner; copies. */
@@ -82,6 +82,15 @@ export class OwnerRegistry {
       if (book.firstWait !== undefined) yield* book.waits();
     }
     yield* chain(this.#singles);
+  }
+
+  /** A wait has become a lock. */
+  waitIsHeld(record: LockRecord): void {
+    const { book } = record;
+    // Those without a name are in one list.
+    if (book === undefined) return;
+    book.removeWait(record);
+    book.addHeld(record);
   }
 
   #addSingle(record: LockRecord): void {

@@ -12,6 +12,7 @@ export function refusalError(
     case 'reentrant':
       return new CoordinationError('INVALID_ARGUMENT', `${owner} holds ${answer.resource} already`, {
         hint: 'Use the lease it has, `lease.upgrade()` for a stronger mode, or `reentrant: true` to take it again.',
+        retryable: false,
       });
     case 'upgrade-conflict':
       return new CoordinationError(

@@ -17,7 +17,6 @@ import {
 } from '../core/check.ts';
 import { CoordinationError, describe, isCoordinationError } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
-import { EXCLUSIVE } from '../core/lock-modes.ts';
 import type { AcquireOptions, Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Operations } from '../core/operations.ts';
 import { refuseUnknown, resolveOptions } from '../core/options.ts';
@@ -30,7 +29,7 @@ import { type CheckedOptions, checkAcquireOptions, checkTimeout } from './acquir
 import { DefeatLane } from './defeat-lane.ts';
 import { DeclaredWaits } from './declared-waits.ts';
 import { LockClient } from './lock-client.ts';
-import type { AskOptions, Holder, LockRecord } from './lock-record.ts';
+import { type AskOptions, DEFAULT_PRIORITY, type Holder, LockRecord } from './lock-record.ts';
 import { LockScope } from './lock-scope.ts';
 import { lockWaits } from './lock-waits.ts';
 import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
@@ -155,6 +154,11 @@ export class ResourceManager implements AsyncDisposable {
     options?: AcquireOptions,
   ): Promise<Lease> {
     try {
+      if (second === undefined && typeof request === 'string') {
+        const lock = this.#acquireOne(request);
+        if (lock instanceof LockRecord && lock.status === 'held') return Promise.resolve(lock);
+        return lock as Promise<Lease>;
+      }
       if (second === undefined || (typeof second === 'object' && second !== null)) {
         return toLease(this.#acquire(request, second));
       }
@@ -196,9 +200,10 @@ export class ResourceManager implements AsyncDisposable {
   ): Promise<R> {
     try {
       checkFunction(use, 'the function that uses the lock');
-      const lock = this.#acquire(request, options);
-      if (isPromise(lock)) return lock.then((granted) => this.#use(granted as LockRecord, use));
-      return this.#use(lock as LockRecord, use);
+      const simple = options === undefined && typeof request === 'string';
+      const lock = simple ? this.#acquireOne(request) : this.#acquire(request, options);
+      if (lock instanceof LockRecord) return this.#use(lock, use);
+      return (lock as Promise<LockRecord>).then((granted) => this.#use(granted, use));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -449,18 +454,24 @@ export class ResourceManager implements AsyncDisposable {
 
   // ── inside
 
+  /** One resource, and nothing else said. */
+  #acquireOne(resource: string): LockRecord | Promise<LockRecord> {
+    if (this.#stopped) throw stopped();
+    return this.#client.acquireOne(resource, undefined, this.#timeoutMs);
+  }
+
   #acquire(
     request: Requests,
     options: AcquireOptions | undefined,
     wait = true,
   ): Awaitable<LockRecord | undefined> {
     if (this.#stopped) throw stopped();
-    if (options === undefined && wait && typeof request === 'string') {
-      const owner = this.#client.single(undefined, undefined, 2);
-      return this.#client.acquireOne(checkId(request, 'resource'), EXCLUSIVE, owner, this.#timeoutMs);
+    const checked = checkAcquireOptions(options, this.#timeoutMs);
+    if (typeof request === 'string' && wait && isSimple(checked)) {
+      const single = this.#client.single(undefined, undefined, checked.priority);
+      return this.#client.acquireOne(request, single, checked.timeoutMs);
     }
     const plan = planOf(request);
-    const checked = checkAcquireOptions(options, this.#timeoutMs);
     const holder = this.#holderFor(checked.owner, checked.agent ?? checked.owner, checked);
     return this.#client.acquire(
       holder,
@@ -478,13 +489,11 @@ export class ResourceManager implements AsyncDisposable {
   ): Awaitable<LockRecord | undefined> {
     if (this.#stopped) throw stopped();
     const urgency = priority === undefined ? undefined : checkPriority(priority);
-    if (options === undefined && typeof request === 'string') {
-      checkId(request, 'resource');
-      const book = this.#client.owners.books.get(agentId) ?? this.#newAgent(agentId);
-      book.priority = urgency ?? 2;
-      return this.#client.acquireOne(request, EXCLUSIVE, book, this.#timeoutMs);
-    }
+    if (options === undefined && typeof request === 'string')
+      return this.#acquireBy(agentId, request, urgency ?? DEFAULT_PRIORITY, this.#timeoutMs);
     const checked = checkAcquireOptions(options, this.#timeoutMs);
+    if (typeof request === 'string' && isSimple(checked))
+      return this.#acquireBy(agentId, request, urgency ?? checked.priority, checked.timeoutMs);
     const plan = planOf(request);
     const owner = checked.owner ?? checkId(agentId, 'agentId');
     const book = this.#holderFor(owner, checked.agent ?? agentId, checked) as OwnerBook<LockRecord>;
@@ -496,6 +505,18 @@ export class ResourceManager implements AsyncDisposable {
       urgency ?? checked.priority,
       checked.timeoutMs,
     );
+  }
+
+  /** One resource for an agent, and nothing else said. */
+  #acquireBy(
+    agentId: string,
+    resource: string,
+    priority: number,
+    timeoutMs: number,
+  ): LockRecord | Promise<LockRecord> {
+    const book = this.#client.owners.books.get(agentId) ?? this.#newAgent(agentId);
+    book.priority = priority;
+    return this.#client.acquireOne(resource, book, timeoutMs);
   }
 
   #newAgent(agentId: string): OwnerBook<LockRecord> {
@@ -631,6 +652,18 @@ function isList(request: Exclude<Requests, string>): request is readonly Resourc
   return reading('the resource', () => Array.isArray(request));
 }
 
+/** Nothing is said but the priority and the longest wait. */
+function isSimple({ owner, agent, task, signal, leaseMs, reentrant }: CheckedOptions): boolean {
+  return (
+    owner === undefined &&
+    agent === undefined &&
+    task === undefined &&
+    signal === undefined &&
+    leaseMs === undefined &&
+    !reentrant
+  );
+}
+
 function askOf(
   { signal, leaseMs, renew, reentrant }: CheckedOptions,
   plan: LockPlan,
@@ -651,7 +684,7 @@ function again(held: LockRecord, plan: LockPlan): LockRecord {
 }
 
 function toLease(lock: Awaitable<LockRecord | undefined>): Promise<Lease> {
-  return (isPromise(lock) ? lock : Promise.resolve(lock)) as Promise<Lease>;
+  return Promise.resolve(lock) as Promise<Lease>;
 }
 
 /** Continues once a lock is given back; at once, when that needs no reply. */

@@ -1,37 +1,24 @@
-import type { Clock, Timer } from '../core/ports/runtime.ts';
-import type { Pending } from './lock-record.ts';
-
-/** Waits with one time limit, in the order in which they began: the first to run out is the first of the list. */
-class Limit {
-  readonly ms: number;
-  first: Pending | undefined;
-  last: Pending | undefined;
-  timer: Timer | undefined;
-
-  constructor(ms: number) {
-    this.ms = ms;
-  }
-}
+import type { Clock } from '../core/ports/runtime.ts';
+import { Limit, type Pending } from './pending.ts';
 
 /** Time limits of waits: one timer for all waits with the same limit, held while there are any. Adding and removing O(1). */
-export class WaitTimeouts {
+export class WaitTimeouts<Record> {
   readonly #clock: Clock;
-  readonly #ended: (wait: Pending) => void;
-  readonly #limits = new Map<number, Limit>();
+  readonly #ended: (wait: Pending<Record>) => void;
+  readonly #limits = new Map<number, Limit<Record>>();
+  /** The one used last: most waits have the same. */
+  #latest: Limit<Record> | undefined;
 
-  constructor(clock: Clock, ended: (wait: Pending) => void) {
+  constructor(clock: Clock, ended: (wait: Pending<Record>) => void) {
     this.#clock = clock;
     this.#ended = ended;
   }
 
-  add(wait: Pending): void {
+  add(wait: Pending<Record>): void {
     const ms = wait.timeoutMs;
     if (ms === Number.POSITIVE_INFINITY) return;
-    let limit = this.#limits.get(ms);
-    if (limit === undefined) {
-      limit = new Limit(ms);
-      this.#limits.set(ms, limit);
-    }
+    const limit = this.#latest?.ms === ms ? this.#latest : this.#limitOf(ms);
+    wait.limit = limit;
     const { last } = limit;
     wait.earlier = last;
     if (last === undefined) limit.first = wait;
@@ -40,10 +27,10 @@ export class WaitTimeouts {
     if (limit.timer === undefined) this.#arm(limit);
   }
 
-  remove(wait: Pending): void {
-    const { earlier, later } = wait;
-    const limit = this.#limits.get(wait.timeoutMs);
-    if (limit === undefined || (earlier === undefined && limit.first !== wait)) return;
+  remove(wait: Pending<Record>): void {
+    const { earlier, later, limit } = wait;
+    if (limit === undefined) return;
+    wait.limit = undefined;
     if (earlier === undefined) limit.first = later;
     else earlier.later = later;
     if (later === undefined) limit.last = earlier;
@@ -52,16 +39,28 @@ export class WaitTimeouts {
     wait.later = undefined;
     if (limit.first !== undefined) return;
     limit.timer?.cancel();
+    limit.timer = undefined;
     this.#limits.delete(limit.ms);
+    if (this.#latest === limit) this.#latest = undefined;
   }
 
-  #arm(limit: Limit): void {
-    const first = limit.first as Pending;
+  #limitOf(ms: number): Limit<Record> {
+    let limit = this.#limits.get(ms);
+    if (limit === undefined) {
+      limit = new Limit<Record>(ms);
+      this.#limits.set(ms, limit);
+    }
+    this.#latest = limit;
+    return limit;
+  }
+
+  #arm(limit: Limit<Record>): void {
+    const first = limit.first as Pending<Record>;
     const inMs = first.startedAt + limit.ms - this.#clock.mono();
     limit.timer = this.#clock.after(inMs, () => this.#fire(limit), true);
   }
 
-  #fire(limit: Limit): void {
+  #fire(limit: Limit<Record>): void {
     limit.timer = undefined;
     const now = this.#clock.mono();
     for (let wait = limit.first; wait !== undefined; wait = limit.first) {

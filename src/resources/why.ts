@@ -7,6 +7,8 @@ export interface WaitLink {
   readonly subject: string;
   /** Who stands in the way. */
   readonly holder?: string;
+  /** It has nothing yet: it waits for the same, in front. */
+  readonly ahead?: true;
   /** Its agent, if that is another name. */
   readonly agent?: string;
   /** Present for the wait that was asked about. */
@@ -42,12 +44,18 @@ export function whyWaiting(
     seen.add(node);
     const [need] = view.requirements(node);
     if (need === undefined) break;
-    const holder: string | undefined = need.blockers[0]?.node;
+    const blocker = blockerOf(need);
+    const holder: string | undefined = blocker?.node;
+    const ahead =
+      holder !== undefined &&
+      KINDS[need.by] === 'lock' &&
+      (blocker?.inherits === true || view.requirements(holder).some(({ what }) => what === need.what));
     const agent = holder === undefined ? undefined : view.agent(holder);
     chain.push({
       kind: KINDS[need.by],
       subject: need.what,
       ...(holder === undefined ? {} : { holder }),
+      ...(ahead ? { ahead } : {}),
       ...(agent === undefined || agent === holder ? {} : { agent }),
       ...(chain.length === 0 ? { sinceMs } : {}),
       ...(need.by === KINDS[need.by] ? {} : { detail: need.by }),
@@ -55,4 +63,9 @@ export function whyWaiting(
     node = holder;
   }
   return chain;
+}
+
+/** Who has it rather than who waits in front: among the blockers of a lock holders come last. */
+function blockerOf({ by, blockers }: Requirement): Requirement['blockers'][number] | undefined {
+  return by === 'lock' ? blockers.at(-1) : blockers[0];
 }

@@ -196,6 +196,10 @@ export class Agent {
   /** External: no handler here, it is told by event and answers by call. */
   readonly external: boolean;
   running = 0;
+  /** Whether the last that was told of it is that it is idle. */
+  toldIdle = true;
+  /** It will be looked at whether it is idle. */
+  tellsIdle = false;
   draining = false;
   gone = false;
   /** When it was last heard of, mono ms; external agents only. */

@@ -1,65 +1,71 @@
 import { checkArray, checkFunction, checkId, checkObject, checkOptions, unreadable } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
+import { DEFINITION } from './definition-key.ts';
 import { type StandardSchema, validate } from './standard-schema.ts';
-import type { TaskContext, TaskDefinition, TaskSpec } from './types.ts';
-
-/** Where a spec remembers its definition: not enumerable, so the record stays plain. */
-const DEFINITION = Symbol('agentmesh.definition');
-
-type Typed<I, O> = Record<string, { input: I; output: O }>;
+import type {
+  AnyTaskDefinition,
+  DefinedContext,
+  DefinedTask,
+  TaskContext,
+  TaskDefinition,
+  TaskFields,
+  TaskSpec,
+} from './types.ts';
 
 /**
  * Types a task and checks its payload at submit. The definition is a function from input to the record to submit, and carries the
- * handler for agents that do it (`registerAgent({ tasks: [resize] })`).
+ * handler for agents that do it (`registerAgent({ tasks: [resize] })`). Types come from the schema and the handler, or are given:
+ * `defineTask<Input, Output>({ … })`.
  * @param options schema: any Standard Schema (zod, valibot, arktype); defaults: fields of every task of this type
  * @throws INVALID_ARGUMENT
  */
-export function defineTask<I = unknown, O = unknown>(options: {
+export function defineTask<I = unknown, O = unknown, G = I>(options: {
   readonly name: string;
-  readonly schema?: StandardSchema<unknown, I>;
-  readonly defaults?: TaskDefinition<I, O>['defaults'];
-  readonly handler?: (context: TaskContext<Typed<I, O>>) => O | Promise<O>;
-}): TaskDefinition<I, O> {
+  readonly schema?: StandardSchema<G, I> | StandardSchema<unknown, I>;
+  readonly defaults?: TaskDefinition<I, O, G>['defaults'];
+  readonly handler?: (context: DefinedContext<I>) => O | Promise<O>;
+}): TaskDefinition<I, O, G> {
   checkObject(options, 'a task definition');
   const { schema, defaults = {}, handler } = options;
   const type = checkId(options.name, 'the name of a task definition');
   if (handler !== undefined) checkFunction(handler, `handler of ${type}`);
-  const make = (input: I, more: Partial<TaskSpec> = {}): TaskSpec<Typed<I, O>, string> => {
-    const spec = { ...defaults, ...more, type, input };
-    Object.defineProperty(spec, DEFINITION, { value: definition });
-    return spec;
-  };
+  const make = (input: G, more: TaskFields = {}): DefinedTask<G, O> => ({
+    ...defaults,
+    ...more,
+    type,
+    input,
+    [DEFINITION]: definition,
+  });
   const facts = {
     defaults,
     ...(schema === undefined ? {} : { schema }),
     ...(handler === undefined ? {} : { handler }),
   };
-  const definition = Object.assign(make, facts) as unknown as TaskDefinition<I, O>;
+  const definition = Object.assign(make, facts) as unknown as TaskDefinition<I, O, G>;
   Object.defineProperty(definition, 'name', { value: type });
   return definition;
 }
 
 /** The spec as a part of a task, by the same definition. @throws INVALID_ARGUMENT */
 export function asPart(spec: TaskSpec, parent: string): TaskSpec {
-  const part = { ...checkOptions<TaskSpec>(spec ?? null, 'a task'), parent };
-  const definition = (spec as { readonly [DEFINITION]?: unknown })[DEFINITION];
-  if (definition !== undefined) Object.defineProperty(part, DEFINITION, { value: definition });
-  return part;
+  return { ...checkOptions<TaskSpec>(spec ?? null, 'a task'), parent };
 }
 
 /** The spec with its input as the schema transformed it; `undefined` when there is nothing to check. @throws INVALID_ARGUMENT */
 export function withCheckedInput(spec: TaskSpec): Promise<TaskSpec> | undefined {
   const definition = definitionOf(spec);
   if (definition?.schema === undefined) return undefined;
+  // A copy that was given another type is another kind of task.
+  if (spec.type !== definition.name) return undefined;
   return validate(definition.schema, spec.input, `The input of ${definition.name}`).then((input) => ({
     ...spec,
     input,
   }));
 }
 
-function definitionOf(spec: TaskSpec): TaskDefinition<unknown, unknown> | undefined {
+function definitionOf(spec: TaskSpec): AnyTaskDefinition | undefined {
   try {
-    return (spec as { [DEFINITION]?: TaskDefinition<unknown, unknown> } | null | undefined)?.[DEFINITION];
+    return (spec as Partial<DefinedTask<unknown, unknown>> | null | undefined)?.[DEFINITION];
   } catch (error) {
     throw unreadable('a task', error);
   }
@@ -67,7 +73,7 @@ function definitionOf(spec: TaskSpec): TaskDefinition<unknown, unknown> | undefi
 
 /** One handler a type, from definitions. @throws INVALID_ARGUMENT for a definition without a handler */
 export function handlersOf(
-  definitions: readonly TaskDefinition<never, unknown>[],
+  definitions: readonly AnyTaskDefinition[],
 ): Readonly<Record<string, (context: TaskContext) => unknown>> {
   const handlers: Record<string, (context: TaskContext) => unknown> = {};
   for (const { name, handler } of checkArray(definitions, 'agent.tasks') as typeof definitions) {

@@ -3,8 +3,7 @@ import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
-import type { Claim, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
-import type { BackendTime } from '../core/ports/words.ts';
+import type { Claim, ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import { type Agent, type ClaimedAt, Run, type StopCause } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { claimText } from './claim-text.ts';
@@ -62,6 +61,8 @@ export class Dispatcher {
   /** When the batch at hand was begun, mono ms: read once for all that starts with it. */
   #now = 0;
   #stopped = false;
+  /** The last claim was for fewer than there may be. */
+  #cutShort = false;
   /** Claimed, but no agent would take them now. */
   readonly parked: Run[] = [];
   /** Claimed runs that wait for their locks. */
@@ -86,10 +87,12 @@ export class Dispatcher {
     }
   };
 
-  /** A slot of this agent is free. */
-  freed(agent: Agent): void {
-    if (agent.resuming.length > 0 || agent.queue.length > 0) this.#hungry.add(agent);
-    this.wake();
+  /** A slot of this agent is free. @param wasFull there was none before */
+  freed(agent: Agent, wasFull: boolean): void {
+    const isHungry = agent.resuming.length > 0 || agent.queue.length > 0;
+    if (isHungry) this.#hungry.add(agent);
+    // Whatever there was for an agent with free slots it has been given: nothing more is to be found by asking again.
+    if (isHungry || wasFull || this.#cutShort || this.parked.length > 0) this.wake();
   }
 
   /** Claims and places in this call what can be placed now: the assignment is recorded when it returns. */
@@ -182,26 +185,32 @@ export class Dispatcher {
     if (request === undefined) return;
     const { operations, store } = this.#deps;
     this.#claiming = true;
-    let answer;
     try {
-      answer = andThen(
-        operations().run((op) => store.claim(op, request)),
-        (claimed) => {
-          this.#claiming = false;
-          this.#take(claimed);
-          this.#claimed();
-        },
-      );
+      if (store.quick === undefined) this.#claimFar(request);
+      else this.#arrive(store.quick.claim(operations().session, request));
     } catch (error) {
       this.#failed(error);
-      return;
     }
+  }
+
+  #claimFar(request: ClaimRequest): void {
+    const { operations, store } = this.#deps;
+    const answer = andThen(
+      operations().run((op) => store.claim(op, request)),
+      (claimed) => this.#arrive(claimed),
+    );
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
   }
 
+  #arrive(answer: ClaimAnswer): void {
+    this.#claiming = false;
+    this.#take(answer);
+    this.#claimed();
+  }
+
   #claimed(): void {
-    this.#cancelled.clear();
-    for (const wake of this.#quiet.splice(0)) wake();
+    if (this.#cancelled.size > 0) this.#cancelled.clear();
+    if (this.#quiet.length > 0) for (const wake of this.#quiet.splice(0)) wake();
     if (!this.#claimAgain) return;
     this.#claimAgain = false;
     this.wake();
@@ -212,6 +221,7 @@ export class Dispatcher {
     const free = Math.min(this.#free(), agents.freeSlots, MAX_LOCKING - this.locking.size);
     const assigned = agents.hosted.length === 0 ? 0 : Math.max(0, MAX_ASSIGNED - agents.queuedTotal);
     const limit = Math.max(0, Math.min(free, CLAIMS_A_TURN));
+    this.#cutShort = limit === 0;
     if (limit === 0) considerPreemption?.();
     if (limit === 0 && assigned === 0) return undefined;
     return {
@@ -223,12 +233,9 @@ export class Dispatcher {
     };
   }
 
-  #take(answer: {
-    readonly at: BackendTime;
-    readonly claims: readonly Claim[];
-    readonly more: boolean;
-  }): void {
+  #take(answer: ClaimAnswer): void {
     const { claims } = answer;
+    if (answer.more || this.locking.size > 0) this.#cutShort = true;
     if (claims.length === 0) return;
     const now = this.#deps.runtime.clock.mono();
     this.#now = now;
@@ -244,7 +251,8 @@ export class Dispatcher {
   #receive(run: Run): void {
     const { stop, executor, drop } = this.#deps;
     if (run.handle?.outcome !== undefined) return drop(run, 'it ended while its claim was on its way');
-    const cancelled = this.#cancelled.get(run.id);
+    // Looking a fresh id up in an empty table takes as long as placing the task.
+    const cancelled = this.#cancelled.size === 0 ? undefined : this.#cancelled.get(run.id);
     if (cancelled !== undefined) return stop(run, 'cancel', cancelled);
     if (this.#stopped) return stop(run, 'shutdown-release', 'draining');
     try {
@@ -321,7 +329,7 @@ export class Dispatcher {
     run.agent = agent;
     agent.enqueue(run);
     this.#deps.agents.queued(agent, 1);
-    if (agent.hasSlot) this.freed(agent);
+    if (agent.hasSlot) this.freed(agent, true);
   }
 
   /** Whether it may begin: a listener may have cancelled it, or taken the agent out. */

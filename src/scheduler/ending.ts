@@ -137,6 +137,7 @@ export class Ending {
         attempt: run.claim.attempt,
         queuedMs: run.queuedMs,
         durationMs,
+        result: value,
       });
     }
     run.handle?.settle(completed(value));

@@ -17,6 +17,7 @@ import {
   settleFailure,
   settleStopped,
   stopError,
+  unusableResult,
 } from './settlement.ts';
 import { type ContextHost, RunContext } from './task-context.ts';
 import type { TaskHandler } from './types.ts';
@@ -39,8 +40,8 @@ export interface ExecutorDeps {
   readonly decide: (run: Run, error: unknown) => RetryDecision;
   /** The load of an agent changed. */
   readonly loaded: (agent: Agent, change: 'started' | 'ended') => void;
-  /** A slot is free: somebody else may go on. */
-  readonly slotFreed: (agent: Agent) => void;
+  /** A slot is free: somebody else may go on. `wasFull`: there was none before. */
+  readonly slotFreed: (agent: Agent, wasFull: boolean) => void;
 }
 
 /** Runs attempts: calls handlers, keeps their time, stops them, frees their slots and hands their ends to the settler. */
@@ -55,6 +56,8 @@ export class Executor {
   /** Runs that end by the answer of an external agent. */
   readonly externals = new Map<string, Run>();
   readonly #timeouts: RunTimeouts;
+  /** Agents that became idle in this turn. */
+  readonly #idle: Agent[] = [];
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
@@ -79,10 +82,12 @@ export class Executor {
   begin(run: Run, agent: Agent, now: number): void {
     const { events } = this.#deps;
     run.startedAt = now;
-    const wasIdle = agent.isIdle;
     agent.attach(run);
     this.#takeSlot(run, agent);
-    if (wasIdle && events.wants('agent:active')) events.emit('agent:active', { agentId: agent.id });
+    if (agent.toldIdle) {
+      agent.toldIdle = false;
+      if (events.wants('agent:active')) events.emit('agent:active', { agentId: agent.id });
+    }
     if (this.#isStopped(run)) return;
     if (run.started) this.#invoke(run, agent);
     else this.#confirm(run, agent);
@@ -130,29 +135,47 @@ export class Executor {
   }
 
   #invoke(run: Run, agent: Agent): void {
-    const { events, parts, context } = this.#deps;
-    if (agent.external) this.externals.set(run.id, run);
-    if (events.wants('task:started')) {
-      events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
-      if (this.#isStopped(run)) return;
-    }
-    this.#armTimers(run);
-    if (agent.external) return;
+    const { parts, context } = this.#deps;
     const { breaker } = run.settings;
+    if (agent.external) this.externals.set(run.id, run);
+    else if (breaker !== undefined && parts.breaker !== undefined)
+      return this.#invokeThrough(breaker, run, agent);
+    if (!this.#tellStarted(run, agent) || agent.external) return;
     try {
-      const handler = agent.handlerFor(run.claim.body.type);
-      if (handler === undefined)
-        throw new TypeError(`Agent ${agent.id} has no handler for ${run.claim.body.type}`);
-      const runContext = new RunContext(run, context);
-      const result: unknown =
-        breaker !== undefined && parts.breaker !== undefined
-          ? throughBreaker(parts.breaker(breaker), handler, runContext)
-          : handler(runContext);
+      const result: unknown = handlerOf(run, agent)(new RunContext(run, context));
       if (isPromise(result)) this.#await(run, result);
       else this.#finish(run, result);
     } catch (error) {
       this.#fail(run, error);
     }
+  }
+
+  /** It is told of as started when the breaker has admitted the call: one that is refused was never made. */
+  #invokeThrough(name: string, run: Run, agent: Agent): void {
+    const { parts, context } = this.#deps;
+    try {
+      const handler = handlerOf(run, agent);
+      const breaker = parts.breaker?.(name) as Breaker;
+      const result = breaker.execute((): unknown => {
+        // Admitted and not made, because a listener stopped it: a rejection to the breaker, as of a handler that is stopped later.
+        if (!this.#tellStarted(run, agent)) throw run.facts.stopError as Error;
+        return handler(new RunContext(run, context));
+      });
+      this.#await(run, result);
+    } catch (error) {
+      this.#fail(run, error);
+    }
+  }
+
+  /** False: a listener stopped it, its handler must not be called. */
+  #tellStarted(run: Run, agent: Agent): boolean {
+    const { events } = this.#deps;
+    if (events.wants('task:started')) {
+      events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
+      if (this.#isStopped(run)) return false;
+    }
+    this.#armTimers(run);
+    return true;
   }
 
   /** Apart from its caller, which would make room for what these closures use also where the handler answers at once. */
@@ -258,7 +281,7 @@ export class Executor {
     return new Promise<void>((resolve, reject) => {
       run.extras.resume = (error) => (error === undefined ? resolve() : reject(error));
       agent.resuming.push(run);
-      if (agent.hasSlot) this.#deps.slotFreed(agent);
+      if (agent.hasSlot) this.#deps.slotFreed(agent, true);
       this.#deps.parts.waits?.entered(run.id);
     });
   }
@@ -284,7 +307,7 @@ export class Executor {
       try {
         checkJson(value, 'the result', RESULT_LIMITS);
       } catch (error) {
-        return this.#fail(run, error);
+        return this.#fail(run, unusableResult(error));
       }
     }
     this.#conclude(run, { claim: run.claim, as: 'complete', result: value });
@@ -378,14 +401,31 @@ export class Executor {
       run.extras.lease = undefined;
     }
     if (agent === undefined) return;
-    if (this.externals.get(run.id) === run) this.externals.delete(run.id);
+    if (this.externals.size > 0 && this.externals.get(run.id) === run) this.externals.delete(run.id);
     agent.detach(run);
     if (run.phase === 'resuming') agent.stopResuming(run);
     if (run.phase === 'running') this.#giveSlot(run);
     run.phase = 'ending';
-    const { events } = this.#deps;
-    if (agent.isIdle && events.wants('agent:idle')) events.emit('agent:idle', { agentId: agent.id });
+    if (agent.isIdle) this.#tellIdle(agent);
   }
+
+  /** Once it is idle at the end of this turn of the loop: between two tasks it isn't worth a word. */
+  #tellIdle(agent: Agent): void {
+    if (agent.tellsIdle) return;
+    agent.tellsIdle = true;
+    this.#idle.push(agent);
+    if (this.#idle.length === 1) this.#deps.runtime.clock.soon(this.#tell);
+  }
+
+  readonly #tell = (): void => {
+    const { events } = this.#deps;
+    for (const agent of this.#idle.splice(0)) {
+      agent.tellsIdle = false;
+      if (!agent.isIdle || agent.toldIdle) continue;
+      agent.toldIdle = true;
+      if (events.wants('agent:idle')) events.emit('agent:idle', { agentId: agent.id });
+    }
+  };
 
   #mark(run: Run, cause: StopCause, reason: string): void {
     run.extras.stopCause = cause;
@@ -402,19 +442,21 @@ export class Executor {
 
   #giveSlot(run: Run): void {
     const agent = run.agent as Agent;
+    const wasFull = !agent.hasSlot || this.free <= 0;
     agent.running -= 1;
     this.running -= 1;
     this.#deps.loaded(agent, 'ended');
-    this.#deps.slotFreed(agent);
+    this.#deps.slotFreed(agent, wasFull);
   }
 }
 
-function throughBreaker(
-  breaker: ReturnType<NonNullable<SchedulerParts['breaker']>>,
-  handler: TaskHandler,
-  context: RunContext,
-): Promise<unknown> {
-  return breaker.execute(() => handler(context) as unknown);
+type Breaker = ReturnType<NonNullable<SchedulerParts['breaker']>>;
+
+function handlerOf(run: Run, agent: Agent): TaskHandler {
+  const { type } = run.claim.body;
+  const handler = agent.handlerFor(type);
+  if (handler === undefined) throw new TypeError(`Agent ${agent.id} has no handler for ${type}`);
+  return handler;
 }
 
 function isDeadlock(error: unknown): error is DeadlockError {

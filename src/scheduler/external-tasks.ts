@@ -59,7 +59,10 @@ export class ExternalTasks {
       this.#deps.executor.beginAnswered(run, run.agent);
       return this.#heard(run);
     }
-    throw invalid(`Task ${taskId} is run by its agent's handler, whose return value ends it`);
+    throw invalid(
+      `Task ${taskId} is run by its agent's handler, whose return value ends it`,
+      'Return the result or throw; only an agent without handler answers with completeTask and failTask.',
+    );
   }
 
   #heard(run: Run): Run {

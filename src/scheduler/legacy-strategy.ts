@@ -1,8 +1,10 @@
 import { checkFunction, checkId } from '../core/check.ts';
 import type {
   Candidate,
+  LegacyAgent,
   LegacyContext,
   LegacyStrategy,
+  LegacyTask,
   PlacedTask,
   SchedulingStrategy,
   StrategyContext,
@@ -16,24 +18,14 @@ export interface LegacyFacts {
   /** ms since 1970. @default the context's monotonic time */
   readonly wall?: () => number;
   /** The agent's record as it was registered. @default one made from the candidate */
-  readonly profile?: (agentId: string) => object | undefined;
-}
-
-/** An agent record as the predecessor knew it. */
-interface LegacyAgent {
-  readonly id: string;
-  readonly name: string;
-  readonly type: string;
-  readonly capabilities: readonly string[];
-  readonly maxConcurrentTasks: number;
-  readonly priority: number;
+  readonly profile?: (agentId: string) => Partial<Omit<LegacyAgent, 'capabilities'>> | undefined;
 }
 
 const NO_HISTORY: ReadonlyMap<string, TaskStatistics> = new Map();
 
 /**
- * A strategy from a class of the predecessor's form. `selectAgent` sees copies, and only agents that may run the task now, and is called
- * for every placement; `null` means "wait".
+ * A strategy from a class of the predecessor's form. `selectAgent` sees copies of the records, and only agents that may run the task now,
+ * and is called for every placement; `null` means "wait".
  * @throws INVALID_ARGUMENT
  */
 export function adaptLegacyStrategy(strategy: LegacyStrategy, facts: LegacyFacts = {}): SchedulingStrategy {
@@ -44,21 +36,39 @@ export function adaptLegacyStrategy(strategy: LegacyStrategy, facts: LegacyFacts
     select: (task, candidates, context) =>
       strategy.selectAgent(
         legacyTask(task),
-        candidates.map((candidate) => facts.profile?.(candidate.id) ?? legacyAgent(candidate)),
+        candidates.map((candidate) => legacyAgent(candidate, facts.profile?.(candidate.id))),
         legacyContext(candidates, context, facts),
       ) ?? undefined,
   };
 }
 
-function legacyTask(task: PlacedTask): object {
-  return { ...task, status: 'pending', dependencies: [], metadata: {} };
-}
-
-function legacyAgent({ id, capabilities, slots, priority }: Candidate): LegacyAgent {
+function legacyTask(task: PlacedTask): LegacyTask {
+  const { id, type, priority, capabilities, input, metadata = {} } = task;
+  const { description } = metadata;
   return {
     id,
-    name: id,
-    type: 'agent',
+    type,
+    description: typeof description === 'string' ? description : '',
+    priority,
+    dependencies: [],
+    status: 'pending',
+    capabilities: [...capabilities],
+    ...(input === undefined ? {} : { input }),
+    metadata: { ...metadata },
+  };
+}
+
+/** What the record leaves out has the value that holds. */
+function legacyAgent(
+  candidate: Candidate,
+  profile: ReturnType<NonNullable<LegacyFacts['profile']>> = {},
+): LegacyAgent {
+  const { id, capabilities, slots, priority } = candidate;
+  return {
+    ...profile,
+    id,
+    name: profile.name ?? id,
+    type: profile.type ?? 'agent',
     capabilities: [...capabilities],
     maxConcurrentTasks: slots,
     priority,

@@ -67,7 +67,7 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
   if (spec.group !== undefined) task.group = checkId(spec.group, 'task.group');
   if (spec.parent !== undefined) task.parent = checkId(spec.parent, 'task.parent');
   if (spec.delayMs !== undefined) task.delayMs = checkMs(spec.delayMs, 'task.delayMs');
-  if (spec.runAt !== undefined) task.runAtWallMs = checkDate(spec.runAt, 'task.runAt');
+  if (spec.runAt !== undefined) task.runAtWallMs = checkRunAt(spec.runAt, spec.delayMs);
   if (spec.onDuplicate !== undefined && spec.onDuplicate !== 'return')
     task.onDuplicate = checkDuplicate(spec);
   if (spec.metadata !== undefined || spec.description !== undefined) task.headers = metadataOf(spec);
@@ -213,6 +213,12 @@ function checkDate(value: Date, what: string): number {
   if (typeof at !== 'number' || Number.isNaN(at))
     throw invalid(`Expected ${what} to be a valid Date, got ${describe(value)}`);
   return at;
+}
+
+function checkRunAt(runAt: Date, delayMs: number | undefined): number {
+  if (delayMs !== undefined)
+    throw invalid('task.delayMs and task.runAt both say when', 'Leave one of them out.');
+  return checkDate(runAt, 'task.runAt');
 }
 
 function checkDuplicate(spec: TaskSpec): 'replace' | 'debounce' {

@@ -12,7 +12,7 @@ export class TaskFailedError extends CoordinationError {
   declare readonly code: 'TASK_FAILED';
   readonly taskId: string;
   readonly attempts: number;
-  /** Why it was the last attempt: `ATTEMPTS`, `DEADLINE`, `POISON`, `REFUSED` or what the retry policy said. */
+  /** Why it was the last attempt: `ATTEMPTS`, `DEADLINE`, `POISON`, or `REFUSED` for what no repetition heals (`retryable: false`). */
   readonly reason: string;
 
   constructor(facts: {
@@ -27,7 +27,10 @@ export class TaskFailedError extends CoordinationError {
       `Task ${taskId} failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${messageOf(cause) ?? reason}`,
       {
         cause,
-        hint: 'It is in the dead letters: queues.redrive({ ids: [id] }) runs it again.',
+        hint:
+          reason === 'REFUSED'
+            ? 'It was not tried again, for no repetition heals its cause. Mend that; then queues.redrive({ ids: [id] }) runs it.'
+            : 'It is in the dead letters: queues.redrive({ ids: [id] }) runs it again.',
       },
     );
     this.name = 'TaskFailedError';

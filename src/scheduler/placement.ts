@@ -1,12 +1,17 @@
+import { handled, isPromise } from '../core/awaitable.ts';
 import { CoordinationError, toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { nearestName } from '../core/options.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
+import type { TaskBody } from '../core/ports/tasks.ts';
 import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import { placedTask, RunView } from './placed-task.ts';
+import { settingsOf, type TaskSettings } from './settings.ts';
 import {
   type CandidatePool,
   type Choice,
+  type Explanation,
   MAX_ALTERNATIVES,
   type PlacedTask,
   type SchedulingStrategy,
@@ -29,8 +34,6 @@ export interface Chosen {
   readonly reason: string | undefined;
 }
 
-const NO_NAMES: readonly string[] = Object.freeze([]);
-
 /** Asks the strategy which agent gets a task, and survives whatever it answers (G5). */
 export class Placement {
   readonly #runtime: Runtime;
@@ -39,8 +42,11 @@ export class Placement {
   readonly #history: TaskHistory;
   readonly #context: PlacementContext;
   readonly #strategies = new Map<string, SchedulingStrategy>();
+  readonly #builtIn: readonly SchedulingStrategy[];
   readonly #fallback: SchedulingStrategy;
   #current: SchedulingStrategy;
+  /** Whether the current one is built in. */
+  #isOwn = true;
   /** Choices made, and failures of strategies, since the start. */
   decisions = 0;
   failures = 0;
@@ -64,6 +70,7 @@ export class Placement {
       parts.runtime.random.fork('strategies'),
     );
     for (const strategy of builtIn) this.#strategies.set(strategy.name, strategy);
+    this.#builtIn = builtIn;
     this.#fallback = builtIn[0] as SchedulingStrategy;
     this.#current = this.#fallback;
   }
@@ -80,7 +87,7 @@ export class Placement {
   register(strategy: SchedulingStrategy): void {
     const replaced = this.#strategies.get(strategy.name);
     this.#strategies.set(strategy.name, strategy);
-    if (replaced !== undefined && replaced === this.#current) this.#current = strategy;
+    if (replaced !== undefined && replaced === this.#current) this.#follow(strategy);
   }
 
   /** @throws UNKNOWN_STRATEGY */
@@ -92,29 +99,44 @@ export class Placement {
         hint: nearest === undefined ? `Known are: ${this.names.join(', ')}.` : `Did you mean ${nearest}?`,
       });
     }
+    this.#follow(strategy);
+  }
+
+  #follow(strategy: SchedulingStrategy): void {
     this.#current = strategy;
+    this.#isOwn = this.#builtIn.includes(strategy);
   }
 
   /** The agent for this run now; `undefined`: nobody may or wants to take it. */
   choose(run: Run): Chosen | undefined {
-    const { body } = run.claim;
+    const { body, attempt } = run.claim;
     const { settings } = run;
-    const pool = this.#agents.pool.eligible({
+    const pool = this.#eligible(body, settings);
+    if (pool.isEmpty) return undefined;
+    this.decisions += 1;
+    if (settings.prefer !== undefined) {
+      const agent = this.#preferred(settings.prefer, pool);
+      if (agent !== undefined) return { agent, strategy: 'preferred', reason: undefined };
+    }
+    const task = this.#isOwn ? new RunView(run) : placedTask(body, attempt, settings);
+    return this.#ask(this.#current, task, pool);
+  }
+
+  #eligible(body: TaskBody, settings: TaskSettings): ReturnType<AgentRegistry['pool']['eligible']> {
+    return this.#agents.pool.eligible({
       type: body.type,
       capabilities: body.capabilities,
       exclude: settings.exclude,
       maxLoadRatio: settings.maxLoadRatio,
     });
-    if (pool.isEmpty) return undefined;
-    this.decisions += 1;
-    const { prefer } = settings;
-    if (prefer !== undefined) {
-      for (const id of prefer) {
-        const agent = pool.get(id) === undefined ? undefined : this.#agents.get(id);
-        if (agent !== undefined) return { agent, strategy: 'preferred', reason: undefined };
-      }
+  }
+
+  #preferred(prefer: readonly string[], pool: CandidatePool): Agent | undefined {
+    for (const id of prefer) {
+      const agent = pool.get(id) === undefined ? undefined : this.#agents.get(id);
+      if (agent !== undefined) return agent;
     }
-    return this.#ask(this.#current, new RunView(run), pool);
+    return undefined;
   }
 
   /** Tells the strategy how an attempt ended. */
@@ -122,54 +144,89 @@ export class Placement {
     if (this.#current.observe === undefined) return;
     const agentId = run.agent?.id ?? '';
     try {
-      this.#current.observe({ taskId: run.id, type: run.claim.body.type, agentId, ok, durationMs });
+      const { type } = run.claim.body;
+      const told: unknown = this.#current.observe({ taskId: run.id, type, agentId, ok, durationMs });
+      // An async one has no say in anything, but must not end the process.
+      if (isPromise(told)) handled(told);
     } catch (error) {
       this.#report(this.#current, toStoredError(error).message);
     }
   }
 
-  /** Which agent would get the task, and why; without assigning it. */
-  explain(task: PlacedTask): PlacementExplanation {
-    const pool = this.#agents.pool.eligible({ type: task.type, capabilities: task.capabilities });
+  /** Which agent would get the task, and why; without assigning it. Where the strategy breaks, what the default would do. */
+  explain(body: TaskBody): PlacementExplanation {
+    const settings = settingsOf(body);
+    if (body.agent !== undefined) return this.#explainPinned(body.agent);
+    const pool = this.#eligible(body, settings);
     const strategy = this.#current;
-    if (pool.isEmpty)
-      return {
-        strategy: strategy.name,
-        reason: 'no agent that may run it has a free slot',
-        alternatives: [],
-      };
+    if (pool.isEmpty) {
+      const reason = 'no agent that may run it has a free slot';
+      return { strategy: strategy.name, reason, alternatives: [] };
+    }
+    const preferred = this.#preferred(settings.prefer ?? [], pool);
+    if (preferred !== undefined) {
+      const alternatives = othersOf(pool, preferred.id);
+      return { strategy: 'preferred', agent: preferred.id, reason: 'the task prefers it', alternatives };
+    }
+    const task = placedTask(body, 1, settings);
+    try {
+      return this.#explained(strategy, task, pool);
+    } catch (error) {
+      const failure = `${strategy.name} failed (${toStoredError(error).message})`;
+      if (strategy === this.#fallback) return { strategy: strategy.name, reason: failure, alternatives: [] };
+      const instead = this.#explained(this.#fallback, task, pool);
+      return { ...instead, reason: `${failure}; ${instead.reason}` };
+    }
+  }
+
+  #explainPinned(id: string): PlacementExplanation {
+    const agent = this.#agents.get(id);
+    if (agent === undefined) {
+      const reason = `it is for ${id} alone, which is not registered`;
+      return { strategy: 'assigned', reason, alternatives: [] };
+    }
+    const reason = `it is for ${id} alone${agent.hasSlot ? '' : ', and waits in its run queue for a slot'}`;
+    return { strategy: 'assigned', agent: id, reason, alternatives: [] };
+  }
+
+  /** @throws what the strategy throws, and for an answer that can't be used */
+  #explained(strategy: SchedulingStrategy, task: PlacedTask, pool: CandidatePool): PlacementExplanation {
     // A stream of its own: looking must not shift what is chosen later.
     const context: StrategyContext = {
       now: this.#runtime.clock.mono(),
       random: this.#context.random.fork('explain'),
       lastAgent: this.#history.lastAgent(task.type),
     };
-    const given = strategy.explain?.(task, pool, context);
+    const given = explanationOf(strategy, task, pool, context);
     if (given !== undefined) return { strategy: strategy.name, ...given };
-    const choice = normalised(
-      strategy.selectFrom === undefined
-        ? strategy.select(task, [...pool], context)
-        : strategy.selectFrom(task, pool, context),
-    );
+    const choice = answerOf(strategy, task, pool, context);
     if (choice === undefined)
       return { strategy: strategy.name, reason: 'it would rather wait', alternatives: [] };
+    if (typeof choice === 'string') {
+      const alternatives = othersOf(pool, checkCandidate(choice, pool));
+      return { strategy: strategy.name, agent: choice, reason: `chosen by ${strategy.name}`, alternatives };
+    }
     const { agent, reason = `chosen by ${strategy.name}`, alternatives } = choice;
-    const others = alternatives ?? [...pool].map((candidate) => candidate.id).filter((id) => id !== agent);
-    return { strategy: strategy.name, agent, reason, alternatives: others.slice(0, MAX_ALTERNATIVES) };
+    checkCandidate(agent, pool);
+    return {
+      strategy: strategy.name,
+      agent,
+      reason,
+      alternatives: alternatives?.slice(0, MAX_ALTERNATIVES) ?? othersOf(pool, agent),
+    };
   }
 
   #ask(strategy: SchedulingStrategy, task: PlacedTask, pool: CandidatePool): Chosen | undefined {
     try {
-      const context = this.#contextOf(task.type);
-      const choice = normalised(
-        strategy.selectFrom === undefined
-          ? strategy.select(task, [...pool], context)
-          : strategy.selectFrom(task, pool, context),
-      );
+      const choice = answerOf(strategy, task, pool, this.#contextOf(task.type));
       if (choice === undefined) return undefined;
-      const agent = pool.get(choice.agent) === undefined ? undefined : this.#agents.get(choice.agent);
-      if (agent !== undefined) return { agent, strategy: strategy.name, reason: choice.reason };
-      this.#report(strategy, `it chose ${JSON.stringify(choice.agent)}, which isn't a candidate`);
+      const id = typeof choice === 'string' ? choice : choice.agent;
+      const agent = pool.get(id) === undefined ? undefined : this.#agents.get(id);
+      if (agent !== undefined) {
+        const reason = typeof choice === 'string' ? undefined : choice.reason;
+        return { agent, strategy: strategy.name, reason };
+      }
+      this.#report(strategy, noCandidate(id));
     } catch (error) {
       this.#report(strategy, toStoredError(error).message);
     }
@@ -185,43 +242,6 @@ export class Placement {
     this.failures += 1;
     this.#runtime.logger.warn(`Strategy ${strategy.name} failed`, { message });
     this.#events.emit('strategy:failed', { strategy: strategy.name, message });
-  }
-}
-
-/** A claimed task as a strategy sees it: reads through to its run, so that nothing is copied. */
-class RunView implements PlacedTask {
-  readonly #run: Run;
-
-  constructor(run: Run) {
-    this.#run = run;
-  }
-
-  get id(): string {
-    return this.#run.claim.body.id;
-  }
-  get type(): string {
-    return this.#run.claim.body.type;
-  }
-  get queue(): string {
-    return this.#run.claim.body.queue;
-  }
-  get priority(): number {
-    return this.#run.claim.body.priority;
-  }
-  get weight(): number {
-    return this.#run.claim.body.weight;
-  }
-  get group(): string | undefined {
-    return this.#run.claim.body.group;
-  }
-  get capabilities(): readonly string[] {
-    return this.#run.claim.body.capabilities;
-  }
-  get attempt(): number {
-    return this.#run.claim.attempt;
-  }
-  get prefer(): readonly string[] {
-    return this.#run.settings.prefer ?? NO_NAMES;
   }
 }
 
@@ -246,13 +266,54 @@ class PlacementContext implements StrategyContext {
   }
 }
 
-function normalised(
-  choice: Choice,
-):
-  | { readonly agent: string; readonly reason?: string; readonly alternatives?: readonly string[] }
-  | undefined {
-  if (choice === undefined || choice === null) return undefined;
-  if (typeof choice === 'string') return { agent: choice };
+/** @throws what the strategy throws, and for what is no answer */
+function answerOf(
+  strategy: SchedulingStrategy,
+  task: PlacedTask,
+  pool: CandidatePool,
+  context: StrategyContext,
+): Choice {
+  const choice: Choice | null =
+    strategy.selectFrom === undefined
+      ? strategy.select(task, [...pool], context)
+      : strategy.selectFrom(task, pool, context);
+  if (typeof choice === 'string' || choice === undefined) return choice;
+  if (choice === null) return undefined;
   if (typeof choice === 'object' && typeof choice.agent === 'string') return choice;
+  // Its rejection must not end the process.
+  if (isPromise(choice as unknown)) handled(choice as unknown as Promise<unknown>);
   throw new TypeError('select must answer an agent id, { agent, reason } or undefined; it must not be async');
+}
+
+/** The strategy's own words. One that breaks, or names a stranger, says nothing: its choice itself may be sound. */
+function explanationOf(
+  strategy: SchedulingStrategy,
+  task: PlacedTask,
+  pool: CandidatePool,
+  context: StrategyContext,
+): Explanation | undefined {
+  try {
+    const given = strategy.explain?.(task, pool, context);
+    return given !== undefined && pool.get(given.agent) !== undefined ? given : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function checkCandidate(id: string, pool: CandidatePool): string {
+  if (pool.get(id) === undefined) throw new TypeError(noCandidate(id));
+  return id;
+}
+
+function noCandidate(id: string): string {
+  return `it chose ${JSON.stringify(id)}, which isn't a candidate`;
+}
+
+function othersOf(pool: CandidatePool, chosen: string): readonly string[] {
+  const ids: string[] = [];
+  for (const { id } of pool) {
+    if (id !== chosen) ids.push(id);
+    if (ids.length === MAX_ALTERNATIVES) break;
+  }
+  return ids;
 }

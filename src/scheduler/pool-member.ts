@@ -55,7 +55,7 @@ export function createMember(
     has: new Set(capabilities),
     types: agent.types === undefined ? undefined : new Set(agent.types),
     class: classOf(capabilities),
-    view: new MemberView(() => member, history),
+    view: new MemberView({ id: agent.id, capabilities }, () => member, history),
     slots: agent.slots,
     priority: agent.priority ?? 0,
     cost: agent.cost ?? 1,
@@ -79,43 +79,51 @@ export function freeSlotsOf(member: Member): number {
   return Math.max(0, member.slots - member.running - member.queued);
 }
 
-/** Reads through to the record and can change nothing: an assignment to one of its properties throws. */
+/**
+ * Reads through to the record and can change nothing: an assignment to one of its properties throws. All of them are its own and
+ * enumerable, so that a strategy may spread or print it, which takes the numbers as they are then.
+ */
 class MemberView implements Candidate {
   readonly #member: () => Member;
-  readonly #history: History;
+  readonly id: string;
+  readonly capabilities: readonly string[];
+  declare readonly running: number;
+  declare readonly slots: number;
+  declare readonly queued: number;
+  declare readonly load: number;
+  declare readonly priority: number;
+  declare readonly cost: number;
+  readonly history: Candidate['history'];
 
-  constructor(member: () => Member, history: History) {
+  constructor(
+    { id, capabilities }: Pick<Member, 'id' | 'capabilities'>,
+    member: () => Member,
+    history: History,
+  ) {
     this.#member = member;
-    this.#history = history;
+    this.id = id;
+    this.capabilities = capabilities;
+    this.history = (type) => history(type, id);
+    Object.defineProperties(this, MemberView.#live);
     Object.freeze(this);
   }
 
-  get id(): string {
-    return this.#member().id;
-  }
-  get capabilities(): readonly string[] {
-    return this.#member().capabilities;
-  }
-  get running(): number {
-    return this.#member().running;
-  }
-  get slots(): number {
-    return this.#member().slots;
-  }
-  get queued(): number {
-    return this.#member().queued;
-  }
-  get load(): number {
-    return loadOf(this.#member());
-  }
-  get priority(): number {
-    return this.#member().priority;
-  }
-  get cost(): number {
-    return this.#member().cost;
-  }
+  /** Shared by all views, so that they are of one shape and as quick to read as plain objects. */
+  static readonly #live: PropertyDescriptorMap = {
+    running: live((view) => view.#member().running),
+    slots: live((view) => view.#member().slots),
+    queued: live((view) => view.#member().queued),
+    load: live((view) => loadOf(view.#member())),
+    priority: live((view) => view.#member().priority),
+    cost: live((view) => view.#member().cost),
+  };
+}
 
-  history(type: string): TaskStatistics {
-    return this.#history(type, this.#member().id);
-  }
+function live(read: (view: MemberView) => number): PropertyDescriptor {
+  return {
+    enumerable: true,
+    get(this: MemberView) {
+      return read(this);
+    },
+  };
 }

@@ -21,6 +21,7 @@ import type {
   QueueSettings,
   Revision,
   TaskFilter,
+  TaskRecord,
   TaskState,
   TaskStore,
   Transition,
@@ -72,18 +73,34 @@ export class QueueAdmin {
     return (await this.#deps.store.counts(queues)).queues;
   }
 
-  /** A page of tasks, newest first; dead letters are `{ state: ['dead'] }`. */
+  /**
+   * A page of tasks, newest first; dead letters are `{ state: ['dead'] }`.
+   * @param page details: false leaves out input, result and error, which a durable store reads one by one (default true)
+   */
   async list(
     filter: TaskFilter = {},
-    page: ListPage & { readonly order?: 'newest' | 'queue' | 'ended' } = {},
+    page: ListPage & {
+      readonly order?: 'newest' | 'queue' | 'ended';
+      readonly details?: boolean;
+    } = {},
   ): Promise<Page<TaskView>> {
-    const { order } = checkPage(page);
+    const { order, details = true } = checkPage(page);
+    if (typeof details !== 'boolean')
+      throw invalid(`Expected details to be true or false, got ${describe(details)}`);
     const found = await this.#deps.store.list(checkFilter(filter), {
       ...pageOf(page),
       ...(order === undefined ? {} : { order }),
     });
-    const items = found.items.map((record) => toView(record, (record.local as LocalHandle | undefined)?.run));
+    const records = details ? await this.#full(found.items) : found.items;
+    const items = records.map((record) => toView(record, (record.local as LocalHandle | undefined)?.run));
     return { ...found, items };
+  }
+
+  /** One that was forgotten meanwhile is shown as it was listed. */
+  async #full(listed: readonly TaskRecord[]): Promise<readonly TaskRecord[]> {
+    if (listed.length === 0) return listed;
+    const full = await this.#deps.store.get(listed.map(({ id }) => id));
+    return listed.map((record, i) => full[i] ?? record);
   }
 
   /** Every transition of a task, oldest first; in memory only the newest transitions of the mesh are kept. */

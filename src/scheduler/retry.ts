@@ -111,7 +111,7 @@ export function decideRetry(
 ): RetryDecision {
   const { attempt, error } = facts;
   const code = property(error, 'code');
-  if (code === 'TASK_CANCELLED' || property(error, 'retryable') === false) return 'bury';
+  if (code === 'TASK_CANCELLED' || isFinal(error)) return 'bury';
   const backoff =
     code === 'DEADLOCK'
       ? Math.min(policy.delayMs, policy.maxDelayMs, Number.MAX_SAFE_INTEGER) * random.next()
@@ -126,6 +126,11 @@ export function decideRetry(
     report?.(thrown);
     return own;
   }
+}
+
+/** Whether an error says of itself that no repetition heals it. */
+export function isFinal(error: unknown): boolean {
+  return property(error, 'retryable') === false;
 }
 
 function checkDecision(answer: RetryDecision): RetryDecision {

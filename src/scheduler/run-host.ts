@@ -1,6 +1,6 @@
 import { handled } from '../core/awaitable.ts';
 import { checkArray } from '../core/check.ts';
-import { CoordinationError } from '../core/errors.ts';
+import { CoordinationError, isCoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
@@ -9,10 +9,13 @@ import { checkGather, gather } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
 import type { Run } from './agent.ts';
 import { asPart } from './define-task.ts';
+import { isFinal } from './retry.ts';
 import { childWait, type RunWaits } from './run-waits.ts';
+import { heldAlready } from './settlement.ts';
 import type { ContextHost } from './task-context.ts';
 import { LocalHandle } from './task-handle.ts';
 import type { Gathered, GatherOptions, ResultOptions, TaskHandle, TaskSpec } from './types.ts';
+import { replyWait, SLEEP } from './wait-keys.ts';
 
 export interface RunHostDeps {
   readonly runtime: Runtime;
@@ -69,7 +72,7 @@ export class RunHost implements ContextHost {
     if (locks === undefined) throw notHere('locks');
     run.extras.usedParts = true;
     // The slot stays: a lock is held for the time of a write, a slot for the time of a task.
-    const lease = await locks.acquire(requests, ownerOf(run), { signal: run.signal });
+    const lease = await acquire(locks, requests, run);
     try {
       return await use(lease);
     } finally {
@@ -81,7 +84,7 @@ export class RunHost implements ContextHost {
     const { request } = this.#deps.parts;
     if (request === undefined) return Promise.reject(notHere('messages'));
     const options = { signal: run.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
-    return this.#lend(run, `reply ${to}`, request<R>(ownerOf(run), to, payload, options));
+    return this.#lend(run, replyWait(to), request<R>(ownerOf(run), to, payload, options));
   }
 
   sleep(run: Run, ms: number): Promise<void> {
@@ -91,7 +94,7 @@ export class RunHost implements ContextHost {
       const timer = clock.after(ms, resolve, true);
       end = () => timer.cancel();
     });
-    return this.#lend(run, 'sleep', slept).finally(end);
+    return this.#lend(run, SLEEP, slept).finally(end);
   }
 
   #lend<R>(run: Run, what: string, wait: Promise<R>): Promise<R> {
@@ -101,6 +104,21 @@ export class RunHost implements ContextHost {
 
   #child(run: Run, handle: TaskHandle): TaskHandle {
     return new ChildHandle(run, handle, this.#deps.waits, this.#deps.executor());
+  }
+}
+
+/** A lock isn't re-entrant (L8), so one that the run has already is refused in words that fit a handler. */
+async function acquire(
+  locks: NonNullable<SchedulerParts['locks']>,
+  requests: readonly ResourceRequest[],
+  run: Run,
+): Promise<Lease> {
+  try {
+    return await locks.acquire(requests, ownerOf(run), { signal: run.signal });
+  } catch (error) {
+    throw isCoordinationError(error, 'INVALID_ARGUMENT') && isFinal(error)
+      ? heldAlready(run.id, error)
+      : error;
   }
 }
 

@@ -60,16 +60,18 @@ export class RunTimeouts {
   #cleanSoon(): void {
     if (this.#cleaning) return;
     this.#cleaning = true;
-    this.#clock.soon(() => {
-      this.#cleaning = false;
-      for (const limit of this.#limits.values()) {
-        if (limit.first !== undefined) continue;
-        limit.timer?.cancel();
-        this.#limits.delete(limit.ms);
-        if (this.#latest === limit) this.#latest = undefined;
-      }
-    });
+    this.#clock.soon(this.#clean);
   }
+
+  readonly #clean = (): void => {
+    this.#cleaning = false;
+    for (const limit of this.#limits.values()) {
+      if (limit.first !== undefined) continue;
+      limit.timer?.cancel();
+      this.#limits.delete(limit.ms);
+      if (this.#latest === limit) this.#latest = undefined;
+    }
+  };
 
   #limitOf(ms: number): Limit {
     let limit = this.#limits.get(ms);

@@ -41,8 +41,8 @@ import { childWaits, RunWaits, slotWaits, waitsForSlot } from './run-waits.ts';
 import { settingsOf } from './settings.ts';
 import { Settler } from './settler.ts';
 import { builtInStrategies } from './strategies/built-in.ts';
-import type { LegacyStrategy, PlacedTask, SchedulingStrategy } from './strategy.ts';
-import { Submission } from './submission.ts';
+import type { LegacyStrategy, SchedulingStrategy } from './strategy.ts';
+import { type FreshTask, Submission } from './submission.ts';
 import { Sweeper } from './sweeper.ts';
 import { TaskHistory } from './task-history.ts';
 import { AwaitedHandles, DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
@@ -54,6 +54,10 @@ import type {
   CancelOutcome,
   Gathered,
   GatherOptions,
+  HandlesOf,
+  ResultOf,
+  Submittable,
+  SubmittableList,
   TaskHandle,
   TaskSpec,
   TaskTypes,
@@ -137,6 +141,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   #idleWaiters: (() => void)[] = [];
   #idleCheck = false;
   #stopped = false;
+  /** Nothing new is started. */
+  #drained = false;
   /** The shutdown is over. */
   #ended = false;
   #stopping: Promise<void> | undefined;
@@ -198,8 +204,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#settler = new Settler({
       ...shared,
       hooks: {
-        settled: (run, settlement, result, endedAt) =>
-          this.#ending.settled(run, settlement, result, endedAt),
+        settled: (run, settlement, result, endedAt) => this.#ending.settled(run, settlement, result, endedAt),
         consequences,
       },
     });
@@ -213,15 +218,15 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
         parts,
         waits: this.#waits,
         executor: () => this.#executor,
-        submit: (spec) => this.submitTask(spec as TaskSpec<T>),
-        submitAll: (specs) => this.submitTasks(specs as readonly TaskSpec<T>[]),
+        submit: (spec) => this.#untyped.submitTask(spec),
+        submitAll: (specs) => this.#untyped.submitTasks(specs),
       }),
       graceMs: this.#options.graceMs,
       taskTimeoutMs: this.#options.taskTimeoutMs,
       maxConcurrentTasks: this.#options.maxConcurrentTasks,
       decide: (run, error) => this.#decide(run, error),
       loaded: (agent, change) => this.#agents.loaded(agent, change),
-      slotFreed: (agent) => this.#dispatcher.freed(agent),
+      slotFreed: (agent, wasFull) => this.#dispatcher.freed(agent, wasFull),
     });
     this.#dispatcher = new Dispatcher({
       ...shared,
@@ -326,15 +331,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   /** Which agent would get such a task now, why, and who else might; assigns nothing. */
-  explain(task: TaskSpec<T>): ReturnType<Placement['explain']> {
-    const normal = this.#normalise(task);
-    const placed: PlacedTask = {
-      ...normal,
-      group: normal.group,
-      attempt: 1,
-      prefer: settingsOf(normal).prefer ?? [],
-    };
-    return this.#placement.explain(placed);
+  explain(task: Submittable<T>): ReturnType<Placement['explain']> {
+    return this.#placement.explain(this.#normalise(task as TaskSpec));
   }
 
   // ── agents ──
@@ -350,7 +348,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       this.#events.emit('agent:spawned', { agentId: agent.id, capabilities: facts.capabilities });
     }
     this.#watchSilence(agent);
-    this.#dispatcher.freed(agent);
+    this.#dispatcher.freed(agent, true);
     return this.#handleOf(agent);
   }
 
@@ -383,9 +381,11 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
    * Stores a task; resolves when it is stored, with its handle.
    * @throws INVALID_ARGUMENT, DEPENDENCY_CYCLE, IDEMPOTENCY_CONFLICT, QUEUE_FULL, STOPPED
    */
-  submitTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<TaskHandle<T[N]['output']>> {
+  submitTask<N extends TypeName<T>, O = T[N]['output']>(
+    task: Submittable<T, N, O>,
+  ): Promise<TaskHandle<NoInfer<O>>> {
     try {
-      const stored = this.#submit(task);
+      const stored = this.#submit(task) as Awaitable<TaskHandle<NoInfer<O>>>;
       return isPromise(stored) ? stored : Promise.resolve(stored);
     } catch (error) {
       return Promise.reject(error);
@@ -393,9 +393,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   /** Stores a task and waits for its result: `submitTask` and `result()` in one. @throws as both */
-  runTask<N extends TypeName<T>>(task: TaskSpec<T, N>): Promise<T[N]['output']> {
+  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>> {
     try {
-      const stored = this.#submit(task);
+      const stored = this.#submit(task) as Awaitable<TaskHandle<NoInfer<O>>>;
       return isPromise(stored) ? stored.then((handle) => handle.result()) : stored.result();
     } catch (error) {
       return Promise.reject(error);
@@ -406,9 +406,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
    * Stores many, in order; they may depend on each other. All are checked before any is stored.
    * @throws as submitTask, for the first that was refused; the others are stored, the error's `handles` has theirs
    */
-  async submitTasks<N extends TypeName<T>>(
-    tasks: readonly TaskSpec<T, N>[],
-  ): Promise<readonly TaskHandle<T[N]['output']>[]> {
+  async submitTasks<const L extends readonly unknown[]>(
+    tasks: SubmittableList<T, L>,
+  ): Promise<HandlesOf<T, L>> {
     this.#refuseIfStopped();
     const checked = await this.#checkAll(checkArray(tasks, 'tasks') as readonly TaskSpec[]);
     const handles: TaskHandle[] = [];
@@ -422,7 +422,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       }
     }
     if (refused !== undefined) throw Object.assign(refused, { handles });
-    return handles;
+    return handles as HandlesOf<T, L>;
   }
 
   /**
@@ -430,13 +430,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
    * the task has to wait (for its dependencies, its time, a free agent); `task:assigned` then follows.
    * @throws UNKNOWN_AGENT for an agent that left, and as submitTask
    */
-  async assignTask<N extends TypeName<T>>(
-    task: TaskSpec<T, N>,
+  async assignTask<N extends TypeName<T>, O = T[N]['output']>(
+    task: Submittable<T, N, O>,
     agentId?: string,
-  ): Promise<TaskHandle<T[N]['output']>> {
+  ): Promise<TaskHandle<NoInfer<O>>> {
     this.#refuseIfStopped();
-    const spec = withCheckedInput(task);
-    const normal = this.#normalise(spec === undefined ? task : await spec);
+    const spec = withCheckedInput(task as TaskSpec);
+    const normal = this.#normalise(spec === undefined ? (task as TaskSpec) : await spec);
     if (agentId !== undefined) this.#agents.checkWelcome(checkId(agentId, 'agentId'));
     const pinned = agentId === undefined ? normal : { ...normal, agent: agentId };
     const handle = await this.#enqueue(pinned);
@@ -445,7 +445,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       else this.#agents.named(agentId);
     }
     this.#dispatcher.now();
-    return handle;
+    return handle as TaskHandle<NoInfer<O>>;
   }
 
   /** The answer of an external agent. @param claim from `task:assigned`; without it a late answer can't be told from a fresh one */
@@ -512,8 +512,11 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   /** Waits for tasks until all have ended, enough succeeded or the time is over; see {@link GatherOptions}. */
-  gather<R>(handles: readonly TaskHandle<R>[], options: GatherOptions = {}): Promise<Gathered<R>> {
-    return gather(handles, options, this.#runtime.clock);
+  gather<H extends TaskHandle>(
+    handles: readonly H[],
+    options: GatherOptions = {},
+  ): Promise<Gathered<ResultOf<H>>> {
+    return gather(handles as readonly TaskHandle<ResultOf<H>>[], options, this.#runtime.clock);
   }
 
   /** Why a task isn't running: reasons, each with the reason of the one before. @throws UNKNOWN_TASK */
@@ -523,7 +526,10 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       run: runOf,
       agents: () => this.#agents.all(),
       queue: async (name) => (await this.#store.counts([name])).queues[0],
-      freeInProcess: () => this.#options.maxConcurrentTasks - this.#executor.running,
+      claimedOf: (queue, group, most) => this.#claimedOf(queue, group, most),
+      freeInProcess: () => this.#executor.free,
+      strategy: () => this.#placement.current.name,
+      drained: () => this.#drained,
       breakerMs: (name) => this.#parts.breaker?.(name).closedInMs() ?? 0,
       elsewhere: (node) => this.#parts.locks?.why(node) ?? [],
       now: () => this.#runtime.clock.wall() * 1_000,
@@ -658,6 +664,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /** Starts nothing new; resolves when what runs has ended. Tasks that wait stay in the store. */
   async drain(): Promise<void> {
+    this.#drained = true;
     this.#dispatcher.stop();
     for (const agent of this.#agents.all()) this.#releaseQueue(agent, 'draining');
     for (const run of [...this.#dispatcher.parked, ...this.#dispatcher.locking])
@@ -716,13 +723,14 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   /** All, before any is stored: one bad record must not leave half of its batch behind. */
-  async #checkAll(given: readonly TaskSpec[]): Promise<readonly NewTask[]> {
-    const checked: NewTask[] = [];
+  async #checkAll(given: readonly TaskSpec[]): Promise<readonly FreshTask[]> {
+    const checked: FreshTask[] = [];
     const tasks = reading('tasks', () => Array.from(given));
     for (const [i, task] of tasks.entries()) {
       if (i > 0 && i % SUBMIT_CHUNK === 0) await this.#turn();
       const spec = withCheckedInput(task);
-      checked.push(this.#normalise(spec === undefined ? task : await spec));
+      const normal = this.#normalise(spec === undefined ? task : await spec);
+      checked.push({ task: normal, isNew: normal.id === this.#madeId });
     }
     return checked;
   }
@@ -895,6 +903,20 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     return isPromise(records) ? records.then(([record]) => record) : Promise.resolve(records[0]);
   }
 
+  async #claimedOf(queue: string, group: string, most: number): Promise<number> {
+    let found = 0;
+    let after: Cursor | undefined;
+    do {
+      const page = await this.#store.list(
+        { queue, group, state: ['claimed'] },
+        { limit: 1_000, ...(after === undefined ? {} : { after }) },
+      );
+      found += page.items.length;
+      after = page.next;
+    } while (after !== undefined && found < most);
+    return found;
+  }
+
   async #statusOf(id: string): Promise<TaskView> {
     const view = await this.getTask(id);
     if (view === undefined) throw unknownTask(id);
@@ -919,6 +941,11 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       for (const wake of this.#idleWaiters.splice(0)) wake();
     };
     handled(look());
+  }
+
+  /** The same, for those inside that know no types. */
+  get #untyped(): AdvancedTaskScheduler {
+    return this as unknown as AdvancedTaskScheduler;
   }
 
   #refuseIfStopped(): void {

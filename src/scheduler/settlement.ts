@@ -1,12 +1,14 @@
 import { CoordinationError, errorSignature, isCoordinationError, toStoredError } from '../core/errors.ts';
 import type { ClaimRef, Settlement } from '../core/ports/tasks.ts';
 import type { StopCause } from './agent.ts';
+import { isFinal } from './retry.ts';
 
 /** What the retry policy says of a failed attempt. */
 export type RetryDecision = { readonly retryInMs: number } | 'bury';
 
 /**
- * How a failed attempt is settled. Pure.
+ * How a failed attempt is settled. Pure. A last attempt is buried as `ATTEMPTS`, or as `REFUSED` when the error says that no repetition
+ * heals it.
  * @param bury why it is the last, when the policy has no say: `DEADLINE`, `POISON`
  */
 export function settleFailure(
@@ -18,7 +20,28 @@ export function settleFailure(
   const stored = toStoredError(error);
   if (bury === undefined && decision !== 'bury')
     return { claim, as: 'retry', delayMs: decision.retryInMs, error: stored };
-  return { claim, as: 'bury', reason: bury ?? 'ATTEMPTS', error: stored, signature: errorSignature(stored) };
+  const reason = bury ?? (isFinal(error) ? 'REFUSED' : 'ATTEMPTS');
+  return { claim, as: 'bury', reason, error: stored, signature: errorSignature(stored) };
+}
+
+/** A result that can't be stored: the same handler returns the same again. */
+export function unusableResult(refusal: unknown): CoordinationError {
+  const { message } = toStoredError(refusal);
+  return new CoordinationError('INVALID_ARGUMENT', message, {
+    cause: refusal,
+    hint: 'Return plain JSON (a Date as text, a Map as an object). The task is not tried again: no repetition heals this.',
+    retryable: false,
+  });
+}
+
+/** A lock that the run has already, taken once more: the same handler does it again. */
+export function heldAlready(taskId: string, refusal: CoordinationError): CoordinationError {
+  const message = `Task ${taskId} asks for a lock that it has: ${refusal.message}`;
+  return new CoordinationError('INVALID_ARGUMENT', message, {
+    cause: refusal,
+    hint: `The task has it by its \`locks\` or by an outer withLock, until that ends: use it without taking it again. The task is not tried again: no repetition heals this.`,
+    retryable: false,
+  });
 }
 
 /**
@@ -57,7 +80,7 @@ export function countsAfterStop(cause: StopCause): boolean {
 }
 
 /** Pause after a refusal by a half-open breaker, whose probes are under way, ms. */
-const PROBE_PAUSE_MS = 100;
+export const PROBE_PAUSE_MS = 100;
 
 /** The wait until a breaker admits calls again, when this failure is its refusal; `undefined` for other failures. */
 export function breakerDelay(error: unknown): number | undefined {

@@ -3,10 +3,13 @@ import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
-import type { Consequences, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
+import type { Consequences, SettleAnswer, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
 
 const MAX_BATCH = 1_000;
+/** Never changed: what comes first makes a list of its own. */
+const NO_RUNS: Run[] = [];
+const NO_SETTLEMENTS: Settlement[] = [];
 
 export interface SettlerHooks {
   /** What became of a settlement, once stored. @param endedAt when its handler was done, mono ms */
@@ -25,8 +28,8 @@ export class Settler {
   readonly #hooks: SettlerHooks;
   readonly #events: EventSink;
   readonly #runtime: Runtime;
-  #runs: Run[] = [];
-  #settlements: Settlement[] = [];
+  #runs: Run[] = NO_RUNS;
+  #settlements: Settlement[] = NO_SETTLEMENTS;
   #scheduled = false;
   #flying = 0;
   #waiters: (() => void)[] = [];
@@ -46,38 +49,50 @@ export class Settler {
   }
 
   add(run: Run, settlement: Settlement): void {
-    this.#runs.push(run);
-    this.#settlements.push(settlement);
+    // Of exact length for one: a first push would make room for 17.
+    if (this.#runs.length === 0) {
+      this.#runs = [run];
+      this.#settlements = [settlement];
+    } else {
+      this.#runs.push(run);
+      this.#settlements.push(settlement);
+    }
     if (this.#runs.length >= MAX_BATCH) this.flush();
     else if (!this.#scheduled) {
       this.#scheduled = true;
-      queueMicrotask(() => {
-        this.#scheduled = false;
-        this.flush();
-      });
+      queueMicrotask(this.#turn);
     }
   }
+
+  readonly #turn = (): void => {
+    this.#scheduled = false;
+    this.flush();
+  };
 
   /** Stores what has been collected. */
   flush(): void {
     const runs = this.#runs;
     const settlements = this.#settlements;
     if (runs.length === 0) return;
-    this.#runs = [];
-    this.#settlements = [];
+    this.#runs = NO_RUNS;
+    this.#settlements = NO_SETTLEMENTS;
     this.#flying += 1;
     // Handlers that were done in one turn ended at the same time as far as anybody can tell: one look at the clock for all.
     const endedAt = this.#runtime.clock.mono();
-    let answer;
     try {
-      answer = andThen(
-        this.#operations().run((op) => this.#store.settle(op, settlements)),
-        (stored) => this.#apply(runs, settlements, stored, endedAt),
-      );
+      const { quick } = this.#store;
+      if (quick === undefined) this.#settleFar(runs, settlements, endedAt);
+      else this.#apply(runs, settlements, quick.settle(settlements), endedAt);
     } catch (error) {
       this.#failed(runs, error);
-      return;
     }
+  }
+
+  #settleFar(runs: readonly Run[], settlements: readonly Settlement[], endedAt: number): void {
+    const answer = andThen(
+      this.#operations().run((op) => this.#store.settle(op, settlements)),
+      (stored) => this.#apply(runs, settlements, stored, endedAt),
+    );
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(runs, error));
   }
 
@@ -90,7 +105,7 @@ export class Settler {
   #apply(
     runs: readonly Run[],
     settlements: readonly Settlement[],
-    answer: Consequences & { readonly results: readonly SettleResult[] },
+    answer: SettleAnswer,
     endedAt: number,
   ): void {
     for (let i = 0; i < runs.length; i++) {

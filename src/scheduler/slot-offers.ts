@@ -13,8 +13,10 @@ export interface SlotClass {
   slots: number;
   /** Agents without a limit that take work. */
   unlimited: number;
-  /** Made when asked for, dropped when the numbers change. */
-  offer: Offer | undefined;
+  /** Made when asked for, by number of slots. */
+  readonly offers: Offer[];
+  /** The same as lists of one, for when there is no other class. */
+  readonly lists: (readonly Offer[])[];
 }
 
 /** Free slots by set of capabilities, kept up to date by each change. */
@@ -31,7 +33,7 @@ export class SlotOffers {
     const key = types === undefined ? names : `${names}\u0001${types.join('\u0000')}`;
     let found = this.#classes.get(key);
     if (found === undefined) {
-      found = { key, capabilities, types, members: 0, slots: 0, unlimited: 0, offer: undefined };
+      found = { key, capabilities, types, members: 0, slots: 0, unlimited: 0, offers: [], lists: [] };
       this.#classes.set(key, found);
     }
     found.members += 1;
@@ -48,14 +50,14 @@ export class SlotOffers {
   freed(group: SlotClass, slots: number): void {
     this.#slots += slots;
     group.slots += slots;
-    this.#changed(group);
+    this.#offers = undefined;
   }
 
   /** An agent without a limit came (1) or went (−1). */
   unlimited(group: SlotClass, change: number): void {
     this.#unlimited += change;
     group.unlimited += change;
-    this.#changed(group);
+    this.#offers = undefined;
   }
 
   /** Of all classes; `Infinity` with an agent without a limit. */
@@ -66,20 +68,34 @@ export class SlotOffers {
   /** The same array until something changes; never changed afterwards. */
   all(): readonly Offer[] {
     if (this.#offers !== undefined) return this.#offers;
-    const offers: Offer[] = [];
-    for (const group of this.#classes.values()) {
-      const slots = group.unlimited > 0 ? MOST_SLOTS : Math.min(group.slots, MOST_SLOTS);
-      if (slots === 0) continue;
-      const { capabilities, types } = group;
-      group.offer ??= { capabilities, slots, ...(types === undefined ? {} : { types }) };
-      offers.push(group.offer);
-    }
-    this.#offers = offers;
-    return offers;
-  }
-
-  #changed(group: SlotClass): void {
-    group.offer = undefined;
-    this.#offers = undefined;
+    if (this.#classes.size === 1) for (const group of this.#classes.values()) this.#offers = listOf(group);
+    this.#offers ??= [...this.#classes.values()].flatMap((group) => offerOf(group) ?? []);
+    return this.#offers;
   }
 }
+
+/** Most numbers of slots for which an offer is kept. */
+const KEPT = 1_024;
+
+function offerOf(group: SlotClass): Offer | undefined {
+  const slots = group.unlimited > 0 ? MOST_SLOTS : Math.min(group.slots, MOST_SLOTS);
+  if (slots === 0) return undefined;
+  const kept = group.offers[slots];
+  if (kept !== undefined) return kept;
+  const { capabilities, types } = group;
+  const offer = { capabilities, slots, ...(types === undefined ? {} : { types }) };
+  if (slots < KEPT) group.offers[slots] = offer;
+  return offer;
+}
+
+function listOf(group: SlotClass): readonly Offer[] {
+  const offer = offerOf(group);
+  if (offer === undefined) return NOTHING;
+  const kept = group.lists[offer.slots];
+  if (kept !== undefined) return kept;
+  const list = [offer];
+  if (offer.slots < KEPT) group.lists[offer.slots] = list;
+  return list;
+}
+
+const NOTHING: readonly Offer[] = Object.freeze([]);

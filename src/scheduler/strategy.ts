@@ -1,7 +1,8 @@
-import { checkFunction, checkId } from '../core/check.ts';
+import { checkFunction, checkId, checkObject, invalid } from '../core/check.ts';
+import { nearestName } from '../core/options.ts';
 import type { Random } from '../core/ports/runtime.ts';
 
-/** What a strategy may know of the task that is to be placed. */
+/** What a strategy may know of the task that is to be placed. A plain record made for this decision: it may be spread, printed and kept. */
 export interface PlacedTask {
   readonly id: string;
   readonly type: string;
@@ -14,6 +15,10 @@ export interface PlacedTask {
   readonly attempt: number;
   /** Agents the submitter would rather have, best first. */
   readonly prefer: readonly string[];
+  /** As submitted; its owner's, not to be changed. */
+  readonly input?: unknown;
+  /** As submitted, a description among it. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** How tasks of one type went, over all agents or with one. Means weigh recent runs more (exponential, factor 0.1 after the first ten). */
@@ -25,7 +30,10 @@ export interface TaskStatistics {
   readonly lastAgent?: string | undefined;
 }
 
-/** A read-only view of an agent that may run the task: capability, exclusion, load limit and a free slot are already checked. */
+/**
+ * A read-only view of an agent that may run the task: capability, exclusion, load limit and a free slot are already checked. It follows
+ * the agent; a spread of it (`{ ...candidate, score }`) and its JSON have the numbers as they were then.
+ */
 export interface Candidate {
   readonly id: string;
   readonly capabilities: readonly string[];
@@ -66,7 +74,7 @@ export interface StrategyContext {
 /** An agent id, or one with the reason and who else was considered; `undefined`: nobody fits, wait. */
 export type Choice =
   | string
-  | { readonly agent: string; readonly reason: string; readonly alternatives?: readonly string[] }
+  | { readonly agent: string; readonly reason?: string; readonly alternatives?: readonly string[] }
   | undefined;
 
 /** A choice with its reason, in words for people. */
@@ -111,10 +119,37 @@ export interface SchedulingStrategy<State = unknown> {
   restore?(state: State): void;
 }
 
+/** A task record as the predecessor's strategies know it: a copy, but for `input`. */
+export interface LegacyTask {
+  readonly id: string;
+  readonly type: string;
+  readonly description: string;
+  readonly priority: number;
+  /** Empty: a task is placed when they have ended. */
+  readonly dependencies: string[];
+  readonly status: string;
+  readonly capabilities: string[];
+  /** As submitted. */
+  readonly input?: unknown;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+/** An agent record as it was registered, completed; a copy. */
+export interface LegacyAgent {
+  readonly id: string;
+  readonly name: string;
+  readonly type: string;
+  readonly capabilities: string[];
+  readonly maxConcurrentTasks: number;
+  readonly priority: number;
+  readonly systemPrompt?: string;
+  readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
 /** The predecessor's form: `selectAgent` → agent id or null; adapted when registered. */
 export interface LegacyStrategy {
   readonly name: string;
-  selectAgent(task: object, agents: readonly object[], context: LegacyContext): string | null;
+  selectAgent(task: LegacyTask, agents: LegacyAgent[], context: LegacyContext): string | null;
 }
 
 export interface LegacyContext {
@@ -126,11 +161,33 @@ export interface LegacyContext {
   readonly currentTime: Date;
 }
 
-/** Types and checks a strategy: mis-spelt hooks, an async `select` and mutation of candidates don't compile. @throws INVALID_ARGUMENT */
+const HOOKS = ['selectFrom', 'explain', 'observe', 'snapshot', 'restore'] as const;
+const PARTS: readonly string[] = ['name', 'select', ...HOOKS];
+
+/**
+ * Types and checks a strategy. Mis-spelt hooks are refused, by the compiler and here; an async `select` and mutation of candidates don't
+ * compile. Anything else that a strategy keeps belongs in its closure, or in a class. @throws INVALID_ARGUMENT
+ */
 export function defineStrategy<State = unknown>(
   strategy: SchedulingStrategy<State>,
 ): SchedulingStrategy<State> {
-  checkId(strategy.name, 'the name of a strategy');
-  checkFunction(strategy.select, `select of strategy ${strategy.name}`);
+  checkObject(strategy, 'a strategy');
+  const name = checkId(strategy.name, 'the name of a strategy');
+  refuseUnknownParts(strategy, name);
+  checkFunction(strategy.select, `select of strategy ${name}`);
+  for (const hook of HOOKS)
+    if (strategy[hook] !== undefined) checkFunction(strategy[hook], `${hook} of strategy ${name}`);
   return strategy;
+}
+
+/** What a plain object has beyond a strategy's parts would never be called; a class may have methods of its own. */
+function refuseUnknownParts(strategy: object, name: string): void {
+  if (Object.getPrototypeOf(strategy) !== Object.prototype) return;
+  const unknown = Object.keys(strategy).find((key) => !PARTS.includes(key));
+  if (unknown === undefined) return;
+  const nearest = nearestName(unknown, PARTS);
+  throw invalid(
+    `Strategy ${name} has ${JSON.stringify(unknown)}, which nobody calls`,
+    nearest === undefined ? `A strategy has ${PARTS.join(', ')}.` : `Did you mean \`${nearest}\`?`,
+  );
 }

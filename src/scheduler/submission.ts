@@ -3,7 +3,14 @@ import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Consequences, Ended, EnqueueResult, NewTask, TaskStore } from '../core/ports/tasks.ts';
+import type {
+  Consequences,
+  Ended,
+  EnqueueAnswer,
+  EnqueueResult,
+  NewTask,
+  TaskStore,
+} from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
 import type { TaskHandle } from './types.ts';
@@ -22,6 +29,12 @@ export interface SubmissionDeps {
   readonly wall: () => number;
 }
 
+/** A task to store, and whether its id was made for it. */
+export interface FreshTask {
+  readonly task: NewTask;
+  readonly isNew: boolean;
+}
+
 /** What became of one item of a batch: its handle, or why it was refused. */
 export type Submitted = TaskHandle | CoordinationError;
 
@@ -34,7 +47,16 @@ export class Submission {
   }
 
   /** One answer for each task, in order; a refused one doesn't hinder its neighbours. */
-  enqueue(tasks: readonly NewTask[]): Awaitable<readonly Submitted[]> {
+  enqueue(tasks: readonly FreshTask[]): Awaitable<readonly Submitted[]> {
+    const { operations, store } = this.#deps;
+    const { quick } = store;
+    if (quick === undefined) return this.#enqueueAllFar(tasks.map(({ task }) => task));
+    const { session } = operations();
+    const answers = tasks.map(({ task, isNew }) => quick.enqueue(session, task, isNew));
+    return tasks.map(({ task }, i) => this.#hear(task, answers[i] as EnqueueResult | EnqueueAnswer));
+  }
+
+  #enqueueAllFar(tasks: readonly NewTask[]): Awaitable<readonly Submitted[]> {
     const { operations, store } = this.#deps;
     return andThen(
       operations().run((op) => store.enqueue(op, tasks)),
@@ -50,10 +72,8 @@ export class Submission {
   enqueueOne(task: NewTask, isNew: boolean): Awaitable<TaskHandle> {
     const { operations, store } = this.#deps;
     const { quick } = store;
-    if (quick !== undefined && task.dependsOn.length === 0 && task.key === undefined) {
-      return orThrow(this.#accept(task, quick.enqueue(operations().session, task, isNew)));
-    }
-    return this.#enqueueFar(task);
+    if (quick === undefined) return this.#enqueueFar(task);
+    return orThrow(this.#hear(task, quick.enqueue(operations().session, task, isNew)));
   }
 
   /** Apart from its caller, which would make room for what this closure uses also where it isn't needed. */
@@ -61,17 +81,15 @@ export class Submission {
     const { operations, store } = this.#deps;
     const answer = operations().run((op) => store.enqueue(op, [task]));
     return isPromise(answer)
-      ? answer.then((stored) => this.#acceptOne(task, stored))
-      : this.#acceptOne(task, answer);
+      ? answer.then((stored) => orThrow(this.#hear(task, stored)))
+      : orThrow(this.#hear(task, answer));
   }
 
-  #acceptOne(
-    task: NewTask,
-    answer: Consequences & { readonly results: readonly EnqueueResult[] },
-  ): TaskHandle {
-    const handle = this.#accept(task, answer.results[0] as EnqueueResult);
-    if (answer.readied.length > 0 || answer.ended.length > 0 || answer.more || answer.opened) this.#deps.consequences(answer);
-    return orThrow(handle);
+  #hear(task: NewTask, answer: EnqueueResult | EnqueueAnswer): Submitted {
+    if (!('results' in answer)) return this.#accept(task, answer);
+    const submitted = this.#accept(task, answer.results[0] as EnqueueResult);
+    this.#deps.consequences(answer);
+    return submitted;
   }
 
   #accept(task: NewTask, result: EnqueueResult): Submitted {

@@ -82,13 +82,14 @@ export class RunContext implements TaskContext {
   get submit(): TaskContext['submit'] {
     const run = this.#run;
     const host = this.#host;
-    return (child) => host.submitChild(run, child);
+    return ((child: TaskSpec) => host.submitChild(run, child)) as TaskContext['submit'];
   }
 
   get gather(): TaskContext['gather'] {
     const run = this.#run;
     const host = this.#host;
-    return (children, options = {}) => host.gather(run, children, options);
+    return ((children: readonly TaskSpec[], options: GatherOptions = {}) =>
+      host.gather(run, children, options)) as TaskContext['gather'];
   }
 
   get withLock(): TaskContext['withLock'] {

@@ -210,7 +210,9 @@ export function limited<T>(
             () =>
               end(() =>
                 reject(
-                  new CoordinationError('TIMEOUT', `Task ${taskId} has not ended within ${timeoutMs} ms`),
+                  new CoordinationError('TIMEOUT', `Task ${taskId} has not ended within ${timeoutMs} ms`, {
+                    hint: 'It goes on: ask for the result again, look with `why()`, or `cancel()` it.',
+                  }),
                 ),
               ),
             true,

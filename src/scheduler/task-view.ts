@@ -1,3 +1,4 @@
+import { backendMs } from '../core/backend-ms.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
 import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
@@ -36,7 +37,7 @@ export function toView(record: TaskRecord, run: Run | undefined): TaskView {
     attempt: record.attempt,
     waitingFor: record.waitingFor,
     metadata: body.headers ?? {},
-    createdAt: record.enqueuedAt / 1_000,
+    createdAt: backendMs(record.enqueuedAt),
     ...(agentId === undefined ? {} : { agentId }),
     ...(body.parent === undefined ? {} : { parent: body.parent }),
     ...(body.group === undefined ? {} : { group: body.group }),
@@ -45,7 +46,7 @@ export function toView(record: TaskRecord, run: Run | undefined): TaskView {
     ...(error === undefined ? {} : { error: errorView(error) }),
     ...(record.reason === undefined ? {} : { reason: record.reason }),
     ...(run?.facts.progress === undefined ? {} : { progress: run.facts.progress }),
-    ...(record.endedAt === undefined ? {} : { endedAt: record.endedAt / 1_000 }),
+    ...(record.endedAt === undefined ? {} : { endedAt: backendMs(record.endedAt) }),
   };
 }
 

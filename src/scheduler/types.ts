@@ -2,6 +2,7 @@ import type { Priority } from '../core/check.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { FailurePolicy, TaskState } from '../core/ports/tasks.ts';
+import type { DEFINITION } from './definition-key.ts';
 import type { RetryOptions } from './retry.ts';
 import type { StandardSchema } from './standard-schema.ts';
 
@@ -14,16 +15,10 @@ export type TypeName<T extends TaskTypes> = keyof T & string;
 /** A dependency: the task id, or with what becomes of this task when that one fails. @default onFailure 'cancel' */
 export type Dependency = string | { readonly task: string; readonly onFailure?: FailurePolicy };
 
-/**
- * A task to submit. The predecessor's record fits as it is: unknown fields (`status`, `createdAt`, `assignedAgent` …) are accepted and
- * ignored. Only options refuse unknown keys; task and agent records don't.
- */
-export interface TaskSpec<T extends TaskTypes = AnyTasks, N extends TypeName<T> = TypeName<T>> {
+/** What a task may say beside its type and its input. */
+export interface TaskFields {
   /** @default a UUIDv7 */
   readonly id?: string;
-  readonly type: N;
-  /** JSON-safe, at most 256 KiB. In memory it is passed on as it is: don't change it after submitting. */
-  readonly input?: T[N]['input'];
   /** Kept as metadata. */
   readonly description?: string;
   /** @default the type */
@@ -67,6 +62,54 @@ export interface TaskSpec<T extends TaskTypes = AnyTasks, N extends TypeName<T> 
   readonly keepMs?: number;
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
+
+/** The input is required unless its type has room for `undefined`. */
+type InputField<I> = undefined extends I ? OptionalInput<I> : RequiredInput<I>;
+interface RequiredInput<I> {
+  /** JSON-safe, at most 256 KiB. In memory it is passed on as it is: don't change it after submitting. */
+  readonly input: I;
+}
+type OptionalInput<I> = Partial<RequiredInput<I>>;
+
+/**
+ * A task to submit. The predecessor's record fits as it is: unknown fields (`status`, `createdAt`, `assignedAgent` …) are accepted and
+ * ignored. Only options refuse unknown keys; task and agent records don't. Of several types it is a union, a member for each.
+ */
+export type TaskSpec<T extends TaskTypes = AnyTasks, N extends TypeName<T> = TypeName<T>> = TaskFields & {
+  readonly type: N;
+} & (N extends TypeName<T> ? { readonly type: N } & InputField<T[N]['input']> : never);
+
+/** What may be submitted: a record of a known type, or what a definition made. `O`: what it results in. */
+export type Submittable<T extends TaskTypes, N extends TypeName<T> = TypeName<T>, O = unknown> =
+  | TaskSpec<T, N>
+  | Defined<O>;
+
+/** Each of a list as what may be submitted, so that every record is checked by its own type. */
+export type SubmittableList<T extends TaskTypes, L extends readonly unknown[]> = {
+  readonly [K in keyof L]: SubmittableAs<T, L[K]>;
+};
+type SubmittableAs<T extends TaskTypes, S> =
+  S extends Defined<unknown>
+    ? S
+    : S extends { readonly type: infer N extends TypeName<T> }
+      ? TaskSpec<T, N>
+      : TaskSpec<T>;
+
+/** What a submitted record results in. */
+export type OutputOf<T extends TaskTypes, S> =
+  S extends Defined<infer O>
+    ? O
+    : S extends { readonly type: infer N extends TypeName<T> }
+      ? T[N]['output']
+      : unknown;
+
+/** The handles of a list of records, each with its own result. */
+export type HandlesOf<T extends TaskTypes, L extends readonly unknown[]> = {
+  readonly [K in keyof L]: TaskHandle<OutputOf<T, L[K]>>;
+};
+
+/** What a handle, or any of a union of them, results in. */
+export type ResultOf<H> = H extends TaskHandle<infer R> ? R : never;
 
 export interface CancelOutcome {
   /** `requested`: it runs, its signal aborts. `ended`: it had ended before. */
@@ -145,6 +188,7 @@ export type WaitKind =
   | 'limit'
   | 'breaker'
   | 'no-capable-agent'
+  | 'strategy'
   | 'paused'
   | 'assigned'
   | 'running'
@@ -154,8 +198,10 @@ export interface WaitLink {
   readonly kind: WaitKind;
   /** Task, resource, queue, agent or breaker. */
   readonly subject: string;
-  /** Who has what this waits for. */
+  /** Who has what this waits for: a task, an agent, or another owner. */
   readonly holder?: string;
+  /** The holder has nothing yet: it waits for the same, in front. */
+  readonly ahead?: true;
   readonly sinceMs?: number;
   /** When it will be over, if that is known. */
   readonly expectedInMs?: number;
@@ -170,15 +216,19 @@ export interface WaitReason {
   readonly chain: readonly WaitLink[];
 }
 
+/** A task as its handler sees it. */
+export interface HandledTask<N extends string = string, I = unknown> {
+  readonly id: string;
+  readonly type: N;
+  readonly input: I;
+  readonly priority: number;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
 /** What a handler gets. Everything it starts through here is cancelled with it; its methods may be taken apart. */
 export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<T> = TypeName<T>> {
-  readonly task: {
-    readonly id: string;
-    readonly type: N;
-    readonly input: T[N]['input'];
-    readonly priority: number;
-    readonly metadata: Readonly<Record<string, unknown>>;
-  };
+  /** Of several types a union: asking for `task.type` tells the type of `task.input`. */
+  readonly task: { readonly [K in N]: HandledTask<K, T[K]['input']> }[N];
   readonly agentId: string;
   /** From 1. */
   readonly attempt: number;
@@ -190,12 +240,14 @@ export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<
   /** Reports how far it is. @param ratio 0..1 */
   progress(ratio: number | undefined, note?: string): void;
   /** Submits a part of this task. */
-  submit<M extends TypeName<T>>(child: TaskSpec<T, M>): Promise<TaskHandle<T[M]['output']>>;
+  submit<M extends TypeName<T>, O = T[M]['output']>(
+    child: Submittable<T, M, O>,
+  ): Promise<TaskHandle<NoInfer<O>>>;
   /** Submits parts and waits for them; see {@link GatherOptions} for partial results. The slot is free meanwhile. */
-  gather<M extends TypeName<T>>(
-    children: readonly TaskSpec<T, M>[],
+  gather<const L extends readonly unknown[]>(
+    children: SubmittableList<T, L>,
     options?: GatherOptions,
-  ): Promise<Gathered<T[M]['output']>>;
+  ): Promise<Gathered<OutputOf<T, L[number]>>>;
   withLock<R>(
     resource: ResourceRequest | readonly ResourceRequest[],
     use: (lease: Lease) => R | Promise<R>,
@@ -249,7 +301,7 @@ export interface AgentProfile<T extends TaskTypes = AnyTasks> {
   /** One handler for all types, or one a type: then it takes only those types. */
   readonly handler?: TaskHandler<T> | { readonly [N in TypeName<T>]?: TaskHandler<T, N> };
   /** Definitions whose handlers it runs; see defineTask. */
-  readonly tasks?: readonly TaskDefinition<never, unknown>[];
+  readonly tasks?: readonly AnyTaskDefinition[];
   /** External agents only: silent longer than this → taken for dead, its tasks and locks are given back. @default never */
   readonly silenceMs?: number;
 }
@@ -264,15 +316,37 @@ export interface AgentHandle extends AsyncDisposable {
   beat(): void;
 }
 
-/** A task type with its payload checked at submit. */
-export interface TaskDefinition<I, O> {
-  readonly name: string;
-  readonly schema?: StandardSchema<unknown, I>;
-  readonly defaults: Omit<Partial<TaskSpec>, 'type' | 'input' | 'id'>;
-  readonly handler?: (context: TaskContext<Record<string, { input: I; output: O }>>) => O | Promise<O>;
-  /** The spec to submit: `mesh.submitTask(resize({ width: 10 }))`. */
-  (
-    input: I,
-    more?: Omit<Partial<TaskSpec>, 'type' | 'input'>,
-  ): TaskSpec<Record<string, { input: I; output: O }>, string>;
+/** What the handler of a definition gets: any task may be submitted there. */
+export interface DefinedContext<I> extends Omit<TaskContext, 'task'> {
+  readonly task: HandledTask<string, I>;
 }
+
+/** What was made by a definition whose handler returns `O`. */
+export interface Defined<O> {
+  // biome-ignore lint/suspicious/noExplicitAny: what the handler gets doesn't matter to the submitter
+  readonly [DEFINITION]: TaskDefinition<any, O, any>;
+}
+
+/** A record that a definition made. It is plain and may be copied by spreading; it remembers the definition, and so the result's type. */
+export interface DefinedTask<I, O> extends TaskFields, Defined<O> {
+  readonly type: string;
+  readonly input: I;
+}
+
+/**
+ * A task type with its payload checked at submit. `I` is what the handler gets, `O` what it returns, `G` what is given at submit: another
+ * type than `I` only with a schema that transforms.
+ */
+export interface TaskDefinition<I, O, G = I> {
+  readonly name: string;
+  readonly schema?: StandardSchema<G, I>;
+  readonly defaults: Omit<TaskFields, 'id'>;
+  readonly handler?: (context: DefinedContext<I>) => O | Promise<O>;
+  /** The record to submit: `mesh.submitTask(resize({ width: 10 }))`. */
+  (
+    ...given: undefined extends G ? [input?: G, more?: TaskFields] : [input: G, more?: TaskFields]
+  ): DefinedTask<G, O>;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: an agent runs definitions of all types
+export type AnyTaskDefinition = TaskDefinition<any, any, any>;

@@ -1,19 +1,20 @@
-import type { QueueCounts, TaskRecord } from '../core/ports/tasks.ts';
-import type { Agent, Run } from './agent.ts';
-import { childOf, mayRun } from './run-waits.ts';
+import type { ResourceRequest } from '../core/lock-types.ts';
+import type { TaskRecord } from '../core/ports/tasks.ts';
+import type { Run } from './agent.ts';
+import { childOf } from './run-waits.ts';
 import { settingsOf } from './settings.ts';
+import { PROBE_PAUSE_MS } from './settlement.ts';
 import type { WaitLink, WaitReason } from './types.ts';
+import { replyOf, SLEEP } from './wait-keys.ts';
+import { sentenceOf } from './why-sentence.ts';
+import { type UnplacedFacts, whyNoSlot, whyUnplaced } from './why-unplaced.ts';
 
 /** How far a chain of reasons is followed. */
 const MAX_DEPTH = 20;
 
-export interface WhyFacts {
+export interface WhyFacts extends UnplacedFacts {
   record(id: string): Promise<TaskRecord | undefined>;
   run(record: TaskRecord): Run | undefined;
-  agents(): Iterable<Agent>;
-  queue(name: string): Promise<QueueCounts | undefined>;
-  /** Slots left of the limit over all agents. */
-  freeInProcess(): number;
   /** ms until the breaker admits calls; 0 while it does. */
   breakerMs(name: string): number;
   /** What a run waits for in other parts: locks, replies. */
@@ -28,52 +29,65 @@ export async function whyTask(id: string, facts: WhyFacts): Promise<WaitReason |
   const chain: WaitLink[] = [];
   const seen = new Set<string>();
   let next: string | undefined = id;
-  let first: TaskRecord | undefined;
   while (next !== undefined && !seen.has(next) && chain.length < MAX_DEPTH) {
     seen.add(next);
     const record: TaskRecord | undefined = await facts.record(next);
     if (record === undefined) {
-      if (first === undefined) return undefined;
-      chain.push({ kind: 'dependency', subject: next, detail: 'it was never submitted' });
+      const last = chain.at(-1);
+      if (last === undefined) return undefined;
+      // Whoever has a lock or sends a reply need not be a task.
+      if (last.kind === 'dependency')
+        chain[chain.length - 1] = { ...last, detail: also('no such task is known', last.detail) };
       break;
     }
-    first ??= record;
-    const links = await linksOf(record, facts);
-    chain.push(...links);
-    const last = links.at(-1);
-    next = last?.kind === 'dependency' || last?.kind === 'child' ? last.subject : holderTask(last);
+    chain.push(...(await linksOf(record, facts)));
+    next = taskBehind(chain.at(-1));
   }
   return { taskId: id, chain, sentence: sentenceOf(id, chain) };
 }
 
-/** A lock or slot may be held by another task, whose reason comes next. */
-function holderTask(link: WaitLink | undefined): string | undefined {
-  return link?.kind === 'lock' || link?.kind === 'slot' || link?.kind === 'reply' ? link.holder : undefined;
+/** The task whose reason comes next, if the link leads to one. */
+function taskBehind(link: WaitLink | undefined): string | undefined {
+  switch (link?.kind) {
+    case 'dependency':
+      return link.subject;
+    case 'child':
+      return link.holder ?? link.subject;
+    case 'lock':
+    case 'slot':
+    case 'reply':
+    case 'declared':
+      return link.holder;
+    default:
+      return undefined;
+  }
 }
 
 async function linksOf(record: TaskRecord, facts: WhyFacts): Promise<readonly WaitLink[]> {
   switch (record.state) {
     case 'waiting':
       return [dependencyLink(record, facts)];
-    case 'scheduled': {
-      const { breaker } = settingsOf(record.body);
-      const breakerMs = breaker === undefined ? 0 : facts.breakerMs(breaker);
-      if (breaker !== undefined && breakerMs > 0)
-        return [{ kind: 'breaker', subject: breaker, expectedInMs: breakerMs }];
-      const dueUs = (record.runAt ?? 0) - facts.now();
-      const detail =
-        record.attempt > 0
-          ? `retry after attempt ${record.attempt}`
-          : (record.reason ?? 'not before its time');
-      return [{ kind: 'delay', subject: record.id, expectedInMs: Math.max(0, dueUs / 1_000), detail }];
-    }
+    case 'scheduled':
+      return [scheduledLink(record, facts)];
     case 'ready':
-      return [await readyLink(record, facts)];
+      return [await whyUnplaced(record, (facts.now() - record.readyAt) / 1_000, facts)];
     case 'claimed':
       return claimedLinks(record, facts);
     default:
       return [{ kind: 'ended', subject: record.id, detail: record.reason ?? record.state }];
   }
+}
+
+function scheduledLink(record: TaskRecord, facts: WhyFacts): WaitLink {
+  const { breaker } = settingsOf(record.body);
+  const dueMs = ((record.runAt ?? 0) - facts.now()) / 1_000;
+  const breakerMs = breaker === undefined ? 0 : facts.breakerMs(breaker);
+  // Of the two the later one is what it waits for; a task that the breaker sent back is due a little after it.
+  if (breaker !== undefined && breakerMs > 0 && dueMs <= breakerMs + PROBE_PAUSE_MS)
+    return { kind: 'breaker', subject: breaker, expectedInMs: breakerMs };
+  const detail =
+    record.attempt > 0 ? `retry after attempt ${record.attempt}` : (record.reason ?? 'not before its time');
+  return { kind: 'delay', subject: record.id, expectedInMs: Math.max(0, dueMs), detail };
 }
 
 function dependencyLink(record: TaskRecord, facts: WhyFacts): WaitLink {
@@ -87,123 +101,87 @@ function dependencyLink(record: TaskRecord, facts: WhyFacts): WaitLink {
   };
 }
 
-async function readyLink(record: TaskRecord, facts: WhyFacts): Promise<WaitLink> {
-  const { body } = record;
-  const sinceMs = (facts.now() - record.readyAt) / 1_000;
-  const queue = await facts.queue(body.queue);
-  if (queue?.settings.paused === true) return { kind: 'paused', subject: body.queue, sinceMs };
-  const agents = [...facts.agents()].filter((agent) => mayRun(agent, record));
-  if (agents.length === 0) {
-    const detail =
-      body.agent === undefined
-        ? `needs ${[body.type, ...body.capabilities].join(', ')}`
-        : `only ${body.agent}`;
-    return { kind: 'no-capable-agent', subject: body.type, sinceMs, detail };
-  }
-  if (facts.freeInProcess() <= 0) return { kind: 'limit', subject: 'maxConcurrentTasks', sinceMs };
-  if (agents.every((agent) => !agent.hasSlot)) {
-    const holder = agents.flatMap((agent) => [...agent.runs()]).at(-1);
-    return {
-      kind: 'slot',
-      subject: agents.map((agent) => agent.id).join(', '),
-      sinceMs,
-      ...(holder === undefined ? {} : { holder: holder.id }),
-    };
-  }
-  const limit = limitOf(queue, body.group);
-  if (limit !== undefined) return { kind: 'limit', subject: body.queue, sinceMs, detail: limit };
-  return { kind: 'slot', subject: 'next turn', sinceMs, detail: 'it is about to be placed' };
-}
-
-function limitOf(queue: QueueCounts | undefined, group: string | undefined): string | undefined {
-  if (queue === undefined) return undefined;
-  const { settings, states } = queue;
-  if (settings.maxRunning !== undefined && states.claimed >= settings.maxRunning)
-    return `maxRunning ${settings.maxRunning}`;
-  if (settings.maxRunningPerGroup !== undefined && group !== undefined)
-    return `maxRunningPerGroup ${settings.maxRunningPerGroup} of ${group}`;
-  return undefined;
-}
-
-function claimedLinks(record: TaskRecord, facts: WhyFacts): readonly WaitLink[] {
+async function claimedLinks(record: TaskRecord, facts: WhyFacts): Promise<readonly WaitLink[]> {
   const run = facts.run(record);
-  if (run === undefined) return [{ kind: 'running', subject: record.id, detail: 'in another process' }];
+  if (run === undefined) return [running(record, undefined, undefined, 'in another process')];
   const sinceMs = facts.mono() - run.since;
-  const agent = run.agent?.id;
-  const elsewhere = facts.elsewhere(record.id);
-  switch (run.phase) {
-    case 'queued':
-      return [
-        { kind: 'assigned', subject: agent ?? '', sinceMs, detail: 'waits in the run queue of its agent' },
-        ...slotLink(run),
-      ];
-    case 'resuming':
-      return slotLink(run);
-    case 'parked':
-      return [
-        { kind: 'slot', subject: 'an agent', sinceMs, detail: 'no agent that may take it wants it now' },
-      ];
-    case 'awaiting': {
-      const [child] = [...(run.facts.waits?.keys() ?? [])].flatMap((key) => childOf(key) ?? []);
-      return child === undefined
-        ? [...elsewhere, running(record, agent, sinceMs)].slice(0, 1)
-        : [{ kind: 'child', subject: child, sinceMs }];
-    }
-    case 'locking':
-      return elsewhere.length > 0 ? elsewhere : [{ kind: 'lock', subject: 'its locks', sinceMs }];
-    default: {
-      if (elsewhere.length > 0) return elsewhere;
-      return [running(record, agent, sinceMs)];
-    }
-  }
-}
-
-function slotLink(run: Run): readonly WaitLink[] {
   const { agent } = run;
-  if (agent === undefined) return [];
-  const [holder] = [...agent.runs()].filter((other) => other.holdsSlot);
-  return [{ kind: 'slot', subject: agent.id, ...(holder === undefined ? {} : { holder: holder.id }) }];
-}
-
-function running(record: TaskRecord, agent: string | undefined, sinceMs: number): WaitLink {
-  return { kind: 'running', subject: record.id, sinceMs, ...(agent === undefined ? {} : { holder: agent }) };
-}
-
-function sentenceOf(id: string, chain: readonly WaitLink[]): string {
-  if (chain.length === 0) return `${id} has no reason to wait`;
-  return `${id} ${chain.map(clause).join(', which ')}`;
-}
-
-function clause(link: WaitLink): string {
-  const tail = link.detail === undefined ? '' : ` (${link.detail})`;
-  switch (link.kind) {
-    case 'dependency':
-      return `waits for task ${link.subject}${tail}`;
-    case 'child':
-      return `waits for its child ${link.subject}${tail}`;
-    case 'delay':
-      return `is due in ${Math.round(link.expectedInMs ?? 0)} ms${tail}`;
-    case 'lock':
-      return `waits for lock ${link.subject}${link.holder === undefined ? '' : ` held by ${link.holder}`}${tail}`;
-    case 'declared':
-      return `waits for ${link.subject}${link.holder === undefined ? '' : ` of ${link.holder}`}${tail}`;
-    case 'reply':
-      return `waits for a reply of ${link.subject}${tail}`;
-    case 'slot':
-      return `waits for a slot of ${link.subject}${link.holder === undefined ? '' : ` taken by ${link.holder}`}${tail}`;
-    case 'limit':
-      return `waits for the limit ${link.subject}${tail}`;
-    case 'breaker':
-      return `waits for breaker ${link.subject}${tail}`;
-    case 'paused':
-      return `waits because queue ${link.subject} is paused${tail}`;
-    case 'no-capable-agent':
-      return `waits because no agent may run it${tail}`;
-    case 'assigned':
-      return `is assigned to ${link.subject}${tail}`;
-    case 'running':
-      return `is running${link.holder === undefined ? '' : ` on ${link.holder}`}${tail}`;
+  switch (run.phase) {
+    case 'queued': {
+      const detail = 'waits in the run queue of its agent';
+      return [{ kind: 'assigned', subject: agent?.id ?? '', sinceMs, detail }, ...slotLinks(run, facts)];
+    }
+    case 'resuming':
+      return slotLinks(run, facts);
+    case 'parked':
+      return [await whyUnplaced(record, sinceMs, facts)];
+    case 'awaiting':
+      return awaitingLinks(record, run, sinceMs, facts);
+    case 'locking': {
+      const links = elsewhereLinks(record, facts);
+      const subject = (run.settings.locks ?? []).map(nameOf).join(', ');
+      return links.length > 0 ? links : [{ kind: 'lock', subject, sinceMs }];
+    }
+    case 'ending':
     case 'ended':
-      return `has ended${tail}`;
+      return [running(record, agent?.id, sinceMs, 'its end is being stored')];
+    default: {
+      const links = elsewhereLinks(record, facts);
+      return links.length > 0 ? links : [running(record, agent?.id, sinceMs)];
+    }
   }
+}
+
+/** What a handler waits for without its slot: children before replies, for they lead further. */
+function awaitingLinks(record: TaskRecord, run: Run, sinceMs: number, facts: WhyFacts): readonly WaitLink[] {
+  const keys = [...(run.facts.waits?.keys() ?? [])];
+  const children = keys.flatMap((key) => childOf(key) ?? []);
+  const [child] = children;
+  if (child !== undefined) {
+    const others = children.length > 1 ? { detail: `and ${children.length - 1} more` } : {};
+    return [{ kind: 'child', subject: child, sinceMs, ...others }];
+  }
+  const links = elsewhereLinks(record, facts);
+  if (links.length > 0) return links;
+  const [from] = keys.flatMap((key) => replyOf(key) ?? []);
+  if (from !== undefined) return [{ kind: 'reply', subject: from, sinceMs }];
+  const sleeps = keys.some((key) => key.startsWith(SLEEP));
+  return [running(record, run.agent?.id, sinceMs, sleeps ? 'it sleeps' : undefined)];
+}
+
+function elsewhereLinks(record: TaskRecord, facts: WhyFacts): readonly WaitLink[] {
+  return facts.elsewhere(record.id).map((link) => (link.detail === 'declared' ? declared(link) : link));
+}
+
+function declared({ detail: _detail, ...link }: WaitLink): WaitLink {
+  return { ...link, kind: 'declared' };
+}
+
+function slotLinks({ agent }: Run, facts: WhyFacts): readonly WaitLink[] {
+  return agent === undefined ? [] : [whyNoSlot(agent, facts.freeInProcess())];
+}
+
+function running(
+  record: TaskRecord,
+  agent: string | undefined,
+  sinceMs: number | undefined,
+  detail?: string,
+): WaitLink {
+  return {
+    kind: 'running',
+    subject: record.id,
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(agent === undefined ? {} : { holder: agent }),
+    ...(detail === undefined ? {} : { detail }),
+  };
+}
+
+function nameOf(request: ResourceRequest): string {
+  if (typeof request === 'string') return request;
+  if ('path' in request) return request.path;
+  return 'semaphore' in request ? request.semaphore : request.resource;
+}
+
+function also(detail: string, before: string | undefined): string {
+  return before === undefined ? detail : `${detail}; ${before}`;
 }

@@ -1,6 +1,7 @@
 /** What `agentmesh/testing` exports, listed by hand. */
 
 export { createTestClock, type TestClock } from './test-clock.ts';
+export { createTestRuntime, type TestRuntime } from './test-runtime.ts';
 export {
   delayed,
   duplicating,

@@ -100,7 +100,7 @@ describe('a handler that', () => {
         (error: { code: string }) => error.code,
       );
       expect(await within(clock, 100, good?.result() as Promise<unknown>)).toBe('fine');
-      expect(await within(clock, 5_000, ended as Promise<string>)).toBe(code);
+      expect(await within(clock, 5_000, ended)).toBe(code);
       expect((await bad?.status())?.error?.message.length ?? 0).toBeLessThanOrEqual(4_096);
       await within(clock, 10_000, mesh.shutdown());
       expect(mesh.tasks.getSchedulingMetrics().running).toBe(0);

@@ -175,6 +175,17 @@ describe('ConflictResolver, what the mesh knows and does', () => {
     expect((await resolver.resolveConflict(id, 'priority', priorities(['b', 1]))).winner).toBe('b');
   });
 
+  test('an escalation says which facts the strategy decides from', async () => {
+    const { resolver } = createResolver();
+    const { id } = await resolver.reportResourceConflict('file', ['a', 'b']);
+    await expect(resolver.resolveConflict(id, 'merge')).rejects.toMatchObject({
+      hint: expect.stringContaining('{ contents: { base, theirs: Map } }') as string,
+    });
+    await expect(resolver.resolveConflict(id, 'priority')).rejects.toMatchObject({
+      hint: expect.stringContaining('{ agentPriorities: Map }') as string,
+    });
+  });
+
   test('when one strategy escalates the next one that has facts decides', async () => {
     const { resolver } = createResolver({ facts: () => priorities(['b', 1]) });
     const { id } = await resolver.reportVersionConflict('readme', ['a', 'b'], {

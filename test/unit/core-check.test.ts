@@ -45,6 +45,16 @@ describe('ids', () => {
   });
 });
 
+test('what a message cannot say in itself has a hint', () => {
+  for (const refuse of [
+    () => checkId('x'.repeat(201), 'the id'),
+    () => checkId('a\nb', 'the id'),
+    () => checkSignal({}, 'signal'),
+    () => checkPriority('urgent'),
+  ])
+    expect(refuse).toThrow(expect.objectContaining({ hint: expect.stringMatching(/\.$/) as string }));
+});
+
 describe('numbers', () => {
   test.each([[Number.NaN], [-1], [Number.POSITIVE_INFINITY], ['5'], [null], [undefined], [5n], [{}]])(
     '%s is no duration',

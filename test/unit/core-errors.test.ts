@@ -26,8 +26,21 @@ describe('CoordinationError', () => {
       retryAfterMs: 5,
       hint: 'wait',
     });
-    const bare = new CoordinationError('STOPPED', 'x');
+    const bare = new CoordinationError('QUEUE_FULL', 'x');
     expect('cause' in bare || 'hint' in bare || 'retryAfterMs' in bare).toBe(false);
+  });
+
+  test('has the hint of its code unless it was given a better one', () => {
+    const codes = [
+      'REPLY_TIMEOUT',
+      'UNKNOWN_TASK',
+      'UNKNOWN_AGENT',
+      'STOPPED',
+      'STALE_CLAIM',
+      'LEASE_LOST',
+    ] as const;
+    for (const code of codes) expect(new CoordinationError(code, 'x').hint).toMatch(/^[A-Z].*\.$/);
+    expect(new CoordinationError('STOPPED', 'x', { hint: 'Rest.' }).hint).toBe('Rest.');
   });
 
   test('isCoordinationError matches any code, one code, and errors of another copy', () => {
@@ -140,6 +153,10 @@ test('describe never throws and stays short', () => {
       [1, 2],
       nameless,
       new Map(),
+      new Date(Number.NaN),
+      new (class A {
+        readonly kind = 'a';
+      })(),
       trap,
       -0,
       Number.NaN,
@@ -151,6 +168,8 @@ test('describe never throws and stays short', () => {
     'an array of 2',
     'an object',
     'a Map',
+    'an invalid Date',
+    'an A',
     'an unreadable value',
     '0',
     'NaN',

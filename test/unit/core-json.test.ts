@@ -52,7 +52,7 @@ describe('what is refused', () => {
     ['a Buffer', Buffer.from('x'), /input is a Buffer/],
     ['a typed array', new Uint8Array(2), /input is a Uint8Array/],
     ['a class instance', { p: new Point() }, /input\.p is a Point/],
-    ['an Error', new Error('x'), /input is a Error/],
+    ['an Error', new Error('x'), /input is an Error/],
     ['a Promise', Promise.resolve(1), /input is a Promise/],
     ['a RegExp', /x/, /input is a RegExp/],
     ['a boxed string', Object('x') as unknown, /input is a String/],

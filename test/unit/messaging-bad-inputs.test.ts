@@ -117,6 +117,13 @@ const BY_ID: Readonly<Record<string, Call>> = {
   agentLeft: (router, id) => router.agentLeft(id as string),
 };
 
+test('a refused id is named as what it is', async () => {
+  const router = new MessageRouter();
+  await expect(router.send('a', '', 1)).rejects.toThrow('Expected the receiver not to be empty');
+  await expect(router.send('', 'b', 1)).rejects.toThrow('Expected the sender not to be empty');
+  await router.shutdown();
+});
+
 const BY_PAYLOAD: Readonly<Record<string, Call>> = {
   send: (router, payload) => router.send('a', 'b', payload),
   request: (router, payload) => router.request('a', 'b', payload),

@@ -111,6 +111,15 @@ describe('repositories that will not do', () => {
     expect(() => makePlan(few, 1)).toThrow('has 1 files that can be edited, and the squad needs 12');
   });
 
+  test('no such folder: INVALID_ARGUMENT, and not said to be no repository', async () => {
+    using some = createRepository();
+    const attempt = Workspace.clone(`${some.scratch}/nowhere`, `${some.scratch}/clone`, some.config);
+    await expect(attempt).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringMatching(/nowhere does not exist$/),
+    });
+  });
+
   test('no .git: INVALID_ARGUMENT', async () => {
     using some = createRepository();
     const attempt = Workspace.clone(some.scratch, `${some.scratch}/clone`, some.config);

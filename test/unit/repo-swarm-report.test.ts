@@ -245,6 +245,31 @@ describe('what the demo says of a run', () => {
     expect(page).toContain('1 of 2 edits lost');
   });
 
+  test('many conflicts: some rows, the others unfold; no card scrolls inside', () => {
+    const many = Array.from({ length: 30 }, (_, i) => [
+      event(50 + i, 'conflict:reported', {
+        conflictId: `m${i}`,
+        kind: 'resource',
+        subject: `file-${i}.ts`,
+        agents: ['dev-1', 'dev-2'],
+      }),
+      event(50 + i, 'conflict:resolved', {
+        conflict: { ...conflict, id: `m${i}`, subject: `file-${i}.ts` },
+        resolution: { conflictId: `m${i}`, type: 'merge', winner: 'dev-1', losers: [], reason: '', at: 0 },
+      }),
+    ]).flat();
+    const crowded: Runs = { ...runs, coordinated: { ...runs.coordinated, events: [...events, ...many] } };
+    const page = renderReport(plan, crowded, summary, checkRuns(summary, crowded));
+    const shown = readTimeline(crowded.coordinated).conflicts;
+    expect(shown.length).toBeGreaterThan(20);
+    const card = /<h2>Conflicts:.*?<\/section>/s.exec(page)?.[0] ?? '';
+    const [atOnce = '', unfolded = ''] = card.split('<details>');
+    expect(atOnce.match(/<tr><td>/g)).toHaveLength(8);
+    expect(unfolded.match(/<tr><td>/g)).toHaveLength(shown.length - 8);
+    expect(unfolded).toContain(`${shown.length - 8} more`);
+    expect(page).not.toMatch(/max-height|overflow(-y)?:\s*(auto|scroll)/);
+  });
+
   test('the table shows the three runs, with colour only when asked', () => {
     const plain = printResult(summary, runs, checkRuns(summary, runs), false);
     expect(plain).toMatch(/time +0\.30 s +0\.05 s +0\.06 s/);

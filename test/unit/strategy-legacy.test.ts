@@ -5,6 +5,7 @@ import { adaptLegacyStrategy, type LegacyFacts } from '../../src/scheduler/legac
 import type { LegacyContext, LegacyStrategy, PlacedTask } from '../../src/scheduler/strategy.ts';
 import { NO_RUNS } from '../../src/scheduler/task-history.ts';
 import { strategySuite } from '../../src/testing/suites/strategy.ts';
+import { createScheduler } from '../support/mesh.ts';
 
 /** As the predecessor's users wrote them. */
 class LeastBusy implements LegacyStrategy {
@@ -67,12 +68,57 @@ test('a class with selectAgent decides, with the facts it knew', () => {
   });
 });
 
-test('the records are those that were registered, when they are known', () => {
+test('the records are those that were registered, completed, when they are known', () => {
   const strategy = new LeastBusy();
-  const record = { id: 'busy', systemPrompt: 'You are busy.' };
-  ask(strategy, { profile: (id) => (id === 'busy' ? record : undefined) });
-  expect(strategy.seen?.agents[0]).toBe(record);
+  const record = { id: 'busy', systemPrompt: 'You are busy.', name: undefined };
+  ask(strategy, { profile: (id) => (id === 'busy' ? record : undefined) } as LegacyFacts);
+  expect(strategy.seen?.agents[0]).toEqual({
+    id: 'busy',
+    name: 'busy',
+    type: 'agent',
+    systemPrompt: 'You are busy.',
+    capabilities: ['edit'],
+    maxConcurrentTasks: 3,
+    priority: 2,
+  });
   expect(strategy.seen?.agents[1]).toMatchObject({ id: 'idle' });
+});
+
+test('in a scheduler it gets the task as it was submitted, whole', async () => {
+  const { scheduler, clock } = createScheduler();
+  const seen: unknown[] = [];
+  scheduler.registerStrategy({
+    name: 'by-record',
+    selectAgent(record, agents) {
+      seen.push(record);
+      return agents[0]?.id ?? null;
+    },
+  });
+  scheduler.setDefaultStrategy('by-record');
+  scheduler.registerAgent({ id: 'a', capabilities: ['edit'], handler: () => 1 });
+  await scheduler.submitTask({
+    id: 't',
+    type: 'edit',
+    description: 'Mend the roof',
+    priority: 'high',
+    capabilities: ['edit'],
+    input: { file: 'roof.ts' },
+    metadata: { region: 'eu' },
+  });
+  await clock.settle();
+  expect(seen).toEqual([
+    {
+      id: 't',
+      type: 'edit',
+      description: 'Mend the roof',
+      priority: 3,
+      dependencies: [],
+      status: 'pending',
+      capabilities: ['edit'],
+      input: { file: 'roof.ts' },
+      metadata: { description: 'Mend the roof', region: 'eu' },
+    },
+  ]);
 });
 
 test('null means wait; a class may use this and change its copies', () => {

@@ -67,7 +67,6 @@ td:first-child,.name{white-space:nowrap}
 tr:last-child td{border-bottom:0}
 .n{text-align:right;white-space:nowrap}
 td.bad{color:var(--bad)}td.good{color:var(--good)}
-.cap{max-height:420px;overflow:auto}
 footer{color:var(--soft);font-size:13px;margin-top:26px}
 @media (max-width:860px){.runs,.two{grid-template-columns:1fr}main{padding:20px 14px}}
 `;

@@ -1,5 +1,12 @@
 import { CONFLICTS, COVERS, EXCLUSIVE, UNITS } from '../../core/lock-modes.ts';
-import type { LockItem, LockListener, LockOrder, Owner, QuickGrant } from '../../core/ports/locks.ts';
+import type {
+  LockItem,
+  LockListener,
+  LockOrder,
+  LockWish,
+  Owner,
+  QuickGrant,
+} from '../../core/ports/locks.ts';
 import type { Timer } from '../../core/ports/runtime.ts';
 import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
 
@@ -161,10 +168,10 @@ export type Place = Ticket | FurtherPlace;
 /** A request: waiting, then held, then ended. */
 export class Ticket implements QuickGrant {
   state: TicketState = 'held';
-  readonly owner: Owner;
+  #owner: Owner | undefined;
   holder: Holder | undefined;
   readonly session: SessionNumber;
-  listener: LockListener | undefined;
+  readonly listener: LockListener | undefined;
   /** Asked for by the quick way: the client has this object. */
   inPlace = false;
   wait: Waiting | undefined;
@@ -186,18 +193,20 @@ export class Ticket implements QuickGrant {
   next: Place | undefined;
   #rest: TicketRest | undefined;
 
+  /** @param owner without one, the listener is the wish, which makes the owner when it is asked */
   constructor(
-    owner: Owner,
+    owner: Owner | undefined,
     holder: Holder | undefined,
     session: SessionNumber,
+    listener: LockListener | undefined,
     entry: LockEntry,
     mode: number,
     units: number,
   ) {
-    this.owner = owner;
+    this.#owner = owner;
     this.holder = holder;
     this.session = session;
-    this.listener = undefined;
+    this.listener = listener;
     this.wait = undefined;
     this.previousOwn = undefined;
     this.nextOwn = undefined;
@@ -211,6 +220,16 @@ export class Ticket implements QuickGrant {
 
   get ticket(): Ticket {
     return this;
+  }
+
+  get owner(): Owner {
+    this.#owner ??= (this.listener as LockWish).holder;
+    return this.#owner;
+  }
+
+  /** Asked for by the quick way, without an id, a lease, a second resource or something to convert. */
+  get isBare(): boolean {
+    return this.#rest === undefined;
   }
 
   get id(): string {
@@ -355,31 +374,38 @@ export function clash(a: Place, b: Place): boolean {
  * places are. So conflicting requests are granted in the order of the queue, and nobody is passed after having queued but by a smaller key.
  */
 export class LockEntry {
-  readonly resource: string;
-  readonly index: TicketIndex;
+  // What an uncontended lock reads and writes comes first: with many resources each line of the cache counts.
+  holders: Place | undefined;
+  head: Place | undefined;
+  heldMask = 0;
+  /** How often each mode is held; without it, each mode in the mask once. */
+  #held: number[] | undefined;
   /** Capacity of a semaphore; 0: a lock with modes. */
   of = 0;
-  used = 0;
-  /** Grows whenever a holder or a waiter in front of another comes or goes. */
-  epoch = 0;
-  heldMask = 0;
-  readonly #held = [0, 0, 0, 0, 0];
-  holders: Place | undefined;
-  holderCount = 0;
-  /** Holders with a lease of their own. */
-  leased = 0;
-  head: Place | undefined;
-  tail: Place | undefined;
-  waiting = 0;
   closed = 0;
   special = 0;
+  /** Holders with a lease of their own. */
+  leased = 0;
+  used = 0;
+  /** While somebody waits, grows whenever a holder or a waiter in front of another comes or goes. */
+  epoch = 0;
+  tail: Place | undefined;
+  waiting = 0;
   waitMask = 0;
   waitUnits = 0;
   #waits: number[] | undefined;
   /** The last waiter of each mode that mustn't be passed any more. */
   #barriers: (Place | undefined)[] | undefined;
+  readonly resource: string;
+  readonly index: TicketIndex;
 
   constructor(resource: string, index: TicketIndex) {
+    this.holders = undefined;
+    this.head = undefined;
+    this.#held = undefined;
+    this.tail = undefined;
+    this.#waits = undefined;
+    this.#barriers = undefined;
     this.resource = resource;
     this.index = index;
   }
@@ -395,11 +421,10 @@ export class LockEntry {
     place.next = this.holders;
     if (this.holders !== undefined) this.holders.previous = place;
     this.holders = place;
-    this.holderCount += 1;
-    this.epoch += 1;
+    if (this.head !== undefined) this.epoch += 1;
     if (place.ticket.lease !== undefined) this.leased += 1;
     if (place.mode === UNITS) this.used += place.units;
-    else this.#count(place.mode, 1);
+    else this.#count(place.mode);
   }
 
   /** Takes a holder out. True: somebody in the queue may go on. */
@@ -409,21 +434,20 @@ export class LockEntry {
     if (place.next !== undefined) place.next.previous = place.previous;
     place.previous = undefined;
     place.next = undefined;
-    this.holderCount -= 1;
-    this.epoch += 1;
+    if (this.head !== undefined) this.epoch += 1;
     if (place.ticket.lease !== undefined) this.leased -= 1;
     if (place.mode === UNITS) {
       this.used -= place.units;
       return this.closed > 0;
     }
-    return this.#count(place.mode, -1) ? this.closed > 0 || this.special > 0 : this.special > 0;
+    return this.#uncount(place.mode) ? this.closed > 0 || this.special > 0 : this.special > 0;
   }
 
   /** Changes the mode of a holder: an upgrade, a downgrade. */
   convert(place: Place, mode: number): void {
     this.epoch += 1;
-    this.#count(mode, 1);
-    this.#count(place.mode, -1);
+    this.#count(mode);
+    this.#uncount(place.mode);
     place.mode = mode;
   }
 
@@ -639,13 +663,32 @@ export class LockEntry {
     else this.waitMask |= 1 << place.mode;
   }
 
+  #count(mode: number): void {
+    const bit = 1 << mode;
+    if (this.#held === undefined) {
+      if ((this.heldMask & bit) === 0) {
+        this.heldMask |= bit;
+        return;
+      }
+      this.#held = [0, 1, 2, 3, 4].map((known) => (this.heldMask >> known) & 1);
+    }
+    this.#held[mode] = this.#countOf(mode) + 1;
+    this.heldMask |= bit;
+  }
+
   /** True: the last holder of this mode went. */
-  #count(mode: number, by: 1 | -1): boolean {
-    const count = (this.#held[mode] as number) + by;
-    this.#held[mode] = count;
-    if (count === 0) this.heldMask &= ~(1 << mode);
-    else this.heldMask |= 1 << mode;
-    return count === 0;
+  #uncount(mode: number): boolean {
+    if (this.#held !== undefined) {
+      const count = this.#countOf(mode) - 1;
+      this.#held[mode] = count;
+      if (count > 0) return false;
+    }
+    this.heldMask &= ~(1 << mode);
+    return true;
+  }
+
+  #countOf(mode: number): number {
+    return this.#held === undefined ? (this.heldMask >> mode) & 1 : (this.#held[mode] as number);
   }
 
   #onlyOwn(place: Place, against: number): boolean {
@@ -653,7 +696,7 @@ export class LockEntry {
     if (holder === undefined) return false;
     for (let mode = 0; mode < UNITS; mode++) {
       if ((against & (1 << mode)) === 0) continue;
-      if ((this.#held[mode] as number) > holder.countAt(this, mode)) return false;
+      if (this.#countOf(mode) > holder.countAt(this, mode)) return false;
     }
     return true;
   }

@@ -21,21 +21,32 @@ export function refusalOf(
   ticket: Ticket,
   reentrant: boolean,
 ): Extract<LockAnswer, { readonly status: 'refused' }> | undefined {
-  for (const place of ticket.places()) {
-    const { entry, mode, units } = place;
-    if (mode === UNITS && units + (place.special ? (ticket.holder?.unitsAt(entry) ?? 0) : 0) > entry.of)
-      return { status: 'refused', why: 'capacity' };
-    if (place.target !== undefined) {
-      if (clashesWithUpgrade(place, place.target)) return { status: 'refused', why: 'upgrade-conflict' };
-    } else if (place.special && !reentrant && mode !== UNITS && !isIntent(mode)) {
-      const held = ticket.holder?.placeAt(entry, NOT_INTENT)?.ticket;
-      if (held !== undefined) {
-        const ref = { id: held.id, token: held.token };
-        return { status: 'refused', why: 'reentrant', resource: entry.resource, held: ref };
-      }
-    }
+  const first = refusalAt(ticket, reentrant);
+  const { more } = ticket;
+  if (first !== undefined || more === undefined) return first;
+  for (const place of more) {
+    const refusal = refusalAt(place, reentrant);
+    if (refusal !== undefined) return refusal;
   }
   return undefined;
+}
+
+function refusalAt(place: Place, reentrant: boolean): ReturnType<typeof refusalOf> {
+  const { entry, mode, units, special } = place;
+  if (mode === UNITS) {
+    const own = special ? (place.ticket.holder?.unitsAt(entry) ?? 0) : 0;
+    return units + own > entry.of ? { status: 'refused', why: 'capacity' } : undefined;
+  }
+  if (!special) return undefined;
+  if (place.target !== undefined)
+    return clashesWithUpgrade(place, place.target)
+      ? { status: 'refused', why: 'upgrade-conflict' }
+      : undefined;
+  if (reentrant || isIntent(mode)) return undefined;
+  const held = place.ticket.holder?.placeAt(entry, NOT_INTENT)?.ticket;
+  if (held === undefined) return undefined;
+  const ref = { id: held.id, token: held.token };
+  return { status: 'refused', why: 'reentrant', resource: entry.resource, held: ref };
 }
 
 /** Each would wait for the other to give up what it holds: the later one fails at once (L8). */

@@ -1,4 +1,5 @@
-import { CONFLICTS, isIntent, modeIndex, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
+import { checkId } from '../../core/check.ts';
+import { CONFLICTS, EXCLUSIVE, isIntent, modeIndex, SHARED, UNITS, UPDATE } from '../../core/lock-modes.ts';
 import type { LockAnswer, LockListener, LockRequest, LockWish, Owner } from '../../core/ports/locks.ts';
 import type { BackendTime, SessionNumber, Token } from '../../core/ports/words.ts';
 import {
@@ -14,8 +15,6 @@ import {
 import { ageStepUs, coveringToken, grantOf, justBeforeStuck, preparePlace, refusalOf } from './lock-rules.ts';
 import type { MemoryCore } from './memory-core.ts';
 
-/** Calls of the quick way that share one reading of the clock, unless the loop turns before. */
-const STAMP_LIFE = 64;
 /** Idle resources and owners are kept for the next use; when this many records exist, idle ones are dropped. */
 const SWEEP_AT = 16_384;
 const NEVER = Number.POSITIVE_INFINITY;
@@ -46,9 +45,6 @@ export class LockTable {
   #holdersLimit = SWEEP_AT;
   #lastArrival = 0;
   #lastPassage = PASSAGES;
-  #stampAt = 0 as BackendTime;
-  #stampLife = 0;
-  #stampArmed = false;
   /** Who is to be told what, in pairs: grown in one call and told at its end. */
   #notices: (Ticket | Notice)[] = [];
   #telling = false;
@@ -65,21 +61,20 @@ export class LockTable {
 
   /** One resource in one mode for a session lease: the commonest request, in as few steps as it takes. */
   one(session: SessionNumber, resource: string, mode: number, wish: LockWish): Ticket | Refusal {
-    const owner = wish.holder;
     let entry = this.entries.get(resource);
-    if (entry === undefined) entry = this.#newEntry(resource);
+    if (entry === undefined) entry = this.#newEntry(checkId(resource, 'resource'));
     else if (entry.holders === undefined && entry.head === undefined) entry.of = 0;
     else if (entry.of > 0) return CAPACITY;
     else if (entry.leased > 0) this.#expireHolders(entry, this.now());
-    const holder = owner.single === true ? undefined : this.#holderFor(owner);
-    const ticket = new Ticket(owner, holder, session, entry, mode, 0);
-    ticket.listener = wish.listener;
+    const owner = wish.single ? undefined : wish.holder;
+    const holder = owner === undefined ? undefined : this.#holderFor(owner);
+    const ticket = new Ticket(owner, holder, session, wish, entry, mode, 0);
     ticket.inPlace = true;
     const at = this.stamp();
     if (
       entry.head !== undefined ||
       ((CONFLICTS[mode] as number) & entry.heldMask) !== 0 ||
-      ownsThere(ticket)
+      (holder !== undefined && ownsThere(ticket))
     ) {
       return this.#contend(ticket, wish, at);
     }
@@ -119,7 +114,7 @@ export class LockTable {
       const units = typeof mode === 'string' ? 0 : mode.units;
       let place: Place;
       if (ticket === undefined) {
-        ticket = new Ticket(owner, holder, session, entry, modeIndex(mode), units);
+        ticket = new Ticket(owner, holder, session, request.listener, entry, modeIndex(mode), units);
         place = ticket;
       } else {
         place = new FurtherPlace(ticket, entry, modeIndex(mode), units);
@@ -128,7 +123,6 @@ export class LockTable {
       if (upgrade !== undefined || holder?.first !== undefined) preparePlace(place, upgrade);
     }
     if (ticket === undefined) return BUSY;
-    ticket.listener = request.listener;
     ticket.inPlace = inPlace;
     return refusalOf(ticket, request.reentrant) ?? this.#decide(ticket, request, upgrade, at);
   }
@@ -290,6 +284,12 @@ export class LockTable {
   /** The same for the quick way: complete, with those who go on by it. False: it had ended. */
   give(ticket: Ticket): boolean {
     if (ticket.state === 'ended') return false;
+    if (ticket.state === 'held' && ticket.isBare && hasNoOtherBusiness(ticket.holder)) {
+      ticket.state = 'ended';
+      ticket.holder?.remove(ticket);
+      if (ticket.entry.free(ticket)) this.#handOn(ticket.entry);
+      return true;
+    }
     if (this.hasExpired(ticket)) {
       this.expire(ticket, this.now());
       this.tell();
@@ -300,6 +300,41 @@ export class LockTable {
     if (opened.length > 0) this.grantAll(opened, this.stamp());
     this.tell();
     return true;
+  }
+
+  /** A resource has become free, or freer: whoever can go on by it does. */
+  #handOn(entry: LockEntry): void {
+    const { head } = entry;
+    if (head !== undefined && entry.heldMask === 0 && entry.special === 0 && isSimple(head)) {
+      this.#handTo(head as Ticket, entry);
+      return;
+    }
+    const opened: Ticket[] = [];
+    entry.rescan(opened);
+    if (opened.length > 0) this.grantAll(opened, this.stamp());
+    this.tell();
+  }
+
+  /** The commonest: the head of the queue wants one resource for itself, and everybody behind it goes on waiting. */
+  #handTo(ticket: Ticket, entry: LockEntry): void {
+    const { holder } = ticket;
+    entry.unqueue(ticket);
+    ticket.token = this.#core.clock.token(this.stamp());
+    entry.hold(ticket);
+    ticket.state = 'held';
+    ticket.wait = undefined;
+    if (holder !== undefined) {
+      holder.removeWait(ticket);
+      holder.add(ticket);
+    }
+    if (this.#telling || this.#notices.length > 0) {
+      this.notice(ticket, undefined);
+      return;
+    }
+    this.#telling = true;
+    this.#tellOne(ticket, undefined);
+    this.#telling = false;
+    this.tell();
   }
 
   /** With a grant, waits to upgrade it end. */
@@ -541,18 +576,7 @@ export class LockTable {
 
   /** A reading of the clock that calls of one turn share: tokens, ages and ranks are made of it, no lease ends by it. */
   stamp(): BackendTime {
-    this.#stampLife -= 1;
-    if (this.#stampLife > 0) return this.#stampAt;
-    this.#stampAt = this.now();
-    this.#stampLife = STAMP_LIFE;
-    if (!this.#stampArmed) {
-      this.#stampArmed = true;
-      this.#core.clock.soon(() => {
-        this.#stampArmed = false;
-        this.#stampLife = 0;
-      });
-    }
-    return this.#stampAt;
+    return this.#core.clock.coarse();
   }
 }
 
@@ -584,6 +608,17 @@ export function blocksAny(holder: Holder, except?: Ticket): boolean {
 /** Whether an owner with a name holds the resource already: it might share it with itself. */
 function ownsThere({ holder, entry }: Ticket): boolean {
   return entry.holders !== undefined && holder?.first !== undefined && holder.placeAt(entry) !== undefined;
+}
+
+/** A waiter for one resource for itself, whose owner waits for nothing else: a grant of it opens no other wait. */
+function isSimple(head: Place): boolean {
+  if (!(head instanceof Ticket) || head.mode !== EXCLUSIVE || !head.isBare) return false;
+  return head.holder === undefined || head.holder.waiting === 1;
+}
+
+/** An owner whose grant ends without any other consequence: it waits for nothing, and its record is kept. */
+function hasNoOtherBusiness(holder: Holder | undefined): boolean {
+  return holder === undefined || (holder.firstWait === undefined && holder.owner.single !== true);
 }
 
 function isLinkedWait(ticket: Ticket, holder: Holder): boolean {

@@ -39,10 +39,10 @@ export class OperationLog {
     return this.#rings.has(session);
   }
 
-  /** Whether a call that needs no record may be carried out. @throws STOPPED, SESSION_EXPIRED */
-  admit(session: SessionNumber): void {
+  /** Lets a call that needs no record pass; one without a session may come from a dead one, its tokens decide. @throws STOPPED, SESSION_EXPIRED */
+  admit(session: SessionNumber | undefined): void {
     if (this.#stopped) throw stopped();
-    if (!this.#rings.has(session)) throw expired(`Session ${session} is not open`);
+    if (session !== undefined && !this.#rings.has(session)) throw expired(`Session ${session} is not open`);
   }
 
   /**

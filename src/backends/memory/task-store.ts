@@ -1,6 +1,7 @@
 import type { Order } from '../../core/ports/sessions.ts';
 import type {
   Claim,
+  ClaimAnswer,
   ClaimRef,
   ClaimRequest,
   Consequences,
@@ -16,7 +17,15 @@ import type {
   TaskStore,
   Transition,
 } from '../../core/ports/tasks.ts';
-import type { Cursor, Operation, Page, PageRequest, SessionNumber, Stamped } from '../../core/ports/words.ts';
+import type {
+  BackendTime,
+  Cursor,
+  Operation,
+  Page,
+  PageRequest,
+  SessionNumber,
+  Stamped,
+} from '../../core/ports/words.ts';
 import type { MemoryCore } from './memory-core.ts';
 import type { SessionFollower } from './sessions.ts';
 import { type CancelRequest, type CancelResult, cancel } from './tasks/cancelling.ts';
@@ -52,6 +61,15 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
         core.log.admit(session);
         return enqueueAlone(this.#table, task, isNew);
       },
+      claim: (session, request) => {
+        const at = core.sessions.expireDue();
+        core.log.admit(session);
+        return this.#claim(session, request, at);
+      },
+      settle: (settlements) => {
+        core.log.admit(undefined);
+        return settle(this.#table, settlements);
+      },
     };
     core.sessions.follow(this);
   }
@@ -63,17 +81,15 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
     return this.#core.log.once(op, () => enqueue(this.#table, tasks));
   }
 
-  claim(
-    op: Operation,
-    request: ClaimRequest,
-  ): Stamped & { readonly claims: readonly Claim[]; readonly more: boolean } {
+  claim(op: Operation, request: ClaimRequest): ClaimAnswer {
     const at = this.#core.sessions.expireDue();
-    return this.#core.log.once(op, () => {
-      const now = this.#table.now(at);
-      const claiming = new Claiming(this.#table, op.session, request, now);
-      claiming.run();
-      return { at, claims: claiming.claims, more: claiming.more };
-    });
+    return this.#core.log.once(op, () => this.#claim(op.session, request, at));
+  }
+
+  #claim(session: SessionNumber, request: ClaimRequest, at: BackendTime): ClaimAnswer {
+    const claiming = new Claiming(this.#table, session, request, this.#table.now(at));
+    claiming.run();
+    return { at, claims: claiming.claims ?? NO_CLAIMS, more: claiming.more };
   }
 
   start(op: Operation, claims: readonly ClaimRef[]): Stamped & { readonly started: readonly boolean[] } {
@@ -189,6 +205,8 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
     return this.#table.orders.of(session);
   }
 }
+
+const NO_CLAIMS: readonly never[] = Object.freeze([]);
 
 function unstarted({ first }: RowList): readonly TaskRow[] {
   const rows: TaskRow[] = [];

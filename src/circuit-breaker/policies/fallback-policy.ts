@@ -3,28 +3,27 @@ import { attempt, type Call } from '../attempt.ts';
 import type { Policy } from './policy.ts';
 
 /**
- * Answers with `fallback(error)` when the call fails, unless its own signal aborted; `when` says for which errors. The fallback answers
- * with the same type as the calls it stands in for, which the compiler can't check.
+ * Answers with `fallback(error)` when the call fails, unless its own signal aborted; `when` says for which errors.
  * @throws what the fallback throws; INVALID_ARGUMENT
  */
-export function fallbackPolicy(
-  fallback: (error: unknown) => unknown,
+export function fallbackPolicy<F>(
+  fallback: (error: unknown) => F | PromiseLike<F>,
   when: (error: unknown) => boolean = () => true,
-): Policy {
+): Policy<F> {
   checkFunction(fallback, 'the fallback');
   checkFunction(when, 'the condition of a fallback');
   return {
     execute: async <R>(
       call: Call<R>,
       how: { readonly signal?: AbortSignal | undefined } = {},
-    ): Promise<R> => {
+    ): Promise<R | F> => {
       const { signal } = how;
       signal?.throwIfAborted();
       try {
         return await attempt(call, signal);
       } catch (error) {
         if (signal?.aborted === true || !when(error)) throw error;
-        return (await fallback(error)) as R;
+        return await fallback(error);
       }
     },
   };

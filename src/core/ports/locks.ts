@@ -271,10 +271,14 @@ export interface QuickGrant extends GrantRef {
 /** What {@link QuickLocks} answers: something that is held or waits, or the reason why not. An upgrade that is granted answers as `ended`: it lives on in the grant it converted. */
 export type QuickAnswer = QuickGrant | Extract<LockAnswer, { readonly status: 'refused' | 'lost' }>;
 
-/** What a request for one resource says beside its name. */
+/** What a request for one resource says beside its name. It is told what becomes of it. */
 export interface LockWish
-  extends Pick<LockRequest, 'priority' | 'order' | 'wait' | 'lease' | 'reentrant' | 'listener'> {
+  extends LockListener,
+    Pick<LockRequest, 'priority' | 'order' | 'wait' | 'lease' | 'reentrant'> {
+  /** May be made at its first reading: read it only when it is needed. */
   readonly holder: Owner;
+  /** The holder is made for this request: see {@link Owner.single}. */
+  readonly single: boolean;
 }
 
 /**
@@ -282,7 +286,11 @@ export interface LockWish
  * its index entry are needed (a lost reply is impossible). Everything it does can be done by the port's methods too, and behaves the same.
  */
 export interface QuickLocks {
-  /** One resource; `mode` is an index of `LOCK_WORDS`. Of the wish it reads only what it needs. */
+  /**
+   * One resource; `mode` is an index of `LOCK_WORDS`. Of the wish it reads only what it needs. The name needn't have been checked: one
+   * that the store knows was checked before, and any other is checked here.
+   * @throws INVALID_ARGUMENT
+   */
   one(session: SessionNumber, resource: string, mode: number, wish: LockWish): QuickAnswer;
   /** One request, as `LockStore.request`; its listener hears the rest. */
   ask(session: SessionNumber, request: LockRequest): QuickAnswer;

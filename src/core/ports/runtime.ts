@@ -30,7 +30,10 @@ export interface Ids {
   next(): string;
 }
 
-/** The shape that pino, console and the predecessor's logger share. `debug` may be skipped when `isDebug` is false. */
+/**
+ * Message first, then facts: the shape that console, winston and the predecessor's logger share (pino's is turned round by `fromPino`).
+ * `debug` may be skipped when `isDebug` is false.
+ */
 export interface Logger {
   readonly isDebug?: boolean;
   debug(message: string, facts?: object): void;

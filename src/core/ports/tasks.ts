@@ -329,12 +329,20 @@ export type TakeoverSource =
  */
 export interface QuickTasks {
   /**
-   * Stores a task without dependencies and without a key: one that can set nothing else in motion.
+   * Stores a task. Answers as `TaskStore.enqueue` of this one when that has set anything else in motion, else with its result alone.
    * @param isNew its id was made for it: no other task can have it
    * @throws STOPPED, SESSION_EXPIRED
    */
-  enqueue(session: SessionNumber, task: NewTask, isNew: boolean): EnqueueResult;
+  enqueue(session: SessionNumber, task: NewTask, isNew: boolean): EnqueueResult | EnqueueAnswer;
+  /** As `TaskStore.claim`. @throws STOPPED, SESSION_EXPIRED */
+  claim(session: SessionNumber, request: ClaimRequest): ClaimAnswer;
+  /** As `TaskStore.settle`. @throws STOPPED */
+  settle(settlements: readonly Settlement[]): SettleAnswer;
 }
+
+export type EnqueueAnswer = Consequences & { readonly results: readonly EnqueueResult[] };
+export type ClaimAnswer = Stamped & { readonly claims: readonly Claim[]; readonly more: boolean };
+export type SettleAnswer = Consequences & { readonly results: readonly SettleResult[] };
 
 export interface TaskStore {
   /** Stores in this process: see {@link QuickTasks}. */

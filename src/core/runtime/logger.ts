@@ -1,11 +1,16 @@
 import { checkFunction, checkOptions, invalid } from '../check.ts';
 import { describe } from '../errors.ts';
 import type { Logger as LoggerPort } from '../ports/runtime.ts';
+import { printable } from './printable.ts';
 
 const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LEVELS)[number];
 
-/** A small logger that writes one line an entry to stderr; anything with the same four methods (pino, console) fits instead. */
+/**
+ * A small logger that writes one line an entry to stderr: time, level, message, facts as JSON. Errors are written with name, message,
+ * code, stack and cause, as facts and among them. Anything with the same four methods (console, winston) fits instead; pino through
+ * `fromPino`.
+ */
 export class Logger implements LoggerPort {
   readonly #rank: number;
   readonly #write: (line: string) => void;
@@ -41,7 +46,7 @@ export class Logger implements LoggerPort {
     if (rank < this.#rank) return;
     let tail = '';
     try {
-      tail = facts === undefined ? '' : ` ${JSON.stringify(facts)}`;
+      tail = facts === undefined ? '' : ` ${JSON.stringify(facts, printable)}`;
     } catch {
       tail = ' [facts that are not JSON]';
     }

@@ -118,57 +118,46 @@ export class StrategyWorld {
   }
 }
 
-/** Like the scheduler's candidates: read-only, properties on the prototype, the numbers as they were when it was made. */
+/** Like the scheduler's candidates: read-only, all properties its own, the numbers as they were when it was made. */
 class WatchedCandidate implements Candidate {
-  readonly #world: StrategyWorld;
-  readonly #agent: WorldAgent;
-  readonly #running: number;
+  declare readonly id: string;
+  declare readonly capabilities: readonly string[];
+  declare readonly running: number;
+  declare readonly slots: number;
+  declare readonly queued: number;
+  declare readonly load: number;
+  declare readonly priority: number;
+  declare readonly cost: number;
+  declare readonly history: Candidate['history'];
 
   constructor(world: StrategyWorld, agent: WorldAgent) {
-    this.#world = world;
-    this.#agent = agent;
-    this.#running = agent.running;
+    const { running } = agent;
+    const { id, slots, priority, cost } = agent;
+    const values = {
+      id,
+      capabilities: WORK,
+      running,
+      slots,
+      queued: 0,
+      load: running / slots,
+      priority,
+      cost,
+    };
+    for (const [name, value] of Object.entries(values)) {
+      const get = (): unknown => {
+        world.reads += 1;
+        return value;
+      };
+      Object.defineProperty(this, name, { get, enumerable: true });
+    }
+    this.history = (type) => {
+      world.reads += 1;
+      const seen = agent.history.get(type);
+      if (seen === undefined) return NO_RUNS;
+      const { runs, ok, totalMs } = seen;
+      return Object.freeze({ runs, meanDurationMs: totalMs / runs, successRatio: ok / runs });
+    };
     Object.freeze(this);
-  }
-
-  get id(): string {
-    return this.#read().id;
-  }
-  get capabilities(): readonly string[] {
-    this.#read();
-    return WORK;
-  }
-  get running(): number {
-    this.#read();
-    return this.#running;
-  }
-  get slots(): number {
-    return this.#read().slots;
-  }
-  get queued(): number {
-    this.#read();
-    return 0;
-  }
-  get load(): number {
-    return this.#running / this.#read().slots;
-  }
-  get priority(): number {
-    return this.#read().priority;
-  }
-  get cost(): number {
-    return this.#read().cost;
-  }
-
-  history(type: string): TaskStatistics {
-    const seen = this.#read().history.get(type);
-    if (seen === undefined) return NO_RUNS;
-    const { runs, ok, totalMs } = seen;
-    return Object.freeze({ runs, meanDurationMs: totalMs / runs, successRatio: ok / runs });
-  }
-
-  #read(): WorldAgent {
-    this.#world.reads += 1;
-    return this.#agent;
   }
 }
 

@@ -22,7 +22,7 @@ export class Claiming {
   readonly #now: Moment;
   readonly #session: SessionNumber;
   #holder: Holder | undefined = undefined;
-  readonly claims: Claim[] = [];
+  claims: Claim[] | undefined = undefined;
   /** Another call might find more. */
   more = false;
 
@@ -144,7 +144,10 @@ export class Claiming {
     this.#holder ??= this.#table.holder(this.#session);
     const row = queue.take(pool);
     this.#table.claim(row, this.#holder, started, this.#now);
-    this.claims.push(new MemoryClaim(row, started, false));
+    const claim = new MemoryClaim(row, started, false);
+    // Of exact length for one: a first push would make room for 17.
+    if (this.claims === undefined) this.claims = [claim];
+    else this.claims.push(claim);
   }
 }
 

@@ -1,5 +1,5 @@
 import { sameJson } from '../../../core/json.ts';
-import type { Consequences, EnqueueResult, NewTask } from '../../../core/ports/tasks.ts';
+import type { EnqueueAnswer, EnqueueResult, NewTask } from '../../../core/ports/tasks.ts';
 import type { BackendTime } from '../../../core/ports/words.ts';
 import { Effects } from './effects.ts';
 import {
@@ -31,14 +31,15 @@ const ENQUEUED = {
 } as const satisfies Partial<Record<StateCode, Enqueued>>;
 
 /** Stores tasks one after the other, so each may refer to those before it in the batch and to those to come. */
-export function enqueue(
-  table: TaskTable,
-  tasks: readonly NewTask[],
-): Consequences & { readonly results: readonly EnqueueResult[] } {
+export function enqueue(table: TaskTable, tasks: readonly NewTask[]): EnqueueAnswer {
   const now = table.now();
   // Of exact length: a first push would make room for 17.
   const results = new Array<EnqueueResult>(tasks.length);
-  for (let i = 0; i < tasks.length; i++) results[i] = enqueueOne(table, tasks[i] as NewTask, now);
+  for (let i = 0; i < tasks.length; i++) results[i] = enqueueOne(table, tasks[i] as NewTask, now, false);
+  return answer(table, results, now);
+}
+
+function answer(table: TaskTable, results: readonly EnqueueResult[], now: Moment): EnqueueAnswer {
   if (!table.cascade.hasMore) {
     table.trim();
     return { at: now.at, readied: NONE, ended: NONE, more: false, opened: false, results };
@@ -47,21 +48,27 @@ export function enqueue(
   table.cascade.drain(effects);
   table.trim();
   const { readiedList: readied, endedList: ended } = effects;
-  return { at: now.at, readied, ended, more: table.cascade.hasMore || effects.scheduled, opened: table.takeOpened(), results };
+  return {
+    at: now.at,
+    readied,
+    ended,
+    more: table.cascade.hasMore || effects.scheduled,
+    opened: table.takeOpened(),
+    results,
+  };
 }
 
-/** Stores one task that nothing else can follow from: see `QuickTasks`. */
-export function enqueueAlone(table: TaskTable, task: NewTask, isNew: boolean): EnqueueResult {
+/** Stores one task: see `QuickTasks`. */
+export function enqueueAlone(table: TaskTable, task: NewTask, isNew: boolean): EnqueueResult | EnqueueAnswer {
   const now = table.now(table.core.clock.coarse());
-  if (!isNew) return enqueueOne(table, task, now);
-  const queue = table.queue(task.queue);
-  return fullOf(queue) ?? begin(table, task, queue, now, true);
+  const result = enqueueOne(table, task, now, isNew);
+  return table.cascade.hasMore ? answer(table, [result], now) : result;
 }
 
 const NONE: readonly never[] = Object.freeze([]);
 
-function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult {
-  const sameId = table.rows.get(task.id);
+function enqueueOne(table: TaskTable, task: NewTask, now: Moment, isNew: boolean): EnqueueResult {
+  const sameId = isNew ? undefined : table.rows.get(task.id);
   if (sameId !== undefined) return repeated(sameId, task);
   const sameKey = task.key === undefined ? undefined : table.keys.get(task.key);
   if (sameKey !== undefined) {
@@ -73,8 +80,8 @@ function enqueueOne(table: TaskTable, task: NewTask, now: Moment): EnqueueResult
   const full = fullOf(queue);
   if (full !== undefined) return full;
   return task.dependsOn.length === 0
-    ? begin(table, task, queue, now)
-    : beginDependent(table, task, queue, now);
+    ? begin(table, task, queue, now, isNew)
+    : beginDependent(table, task, queue, now, isNew);
 }
 
 function fullOf(queue: TaskQueue): EnqueueResult | undefined {
@@ -83,7 +90,7 @@ function fullOf(queue: TaskQueue): EnqueueResult | undefined {
   return { status: 'full', queue: queue.name, length: queue.length };
 }
 
-function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment, isNew = false): Enqueued {
+function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment, isNew: boolean): Enqueued {
   const row = table.insert(task, queue, now, isNew);
   table.graph.adopt(row);
   row.readied = dueOf(table, task, now);
@@ -91,11 +98,18 @@ function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment, i
   return row.state === READY ? ENQUEUED[READY] : ENQUEUED[SCHEDULED];
 }
 
-function beginDependent(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment): EnqueueResult {
+function beginDependent(
+  table: TaskTable,
+  task: NewTask,
+  queue: TaskQueue,
+  now: Moment,
+  isNew: boolean,
+): EnqueueResult {
   const { graph } = table;
-  const path = graph.cycle(task.id, task.dependsOn);
+  // Nobody can wait for an id that was made for this task.
+  const path = isNew ? undefined : graph.cycle(task.id, task.dependsOn);
   if (path !== undefined) return { status: 'cycle', path };
-  const row = table.insert(task, queue, now);
+  const row = table.insert(task, queue, now, isNew);
   graph.adopt(row);
   const doom = graph.attach(row, task.dependsOn);
   if (doom !== undefined) {

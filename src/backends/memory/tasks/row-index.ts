@@ -46,10 +46,14 @@ export class RowIndex {
 
   /** Rows with a higher `seq` than this, in order. */
   *after(seq: number): Generator<TaskRow> {
-    for (let number = Math.floor((seq + 1) / SIZE); number <= this.#newestNumber; number++) {
+    const first = Math.floor((seq + 1) / SIZE);
+    for (let number = first; number <= this.#newestNumber; number++) {
       const rows = this.#chunks.get(number)?.rows;
       if (rows === undefined) continue;
-      for (const row of rows) if (row !== undefined && row.seq > seq) yield row;
+      for (let i = number === first ? (seq + 1) % SIZE : 0; i < SIZE; i++) {
+        const row = rows[i];
+        if (row !== undefined) yield row;
+      }
     }
   }
 

@@ -23,8 +23,12 @@ export class RowNames {
 
   /** Adds the newest row; it is in the index of rows already. @param isNew no other row can have its id */
   add(row: TaskRow, isNew: boolean): void {
+    if (!isNew) {
+      if (this.#entered < this.#latest) this.#enter();
+      this.#rows.set(row.task.id, row);
+      this.#entered = row.seq;
+    }
     this.#latest = row.seq;
-    if (!isNew) this.#enter();
   }
 
   delete(row: TaskRow): void {

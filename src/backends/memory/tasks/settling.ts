@@ -22,6 +22,7 @@ type Settled = Extract<SettleResult, { status: 'settled' }>;
 type Release = Extract<Settlement, { as: 'release' }>;
 
 const SETTLED: readonly Settled[] = STATE_NAMES.map((state) => Object.freeze({ status: 'settled', state }));
+const NONE: readonly never[] = Object.freeze([]);
 const GONE: SettleResult = Object.freeze({ status: 'gone' });
 
 /** Ends attempts whose token is current; what that means for their dependents happens in the same call, as far as it may. */
@@ -29,13 +30,19 @@ export function settle(
   table: TaskTable,
   settlements: readonly Settlement[],
 ): Consequences & { readonly results: readonly SettleResult[] } {
-  const effects = new Effects(table.now());
-  const results: SettleResult[] = [];
-  for (const settlement of settlements) results.push(settleOne(table, settlement, effects.moment));
-  if (table.cascade.hasMore) table.cascade.drain(effects);
+  const now = table.now();
+  const results = new Array<SettleResult>(settlements.length);
+  for (let i = 0; i < settlements.length; i++)
+    results[i] = settleOne(table, settlements[i] as Settlement, now);
+  if (!table.cascade.hasMore) {
+    table.trim();
+    return { at: now.at, readied: NONE, ended: NONE, more: false, opened: table.takeOpened(), results };
+  }
+  const effects = new Effects(now);
+  table.cascade.drain(effects);
   table.trim();
   return {
-    at: effects.moment.at,
+    at: now.at,
     readied: effects.readiedList,
     ended: effects.endedList,
     more: table.cascade.hasMore || effects.scheduled,

@@ -215,7 +215,12 @@ export class TaskTable implements CascadeTarget {
     this.log.add(row, CLAIMED, CLAIMED, now.at, steal);
     const reason = row.rare?.cancelRequested;
     if (reason !== undefined) {
-      this.orders.give(holder.session, { kind: 'cancel', task: row.task.id, token: row.token as Token, reason });
+      this.orders.give(holder.session, {
+        kind: 'cancel',
+        task: row.task.id,
+        token: row.token as Token,
+        reason,
+      });
     }
     this.#forget(former);
   }

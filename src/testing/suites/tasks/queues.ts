@@ -43,7 +43,8 @@ export function queueTests(test: TaskTest): void {
     const theirs = await other.claim();
     assert.deepEqual([mine.length, theirs.length], [2, 1]);
     assert.deepEqual(await me.claim(), []);
-    await me.complete(...mine.slice(0, 1));
+    const { opened } = await me.complete(...mine.slice(0, 1));
+    assert.equal(opened, true, 'something waits for the place that is free now');
     await me.retry(mine[1] as (typeof mine)[number], 60_000);
     assert.equal((await other.claim()).length, 2);
     await harness.configure({});
@@ -62,8 +63,11 @@ export function queueTests(test: TaskTest): void {
     assert.deepEqual(await me.claim(), []);
     const a0 = claims.find(({ task }) => task === 'a0');
     assert.ok(a0 !== undefined);
-    await me.complete(a0);
+    assert.equal((await me.complete(a0)).opened, true);
     assert.deepEqual(idsOf(await me.claim()), ['a2']);
+    const unlimited = claims.find(({ task }) => task === 'n0');
+    assert.ok(unlimited !== undefined);
+    assert.equal((await me.complete(unlimited)).opened, false, 'no limit kept anything back for it');
     await harness.configure({ maxRunningPerGroup: 3 });
     assert.deepEqual(idsOf(await me.claim()).toSorted(), ['a3', 'b0']);
   });
