@@ -126,7 +126,33 @@ export function renderOptions(): string {
       lines.push(`| \`${name}\` | ${cell(kindOf(spec))} | ${defaultOf(spec)} | ${cell(spec.doc)} |`);
     }
   }
+  lines.push(...memoryOptions());
   return `${lines.join('\n')}\n`;
+}
+
+/** What the memory backend is told, which is no part of the manager's options. */
+function memoryOptions(): readonly string[] {
+  const source = parse('src/backends/memory/tasks/table.ts');
+  const table = find(
+    source,
+    (node): node is ts.InterfaceDeclaration =>
+      ts.isInterfaceDeclaration(node) && node.name.text === 'MemoryTaskStoreOptions',
+  );
+  const rows = table.members.filter(ts.isPropertySignature).map((member) => {
+    const doc = commentOf(member, source) ?? '';
+    const [text = '', fallback = ''] = doc.split(/\s*@default\s*/);
+    return `| \`${member.name.getText(source)}\` | ${fallback} | ${cell(text)} |`;
+  });
+  return [
+    '',
+    '## memory',
+    '',
+    '`new CoordinationManager({ backend: memory({ tasks: { … } }) })`: how much the memory backend remembers. A task that is forgotten can no longer be looked up; dependencies on it are met or not as it ended, for as long as that is remembered, and later wait as for one that is still to be submitted.',
+    '',
+    '| option | default | |',
+    '| --- | --- | --- |',
+    ...rows,
+  ];
 }
 
 function placeOf(part: Part): string {

@@ -9,15 +9,12 @@ import type { ConflictRecord } from './core/coordination-types.ts';
 import { CoordinationError, describe, toStoredError } from './core/errors.ts';
 import type { EventBus } from './core/event-bus.ts';
 import type { AcquireOptions, Lease, ResourceRequest } from './core/lock-types.ts';
-import { createOperations } from './core/operations.ts';
 import type { Backend, BackendReport } from './core/ports/backend.ts';
 import type { Logger } from './core/ports/runtime.ts';
-import type { SessionReport } from './core/ports/sessions.ts';
-import type { SessionNumber } from './core/ports/words.ts';
 import type { PinoLogger } from './core/runtime/pino-logger.ts';
 import { DependencyGraph } from './dependency-graph/dependency-graph.ts';
 import { type HealthEndpoint, openHealthEndpoint } from './health-endpoint.ts';
-import { HealthMonitor, type HealthStatus } from './health.ts';
+import { HealthMonitor, type HealthStatus, type PartHealth } from './health.ts';
 import { LazyOperations } from './lazy-operations.ts';
 import { type CoordinationOptions, managerSettings, type ManagerSettings } from './manager-options.ts';
 import { MessageRouter } from './messaging/router.ts';
@@ -50,11 +47,11 @@ import type {
   TypeName,
   WaitReason,
 } from './scheduler/types.ts';
+import { SessionKeeper } from './session-keeper.ts';
+import { sessionReport } from './session-report.ts';
 import { conflictParts, queueGauges, schedulerParts, stealingLoads } from './wiring.ts';
 import { WorkStealingCoordinator } from './work-stealing/work-stealing-coordinator.ts';
 
-/** The schema level of this build, for backends with a schema. */
-const WRITER = 1;
 /** Settled conflicts older than this are forgotten by maintenance, ms. */
 const MAINTENANCE_AGE_MS = 24 * 3_600_000;
 
@@ -86,7 +83,9 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   readonly #backend: Backend;
   readonly #operations = new LazyOperations();
   readonly #health: HealthMonitor;
-  #session: SessionNumber | undefined;
+  readonly #session: SessionKeeper;
+  /** The backend was started here, so it is to be stopped. */
+  #connected = false;
   #state: State = 'new';
   #starting: Promise<BackendReport> | undefined;
   #stopping: Promise<void> | undefined;
@@ -99,7 +98,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     const given = this.#settings.options;
     this.events = this.#settings.events;
     this.#backend = given.backend ?? memory();
-    const { tasks: store, locks, messages } = needed(this.#backend);
+    const { tasks: store, locks, messages, sessions } = needed(this.#backend);
     const log = runtime.logger;
     const legacy = legacyOf(given);
     const operations = this.#operations;
@@ -152,6 +151,18 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
               locks: () => this.locks.lockUse(),
             },
           });
+    this.#session = new SessionKeeper({
+      backend: this.#backend,
+      sessions,
+      runtime,
+      events: this.events,
+      report: () => sessionReport(this.tasks),
+      use: (one) => operations.use(one),
+      obey: (orders) => this.tasks.obey(orders),
+      lost: () => this.locks.sessionLost(),
+      renewed: () => this.#rejoin(),
+    });
+    if (this.#backend.capabilities.shared) operations.renewBy((session) => this.#session.renew(session));
     this.#health = new HealthMonitor(this.#healthChecks(), {
       clock: runtime.clock,
       events: this.events,
@@ -210,7 +221,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     // The id as it was read once: a getter could answer differently now.
     const { id } = handle;
     this.locks.agentJoined(id);
-    if (this.#state === 'ready') handled(this.messages.agentJoined(id));
+    if (this.#operations.isOpen) handled(this.messages.agentJoined(id));
     this.stealing?.addAgent(id);
     const leave = (reason?: string): Promise<void> => this.unregisterAgent(id, reason);
     return { ...handle, leave, [Symbol.asyncDispose]: () => leave() };
@@ -402,67 +413,88 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   async #start(): Promise<BackendReport> {
     this.#state = 'starting';
-    const { runtime, options, environment } = this.#settings;
     try {
-      const report = await this.#backend.start(runtime);
-      refuseProblems(report, options.allow ?? [], runtime.logger);
-      await this.#openSession();
-      if (environment.healthPort !== undefined) {
-        this.#endpoint = await openHealthEndpoint(environment.healthPort, () => this.getHealthStatus());
-      }
+      const report = await this.#connect();
+      this.#refuseIfStopping();
       this.#state = 'ready';
-      // Those that were registered before there was a mailbox to give them.
-      for (const { id } of this.tasks.loads()) await this.messages.agentJoined(id);
+      this.tasks.wake();
       this.metrics?.start();
       await this.stealing?.initialize();
       this.#health.start();
       this.events.emit('system:ready', { backend: this.#backend.name });
       return report;
     } catch (error) {
-      this.#state = 'new';
-      this.#starting = undefined;
+      await this.#disconnect();
+      if (this.#state === 'starting') {
+        this.#state = 'new';
+        this.#starting = undefined;
+      }
       throw error;
     }
   }
 
-  async #openSession(): Promise<void> {
-    const { runtime } = this.#settings;
-    const sessions = this.#backend.sessions;
-    if (sessions === undefined) throw lacks(this.#backend, 'sessions');
-    const { shared, maxInFlight } = this.#backend.capabilities;
-    // A process needs no lease on its own memory: an event loop that was blocked would lose it to itself.
-    const opened = await sessions.open({
-      boot: runtime.ids.next(),
-      leaseMs: shared ? 30_000 : Number.POSITIVE_INFINITY,
-      writer: WRITER,
-      report: NO_REPORT,
+  async #connect(): Promise<BackendReport> {
+    const { runtime, options, environment } = this.#settings;
+    const report = await this.#backend.start(runtime);
+    this.#connected = true;
+    refuseProblems(report, options.allow ?? [], runtime.logger);
+    this.#refuseIfStopping();
+    await this.#session.open();
+    this.#refuseIfStopping();
+    if (environment.healthPort !== undefined) {
+      this.#endpoint = await openHealthEndpoint(environment.healthPort, () => this.getHealthStatus());
+    }
+    // Those that were registered before there was a mailbox to give them.
+    for (const { id } of this.tasks.loads()) await this.messages.agentJoined(id);
+    return report;
+  }
+
+  /** Gives back what a start has opened, in whatever step it ended. */
+  async #disconnect(): Promise<void> {
+    await this.#attempt('session', () => this.#session.close());
+    this.#operations.end(this.#state !== 'starting');
+    if (this.#connected) await this.#attempt('backend', () => this.#backend.stop());
+    this.#connected = false;
+    await this.#attempt('health endpoint', () => this.#endpoint?.close());
+    this.#endpoint = undefined;
+  }
+
+  /** The session is another one: what the former carried is stored anew. */
+  #rejoin(): void {
+    this.messages.rejoin().catch((error: unknown) => {
+      const { code, message } = toStoredError(error);
+      this.events.emit('system:error', { part: 'messaging', code, message });
     });
-    this.#session = opened.session;
-    this.#operations.use(createOperations(opened.session, runtime, { maxInFlight }));
+    this.tasks.wake();
   }
 
   async #stop(reason: string): Promise<void> {
-    const wasStarted = this.#starting;
+    const starting = this.#starting;
     this.#state = 'stopping';
-    await wasStarted?.catch(() => undefined);
-    if (wasStarted !== undefined) this.events.emit('system:shutdown', { reason });
+    const started =
+      (await starting?.then(
+        () => true,
+        () => false,
+      )) === true;
+    if (started) this.events.emit('system:shutdown', { reason });
     this.#health.stop();
     await this.#attempt('stealing', () => this.stealing?.shutdown());
-    if (wasStarted !== undefined) {
+    if (started) {
       await this.#attempt('tasks', () => this.tasks.shutdown(this.#settings.shutdown));
       await this.#attempt('messages', () =>
         this.messages.shutdown({ drainMs: this.#settings.shutdown.drainMs }),
       );
       await this.#attempt('locks', () => this.locks.shutdown());
-      const session = this.#session;
-      if (session !== undefined) await this.#attempt('session', () => this.#backend.sessions?.close(session));
     }
-    this.#operations.end();
     this.metrics?.stop();
     this.breakers.shutdown();
-    if (wasStarted !== undefined) await this.#attempt('backend', () => this.#backend.stop());
-    await this.#endpoint?.close();
+    await this.#disconnect();
     this.#state = 'stopped';
+  }
+
+  #refuseIfStopping(): void {
+    if (this.#state !== 'starting')
+      throw new CoordinationError('STOPPED', 'The mesh was shut down while it started');
   }
 
   /** A part that fails to stop must not keep the others from stopping. */
@@ -494,7 +526,11 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
         if (overdueMs <= health.stuckMs) return { healthy: true, metrics };
         return { healthy: false, error: `its sweep is overdue for ${Math.round(overdueMs)} ms`, metrics };
       },
-      resources: () => ({ healthy: true, metrics: { ...this.locks.lockUse() } }),
+      session: () => this.#session.health(),
+      resources: () => ({
+        ...punctual('its renewals', this.locks.overdueMs(), health.stuckMs),
+        metrics: { ...this.locks.lockUse() },
+      }),
       breakers: () => {
         const open = [...this.breakers.getAllBreakers()].filter(
           ([, breaker]) => breaker.getState() === 'open',
@@ -510,7 +546,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
           metrics,
         };
       },
-      messages: () => ({ healthy: true }),
+      messages: () => punctual('its chores', this.messages.overdueMs(), health.stuckMs),
     };
   }
 
@@ -535,16 +571,10 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   }
 }
 
-const NO_REPORT: SessionReport = {
-  host: 'local',
-  pid: 0,
-  build: '',
-  load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-  rssBytes: 0,
-  loopLagMs: 0,
-  agents: [],
-  progress: [],
-};
+function punctual(what: string, overdueMs: number, stuckMs: number): PartHealth {
+  if (overdueMs <= stuckMs) return { healthy: true };
+  return { healthy: false, error: `${what} are overdue for ${Math.round(overdueMs)} ms` };
+}
 
 function legacyOf(options: CoordinationOptions): object {
   const { maxRetries, retryDelay, deadlockDetection, resourceTimeout, messageTimeout } = options;
@@ -555,12 +585,13 @@ function legacyOf(options: CoordinationOptions): object {
   );
 }
 
-function needed(backend: Backend): Required<Pick<Backend, 'tasks' | 'locks' | 'messages'>> {
-  const { tasks, locks, messages } = backend;
+function needed(backend: Backend): Required<Pick<Backend, 'tasks' | 'locks' | 'messages' | 'sessions'>> {
+  const { tasks, locks, messages, sessions } = backend;
   if (tasks === undefined) throw lacks(backend, 'tasks');
   if (locks === undefined) throw lacks(backend, 'locks');
   if (messages === undefined) throw lacks(backend, 'messages');
-  return { tasks, locks, messages };
+  if (sessions === undefined) throw lacks(backend, 'sessions');
+  return { tasks, locks, messages, sessions };
 }
 
 function lacks(backend: Backend, port: string): CoordinationError {

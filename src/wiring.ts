@@ -2,6 +2,7 @@ import { handled, isPromise } from './core/awaitable.ts';
 import type { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
 import type { QueueCounts, TaskStore } from './core/ports/tasks.ts';
 import type { BackendTime } from './core/ports/words.ts';
+import { nodeName } from './core/run-node.ts';
 import type { ConflictResolverParts } from './conflicts/conflict-resolver.ts';
 import type { MessageRouter } from './messaging/router.ts';
 import type { QueueGauge } from './metrics/metric-gauges.ts';
@@ -23,12 +24,12 @@ export function schedulerParts(
     locks: {
       acquire: (requests, owner, options) => locks.acquireFor(owner, requests, options),
       releaseRun: (node) => handled(locks.releaseOwner(node)),
-      untilFinished: (node) => locks.untilFinished(node),
+      untilFinished: (node) => (locks.isAtWork(node) ? locks.untilFinished(node) : undefined),
       why: (node) => locks.whyWaiting(node),
     },
     waits: locks.waits,
     request: (owner, to, payload, options) =>
-      messages.request(owner.agent ?? owner.node, to, payload, { ...options, node: owner.node }),
+      messages.request(owner.agent ?? nodeName(owner.node), to, payload, { ...options, node: owner.node }),
     breaker: (name) => {
       const breaker = breakers.getBreaker(name);
       return {
@@ -53,10 +54,18 @@ export function conflictParts<T extends TaskTypes>(
     }),
     apply: async (resolution, conflict) => {
       // A holder that has to leave gets a grace: the winner has the lock after it, the resolution holds at once.
-      if (conflict.kind === 'resource') handled(locks.moveLock(conflict.subject, resolution.winner));
-      else if (conflict.kind === 'assignment') await tasks.moveTask(conflict.subject, resolution.winner);
+      if (conflict.kind === 'resource') {
+        if (await isLocked(locks, conflict.subject))
+          handled(locks.moveLock(conflict.subject, resolution.winner));
+      } else if (conflict.kind === 'assignment') await tasks.moveTask(conflict.subject, resolution.winner);
     },
   };
+}
+
+/** Whether there is a lock to move. What nobody holds, or a semaphore that has room for many, is nobody's to give. */
+async function isLocked(locks: ResourceManager, resource: string): Promise<boolean> {
+  const { items } = await locks.list({ resource }, { limit: 1 });
+  return items[0]?.holders.some(({ mode }) => typeof mode === 'string') === true;
 }
 
 /** Tasks by queue and state, as the store counts them; of a store across a network, as it said when it was asked last. */

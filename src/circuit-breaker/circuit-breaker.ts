@@ -6,6 +6,7 @@ import { type EventSink, silentSink } from '../core/events.ts';
 import type { Clock, Logger, Runtime, Timer } from '../core/ports/runtime.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 import { systemClock } from '../core/runtime/runtime.ts';
+import { WithdrawnCall } from '../core/withdrawn-call.ts';
 import { attempt, type Call } from './attempt.ts';
 import { type BreakerRules, breakerRules, type CircuitBreakerOptions } from './breaker-rules.ts';
 import {
@@ -305,6 +306,7 @@ export class CircuitBreaker {
 
   #judge(outcome: CallOutcome): Verdict {
     const { classify } = this.#rules;
+    if (!outcome.ok && isWithdrawn(outcome.error)) return 'ignore';
     if (classify === undefined) return everyRejection(outcome);
     try {
       const verdict: unknown = classify(outcome);
@@ -353,6 +355,15 @@ export class CircuitBreaker {
     this.#timer = this.#clock.after(circuit.until - this.#clock.mono(), () => {
       if (this.#circuit === circuit && this.#look(this.#clock.mono()) === circuit) this.#arm();
     });
+  }
+}
+
+/** A stranger's proxy may refuse to be looked at. */
+function isWithdrawn(error: unknown): boolean {
+  try {
+    return error instanceof WithdrawnCall;
+  } catch {
+    return false;
   }
 }
 

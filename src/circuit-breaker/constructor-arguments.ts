@@ -2,6 +2,7 @@ import { invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Logger } from '../core/ports/runtime.ts';
+import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 
 /** The documented order differs from other classes', so a logger and a bus in each other's place are told apart here. */
 const ORDER = 'The arguments are (name, options, logger, events).';
@@ -10,7 +11,8 @@ const ORDER = 'The arguments are (name, options, logger, events).';
 export function checkLogger(value: unknown): Logger | undefined {
   if (value === undefined || value === null) return undefined;
   const { debug, info, warn } = value as Partial<Logger>;
-  if ([debug, info, warn].every((method) => typeof method === 'function')) return value as Logger;
+  if ([debug, info, warn].every((method) => typeof method === 'function'))
+    return guardedLogger(value as Logger);
   throw invalid(`Expected a logger with debug, info, warn and error, got ${describe(value)}`, ORDER);
 }
 

@@ -5,6 +5,7 @@ import { CoordinationError, describe } from '../core/errors.ts';
 import { silentSink, type EventSink } from '../core/events.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
+import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { createRuntime } from '../core/runtime/runtime.ts';
 import { autoOrder } from './auto-order.ts';
 import {
@@ -56,7 +57,7 @@ export class ConflictResolver {
   constructor(logger?: Logger, events: EventSink = silentSink, parts: ConflictResolverParts = {}) {
     this.#events = events;
     this.#runtime = parts.runtime ?? createRuntime({ logger });
-    this.#logger = logger ?? this.#runtime.logger;
+    this.#logger = logger === undefined ? this.#runtime.logger : guardedLogger(logger);
     this.#parts = parts;
     this.#timeoutMs = checkMs(parts.timeoutMs ?? 30_000, 'timeoutMs');
     this.#book = new ConflictBook(checkInteger(parts.historySize ?? 1_000, 'historySize', 1));

@@ -23,6 +23,8 @@ type AnyListener = (payload: unknown) => unknown;
 interface Entry {
   readonly call: AnyListener;
   readonly given: unknown;
+  /** Of a part of the mesh: `removeAllListeners` doesn't mean it. */
+  readonly kept: boolean;
   detach(): void;
 }
 
@@ -107,6 +109,11 @@ export class EventBus implements EventSink {
   ): Disposable {
     const { signal } = checkOptions<{ readonly signal?: AbortSignal }>(options, 'the options of on');
     return this.#listen(name, listener, listener as AnyListener, signal);
+  }
+
+  /** Listens as {@link on} does until disposed, also when `removeAllListeners` removes the listeners of users: for what counts events. */
+  keep<N extends Name>(name: N, listener: Listener<N>): Disposable {
+    return this.#listen(name, listener, listener as AnyListener, undefined, true);
   }
 
   /** Listens to the next event only, also when that is emitted again from inside its own emission. */
@@ -278,10 +285,12 @@ export class EventBus implements EventSink {
     }
   }
 
-  /** Removes the listeners of one event, or all listeners and taps. */
+  /** Removes the listeners of one event, or all listeners and taps. What was added with {@link keep} stays: metrics go on counting. */
   removeAllListeners(name?: Name): void {
     const channels = name === undefined ? this.#opened() : [this.#known(name)];
-    for (const channel of channels) for (const entry of channel?.listeners ?? []) entry.detach();
+    for (const channel of channels) {
+      for (const entry of channel?.listeners ?? []) if (!entry.kept) entry.detach();
+    }
     if (name === undefined) this.#setTaps([]);
   }
 
@@ -318,7 +327,7 @@ export class EventBus implements EventSink {
     });
   }
 
-  #listen(name: Name, given: unknown, call: AnyListener, signal?: AbortSignal): Disposable {
+  #listen(name: Name, given: unknown, call: AnyListener, signal?: AbortSignal, kept = false): Disposable {
     if (typeof name !== 'string') throw noName(name);
     checkFunction(given, `the listener of ${name}`);
     checkSignal(signal, 'signal');
@@ -329,7 +338,7 @@ export class EventBus implements EventSink {
       channel.listeners = channel.listeners.filter((other) => other !== entry);
       channel.seen = this.#isSeen(channel);
     };
-    const entry: Entry = { call, given, detach };
+    const entry: Entry = { call, given, kept, detach };
     channel.listeners = [...channel.listeners, entry];
     channel.seen = true;
     signal?.addEventListener('abort', detach, { once: true });

@@ -133,6 +133,18 @@ function isForeignPlain(prototype: unknown): boolean {
   );
 }
 
+/** A copy of a JSON-safe value that shares nothing with it. Whoever changes one of them doesn't change the other. */
+export function copyJson<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(copyJson) as T;
+  const copy = { ...value } as Record<string, unknown>;
+  for (const key of Object.keys(copy)) {
+    const child = copy[key];
+    if (typeof child === 'object' && child !== null) copy[key] = copyJson(child);
+  }
+  return copy as T;
+}
+
 /** Whether two JSON-safe values have the same JSON meaning, whatever the order of keys. */
 export function sameJson(a: unknown, b: unknown): boolean {
   if (a === b) return true;

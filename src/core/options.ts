@@ -75,7 +75,11 @@ export const OPTIONS = {
       default: false,
       doc: 'Whether a more urgent task may take the slot of a running `preemptible` one.',
     },
-    keepMs: { kind: 'ms', default: 3_600_000, doc: 'How long ended tasks and results are kept.' },
+    keepMs: {
+      kind: 'ms',
+      default: 3_600_000,
+      doc: 'How long ended tasks and results are kept. In memory no more than 10,000 of them, dead letters, keys and tasks with a `keepMs` of their own apart: see memory.',
+    },
     maxCrashes: {
       kind: 'count',
       default: 3,

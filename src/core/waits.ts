@@ -7,7 +7,7 @@ export type { Blocker, Requirement } from './ports/locks.ts';
 /**
  * The one wait-for graph over every wait the library knows. Whoever knows waits of a kind (locks, slots, awaited children, replies,
  * declared ones) is a {@link WaitSource}; detection pulls from all of them, so a wait costs nothing until somebody looks.
- * Nodes are units of execution: the id of a lock owner (a task run or an explicit scope). The id of a task run is its task id.
+ * Nodes are units of execution: the id of a lock owner, an explicit scope, or `runNode(taskId)` of a task's run.
  */
 
 /** What the choice of a victim and the words of the error are made of. */
@@ -35,6 +35,8 @@ export interface WaitSource {
   isWaiting?(node: string): boolean;
   /** False: nobody waits here for `node`, so its own wait closes no cycle through this source. @default whether anybody waits here */
   blocks?(node: string): boolean;
+  /** Whether `node` is alive here: a task that hasn't ended. @default false */
+  knows?(node: string): boolean;
   /** What this source knows of a node. @default nothing */
   facts?(node: string): NodeFacts | undefined;
   /** Lets `node` go before `stuck` nodes that merely queue in front of it; see `LiveLocks.pass`. */

@@ -2,6 +2,7 @@ import { checkId, checkObject, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { FailurePolicy } from '../core/ports/tasks.ts';
+import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { NONE } from './adjacency.ts';
 import { criticalPath } from './critical-path.ts';
 import { toDot } from './dot.ts';
@@ -58,7 +59,8 @@ export class DependencyGraph {
   readonly #nodes = new TaskNodes();
 
   constructor(logger?: Logger, parts: DependencyGraphParts = {}) {
-    this.#logger = logger?.isDebug === false ? undefined : logger;
+    const guarded = logger === undefined ? undefined : guardedLogger(logger);
+    this.#logger = guarded?.isDebug === false ? undefined : guarded;
     this.#defaultPolicy = checkPolicy(parts.onFailure ?? 'cancel');
   }
 

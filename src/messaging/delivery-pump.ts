@@ -4,6 +4,7 @@ import { toStoredError } from '../core/errors.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Delivery, Lost, MessageSettlement, MessageTransport, Wanted } from '../core/ports/messages.ts';
 import type { Logger, Random, Runtime, Timer } from '../core/ports/runtime.ts';
+import type { Awaitable } from '../core/ports/words.ts';
 import { isCoreAddress } from './addresses.ts';
 import { Consumer, type ConsumerHost } from './consumer.ts';
 import { Handling, type HandlingHost } from './handling.ts';
@@ -80,6 +81,10 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   /** Outcomes of the deliveries being handed out are sent when all are. */
   #handingOut = false;
   #sweepTimer: Timer | undefined;
+  /** When the next sweep is due, mono ms. */
+  #sweepDue = Number.POSITIVE_INFINITY;
+  /** Calls of the store that aren't answered, the oldest first. */
+  readonly #unanswered = new Set<{ readonly since: number }>();
   #pollTimer: Timer | undefined;
   #staleAcks = 0;
   /** Backend time of the answer being handed out, µs. */
@@ -181,10 +186,18 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     });
   }
 
+  /** For how long the store has been silent, or its chores are overdue, ms; 0 when neither is. */
+  overdueMs(): number {
+    if (this.#stopped) return 0;
+    const [oldest] = this.#unanswered;
+    const since = Math.min(oldest?.since ?? Number.POSITIVE_INFINITY, this.#sweepDue);
+    return Math.max(0, this.clock.mono() - since);
+  }
+
   /** Does the chores of the store now. */
   async sweep(): Promise<void> {
-    const { lost, readied, nextInMs } = await this.#operations.run((op) =>
-      this.#transport.sweep(op, SWEEP_LIMIT),
+    const { lost, readied, nextInMs } = await this.#timed(
+      this.#operations.run((op) => this.#transport.sweep(op, SWEEP_LIMIT)),
     );
     this.reportLost(lost);
     for (const address of readied) this.wakeAddress(address);
@@ -374,13 +387,21 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     return addresses;
   }
 
+  /** A store that never answers is told by {@link overdueMs}. */
+  #timed<T>(answer: Awaitable<T>): Awaitable<T> {
+    if (!isPromise(answer)) return answer;
+    const call = { since: this.clock.mono() };
+    this.#unanswered.add(call);
+    return answer.finally(() => this.#unanswered.delete(call));
+  }
+
   #waitFor(call: Promise<unknown>, addresses: readonly Wanted[] = []): void {
     this.#calling = true;
     const done = (): void => {
       this.#calling = false;
       if (this.#awake.length > 0) this.#schedule();
     };
-    call.then(done, (error: unknown) => {
+    (this.#timed(call) as Promise<unknown>).then(done, (error: unknown) => {
       done();
       this.#failed('receive', error, addresses);
     });
@@ -417,9 +438,14 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   }
 
   #armSweep(ms: number): void {
+    this.#sweepDue = this.clock.mono() + ms;
     this.#sweepTimer = this.clock.after(ms, () => {
       this.#sweepTimer = undefined;
-      this.sweep().catch((error: unknown) => this.#failed('sweep', error));
+      this.#sweepDue = Number.POSITIVE_INFINITY;
+      this.sweep().catch((error: unknown) => {
+        this.#failed('sweep', error);
+        this.keepSweeping();
+      });
     });
   }
 

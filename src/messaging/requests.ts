@@ -86,6 +86,11 @@ export class Requests {
     this.#pump = pump;
   }
 
+  /** Stores the membership of the reply address anew: the session that carried it is over. */
+  async rejoin(): Promise<void> {
+    if (this.#listening) await this.#join(true);
+  }
+
   /** Takes no more of them. */
   async leave(): Promise<void> {
     if (this.#listening) await this.#join(false);

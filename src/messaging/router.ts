@@ -9,6 +9,7 @@ import { resolveOptions } from '../core/options.ts';
 import type { NewMessage, PublishResult } from '../core/ports/messages.ts';
 import type { Clock, Logger } from '../core/ports/runtime.ts';
 import type { Cursor } from '../core/ports/words.ts';
+import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 import { EVERYBODY } from './addresses.ts';
 import { Composer } from './compose.ts';
@@ -103,7 +104,7 @@ export class MessageRouter implements AsyncDisposable {
       operations,
       settings: options,
       events,
-      logger,
+      logger: guardedLogger(logger),
       host: {
         ...this.#requests.host,
         request: (from, to, payload, given) => this.request(from, to, payload, given),
@@ -295,6 +296,21 @@ export class MessageRouter implements AsyncDisposable {
       ...this.#requests.stats,
       staleAcks: this.#pump.staleAcks,
     };
+  }
+
+  /** For how long the store has been silent, or its chores are overdue, ms; 0 when neither is. */
+  overdueMs(): number {
+    return this.#pump.overdueMs();
+  }
+
+  /**
+   * The session of this process is another one now: memberships are stored anew. What was being handled is delivered again, its
+   * acknowledgements count as stale.
+   */
+  async rejoin(): Promise<void> {
+    if (this.#stopped !== undefined) return;
+    await Promise.all([this.#subscriptions.rejoin(), this.#requests.rejoin()]);
+    this.#pump.wakeAll();
   }
 
   /** Does the chores of the store now: expiry, receipts that ran out. Touches no request under way. */

@@ -1,4 +1,5 @@
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
+import { BoundedSet, MOST_DEPARTED } from '../core/bounded-set.ts';
 import { checkArray, checkFunction, checkId, checkInteger, checkRecord, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { refuseUnknown } from '../core/options.ts';
@@ -33,7 +34,7 @@ export class Subscriptions {
   };
   readonly #agents = new Map<string, Agent>();
   readonly #byTopic = new Map<string, Set<Consumer>>();
-  readonly #removed = new Set<string>();
+  readonly #removed = new BoundedSet<string>(MOST_DEPARTED);
 
   constructor(
     pump: DeliveryPump,
@@ -126,6 +127,12 @@ export class Subscriptions {
   /** Local receivers of a topic. */
   ofTopic(topic: string): Iterable<Consumer> {
     return this.#byTopic.get(topic) ?? [];
+  }
+
+  /** Stores all memberships anew: the session that carried them is over. */
+  async rejoin(): Promise<void> {
+    const agents = [...this.#agents.values()];
+    await Promise.all(agents.map(async (agent) => this.#change(agent)));
   }
 
   /** Tells the store that nobody listens here any more; mailboxes go on. */

@@ -1,8 +1,10 @@
 import { checkId, checkInteger, checkNumber, checkRecord, invalid, reading } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import type { EventBus, Listener } from '../core/event-bus.ts';
+import type { EventName } from '../core/events.ts';
 import { resolveOptions } from '../core/options.ts';
 import type { Clock, Logger, Runtime, Timer } from '../core/ports/runtime.ts';
+import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 import { systemClock } from '../core/runtime/runtime.ts';
 import { AgentFigures } from './figures/agent-figures.ts';
@@ -33,6 +35,9 @@ export interface MetricsParts {
   readonly gauges?: MetricGauges | undefined;
 }
 
+/** What it needs of a bus. */
+export type MetricsBus = Pick<EventBus, 'on' | 'count'> & Partial<Pick<EventBus, 'keep'>>;
+
 const MARK_MS = 1_000;
 const MAX_TAGS = 10;
 
@@ -41,7 +46,7 @@ const MAX_TAGS = 10;
  * can't tell comes from gauges or is derived from the events, as said at each figure. Memory is bounded.
  */
 export class CoordinationMetricsCollector {
-  readonly #events: Pick<EventBus, 'on' | 'count'> | undefined;
+  readonly #events: MetricsBus | undefined;
   readonly #clock: Clock;
   readonly #intervalMs: number;
   readonly #history: MetricHistory;
@@ -57,12 +62,7 @@ export class CoordinationMetricsCollector {
   #running = false;
 
   /** @throws INVALID_OPTION, INVALID_ARGUMENT */
-  constructor(
-    logger?: Logger,
-    events?: Pick<EventBus, 'on' | 'count'>,
-    options?: MetricsOptions,
-    parts: MetricsParts = {},
-  ) {
+  constructor(logger?: Logger, events?: MetricsBus, options?: MetricsOptions, parts: MetricsParts = {}) {
     if (events !== undefined && events !== null && !isBus(events)) {
       throw invalid(
         `Expected an event bus, got ${describe(events)}`,
@@ -77,7 +77,7 @@ export class CoordinationMetricsCollector {
     const figureParts = {
       registry: this.#registry,
       history: this.#history,
-      gauges: new GaugeReader(parts.gauges ?? {}, logger ?? silentLogger),
+      gauges: new GaugeReader(parts.gauges ?? {}, guardedLogger(logger ?? silentLogger)),
     };
     this.#tasks = new TaskFigures(figureParts);
     this.#agents = new AgentFigures(figureParts);
@@ -96,7 +96,7 @@ export class CoordinationMetricsCollector {
     const events = this.#events;
     if (events !== undefined) {
       const on: Listen = (name, listener) =>
-        void this.#subscriptions.push(events.on(name, listener as Listener<typeof name>));
+        void this.#subscriptions.push(listenTo(events, name, listener as Listener<typeof name>));
       const tally: Tally = (name, add) => {
         let before = events.count(name);
         this.#tallies.push(() => {
@@ -225,7 +225,12 @@ export class CoordinationMetricsCollector {
   }
 }
 
-function isBus(events: Pick<EventBus, 'on' | 'count'>): boolean {
+/** On a bus that knows the difference, users who remove their listeners don't remove these. */
+function listenTo<N extends EventName>(events: MetricsBus, name: N, listener: Listener<N>): Disposable {
+  return events.keep === undefined ? events.on(name, listener) : events.keep(name, listener);
+}
+
+function isBus(events: MetricsBus): boolean {
   return reading('an event bus', () => typeof events.on === 'function' && typeof events.count === 'function');
 }
 

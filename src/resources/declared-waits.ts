@@ -1,4 +1,5 @@
 import type { DeadlockError } from '../core/deadlock-error.ts';
+import { nodeName } from '../core/run-node.ts';
 import type { Requirement, WaitSource } from '../core/waits.ts';
 
 interface Declared {
@@ -11,30 +12,33 @@ interface Declared {
 /** Waits outside the library that somebody told us of. Those without a way to end them are kept apart: they are never the victim. */
 export class DeclaredWaits implements WaitSource {
   readonly abortable: boolean;
+  /** By the name of who waits: whom a name means is asked when somebody looks. */
   readonly #byWaiter = new Map<string, Set<Declared>>();
+  readonly #nodeOf: (id: string) => string;
 
-  constructor(abortable: boolean) {
+  /** @param nodeOf the node that an id means now */
+  constructor(abortable: boolean, nodeOf: (id: string) => string) {
     this.abortable = abortable;
+    this.#nodeOf = nodeOf;
   }
 
   add(wait: Declared): Disposable {
-    const known = this.#byWaiter.get(wait.waiter);
-    if (known === undefined) this.#byWaiter.set(wait.waiter, new Set([wait]));
+    const name = nodeName(wait.waiter);
+    const known = this.#byWaiter.get(name);
+    if (known === undefined) this.#byWaiter.set(name, new Set([wait]));
     else known.add(wait);
     return { [Symbol.dispose]: () => this.#remove(wait) };
   }
 
   isWaiting(node: string): boolean {
-    return this.#byWaiter.has(node);
+    return this.#of(node).length > 0;
   }
 
   requirements(node: string): readonly Requirement[] {
-    const waits = this.#byWaiter.get(node);
-    if (waits === undefined) return [];
-    return [...waits].map(({ holder, what }) => ({
+    return this.#of(node).map(({ holder, what }) => ({
       by: 'declared',
       what,
-      blockers: [{ node: holder, frees: 1 }],
+      blockers: [{ node: this.#nodeOf(holder), frees: 1 }],
       needs: 1,
     }));
   }
@@ -44,12 +48,12 @@ export class DeclaredWaits implements WaitSource {
     return this.#byWaiter.size > 0;
   }
 
-  waiting(): Iterable<string> {
-    return this.#byWaiter.keys();
+  *waiting(): Iterable<string> {
+    for (const waits of this.#byWaiter.values()) for (const { waiter } of waits) yield this.#nodeOf(waiter);
   }
 
   abort(node: string, error: DeadlockError): boolean {
-    const waits = [...(this.#byWaiter.get(node) ?? [])];
+    const waits = this.#of(node);
     for (const wait of waits) {
       this.#remove(wait);
       wait.abort?.(error);
@@ -57,8 +61,14 @@ export class DeclaredWaits implements WaitSource {
     return waits.length > 0;
   }
 
+  #of(node: string): readonly Declared[] {
+    const waits = this.#byWaiter.size === 0 ? undefined : this.#byWaiter.get(nodeName(node));
+    return waits === undefined ? [] : [...waits].filter(({ waiter }) => this.#nodeOf(waiter) === node);
+  }
+
   #remove(wait: Declared): void {
-    const waits = this.#byWaiter.get(wait.waiter);
-    if (waits?.delete(wait) === true && waits.size === 0) this.#byWaiter.delete(wait.waiter);
+    const name = nodeName(wait.waiter);
+    const waits = this.#byWaiter.get(name);
+    if (waits?.delete(wait) === true && waits.size === 0) this.#byWaiter.delete(name);
   }
 }

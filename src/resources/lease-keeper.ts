@@ -1,4 +1,4 @@
-import { andThen, isPromise } from '../core/awaitable.ts';
+import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import type { LockAnswer, LockStore } from '../core/ports/locks.ts';
 import type { Clock, Timer } from '../core/ports/runtime.ts';
 import type { SessionNumber, Token } from '../core/ports/words.ts';
@@ -25,6 +25,8 @@ export class LeaseKeeper {
   readonly #due = new Map<Kept, number>();
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
+  /** Calls that aren't answered, the oldest first. */
+  readonly #unanswered = new Set<{ readonly since: number }>();
 
   constructor(store: LockStore, session: () => SessionNumber, clock: Clock) {
     this.#store = store;
@@ -45,6 +47,15 @@ export class LeaseKeeper {
   /** Asks about everything now: something may have been missed. */
   wake(): void {
     if (this.#due.size > 0) this.#ask([...this.#due.keys()]);
+  }
+
+  /** For how long the store has been silent, or was to be asked, ms; 0 when neither is. */
+  overdueMs(): number {
+    const [oldest] = this.#unanswered;
+    return Math.max(
+      0,
+      this.#clock.mono() - Math.min(oldest?.since ?? Number.POSITIVE_INFINITY, this.#timerAt),
+    );
   }
 
   stop(): void {
@@ -93,7 +104,10 @@ export class LeaseKeeper {
       const done = andThen(this.#store.keep(this.#session(), refs), ({ answers }) => {
         part.forEach((kept, i) => this.#answered(kept, answers[i] as LockAnswer, sentAt));
       });
-      if (isPromise(done)) done.catch(again);
+      if (!isPromise(done)) return;
+      const call = { since: sentAt };
+      this.#unanswered.add(call);
+      handled(done.catch(again).finally(() => this.#unanswered.delete(call)));
     } catch {
       again();
     }

@@ -17,6 +17,7 @@ import type {
 } from '../core/ports/locks.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Awaitable, BackendTime, SessionNumber } from '../core/ports/words.ts';
+import { nodeName } from '../core/run-node.ts';
 import { FenceRegister } from './fence-register.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { LeaseTimers } from './lease-timers.ts';
@@ -37,6 +38,7 @@ import { OwnerRegistry } from './owner-registry.ts';
 import { Pending } from './pending.ts';
 import { refusalError } from './refusal.ts';
 import { downgraded, upgraded } from './resource-request.ts';
+import { survivorOf } from './survivor.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
 import { WaitTimeouts } from './wait-timeouts.ts';
 
@@ -264,7 +266,7 @@ export class LockClient implements LockHost {
   ): void {
     const { record } = pending;
     if (!record.holder.single) this.#age(record.holder, at);
-    pending.holders = answer.holders.map(({ owner, agent }) => agent ?? owner);
+    pending.holders = answer.holders.map(({ owner, agent }) => agent ?? nodeName(owner));
     pending.queued = true;
     if (answer.pushed !== true) this.#poll(record);
     this.#reports.waited(record, answer.ahead);
@@ -472,7 +474,7 @@ export class LockClient implements LockHost {
     if (record.quick !== undefined) this.#quick?.expose(record.quick);
     const needs = this.store.live?.requirements(record.holder.id) ?? [];
     const nodes = needs.flatMap(({ blockers }) => blockers.slice(0, 5).map(({ node }) => node));
-    return [...new Set(nodes)].slice(0, 5).map((node) => this.owners.labelOf(node) ?? node);
+    return [...new Set(nodes)].slice(0, 5).map((node) => this.owners.labelOf(node) ?? nodeName(node));
   }
 
   /** Lets people ask about the waits of an owner that was made for one request. */
@@ -626,6 +628,15 @@ export class LockClient implements LockHost {
     if (book.finishers !== undefined) finish(book);
   }
 
+  /** Whether an owner holds or wants something, as far as this process can tell. */
+  isAtWork(owner: string): boolean {
+    const holder = this.owners.find(owner);
+    if (holder !== undefined) return holder.single || !holder.idle;
+    const { live } = this.store;
+    if (live === undefined) return true;
+    return live.isWaiting(owner) || (live.owner(owner)?.locks ?? 0) > 0;
+  }
+
   /** Resolves when an owner holds and wants nothing any more, or after this time. */
   untilFinished(owner: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const holder = this.owners.find(owner);
@@ -693,6 +704,7 @@ function verdictOf({ holder }: LockRecord, cycle: DeadlockError['cycle']): Deadl
   const resources = [
     ...new Set(cycle.flatMap(({ by, what }) => (by === 'lock' || by === 'semaphore' ? [what] : []))),
   ];
-  const survivor = cycle.find((edge) => edge.holder === holder.id)?.waiter ?? holder.id;
+  const own = cycle.findIndex(({ waiter }) => waiter === holder.id);
+  const survivor = own < 0 ? holder.id : survivorOf([...cycle.slice(own), ...cycle.slice(0, own)]);
   return new DeadlockError({ cycle, agents, resources, survivor });
 }

@@ -13,6 +13,7 @@ import type {
 } from '../core/ports/locks.ts';
 import type { Timer } from '../core/ports/runtime.ts';
 import type { Token } from '../core/ports/words.ts';
+import { nodeName } from '../core/run-node.ts';
 import type { Linked, OwnerBook, SingleOwner } from './owner-book.ts';
 import type { Pending } from './pending.ts';
 import type { LockPlan } from './resource-request.ts';
@@ -124,8 +125,9 @@ export class LockRecord implements Lease, LockWish, Linked {
     return this.names;
   }
 
+  /** By name: the id of a task, or of the owner. */
   get owner(): string {
-    return this.holder.id;
+    return nodeName(this.holder.id);
   }
 
   /** Fencing token of the first resource asked for. */

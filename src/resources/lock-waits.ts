@@ -10,7 +10,9 @@ import { SnapshotWaits } from './snapshot-waits.ts';
 export interface LockWaitsHost {
   readonly store: LockStore;
   readonly operations: Operations;
-  readonly owners: { records(): Iterable<{ readonly status: string; readonly owner: string }> };
+  readonly owners: {
+    records(): Iterable<{ readonly status: string; readonly holder: { readonly id: string } }>;
+  };
 }
 
 /** Lock and semaphore waits as edges of the wait-for graph: read from the table of a store in this process, else from its snapshots. */
@@ -27,7 +29,7 @@ function liveWaits(host: LockWaitsHost, live: LiveLocks): WaitSource {
     waiting: () => live.waiting(),
     pass: (node, stuck) => live.pass(node, stuck),
     facts: (node) => live.owner(node),
-    abort: (node, error) => abortAll(host, error, concerned(live.waits(node), error.cycle, node), []),
+    abort: (node, error) => abortAll(host, error, concerned(live.waits(node), error.nodes.cycle, node), []),
   };
 }
 
@@ -38,7 +40,7 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
     // What this process knows of a store across a network is never the whole picture.
     blocks: () => false,
     *waiting() {
-      for (const { status, owner } of host.owners.records()) if (status === 'waiting') yield owner;
+      for (const { status, holder } of host.owners.records()) if (status === 'waiting') yield holder.id;
     },
     abort: () => false,
     picture: (around) =>
@@ -50,11 +52,12 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
           waiting: () => waits.waiting(),
           facts: (node) => waits.facts(node),
           abort: (node, error) => {
-            const others = unique(error.cycle.map((edge) => edge.waiter)).filter((other) => other !== node);
+            const { cycle } = error.nodes;
+            const others = unique(cycle.map((edge) => edge.waiter)).filter((other) => other !== node);
             const witnesses = others.flatMap((other) =>
-              concerned(waits.waits(other), error.cycle, other).map(({ ref }) => ref),
+              concerned(waits.waits(other), cycle, other).map(({ ref }) => ref),
             );
-            return abortAll(host, error, concerned(waits.waits(node), error.cycle, node), witnesses);
+            return abortAll(host, error, concerned(waits.waits(node), cycle, node), witnesses);
           },
         };
       }),
@@ -78,7 +81,7 @@ function abortAll(
 ): Awaitable<boolean> {
   const answers = waits.map(({ ref }) => {
     return andThen(
-      host.operations.run((op) => host.store.abort(op, ref, error.cycle, witnesses)),
+      host.operations.run((op) => host.store.abort(op, ref, error.nodes.cycle, witnesses)),
       ({ aborted }) => aborted,
     );
   });

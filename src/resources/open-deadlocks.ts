@@ -1,6 +1,7 @@
 import type { EventSink } from '../core/events.ts';
 import type { CycleEdge } from '../core/ports/locks.ts';
 import type { Clock } from '../core/ports/runtime.ts';
+import { nodeName } from '../core/run-node.ts';
 
 /** A deadlock whose victim is known and whose others don't have yet what they wait for. */
 export interface OpenDeadlock {
@@ -114,6 +115,6 @@ export class OpenDeadlocks {
     this.#close(deadlock);
     if (!this.#events.wants('deadlock:resolved')) return;
     const afterMs = this.#clock.mono() - deadlock.startedAt;
-    this.#events.emit('deadlock:resolved', { victim: deadlock.victim, afterMs });
+    this.#events.emit('deadlock:resolved', { victim: nodeName(deadlock.victim), afterMs });
   }
 }

@@ -1,5 +1,6 @@
 import { checkId } from '../core/check.ts';
 import type { Logger } from '../core/ports/runtime.ts';
+import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 
 interface Versioned {
@@ -19,7 +20,7 @@ export class OptimisticLockManager {
   #lastVersion = 0;
 
   constructor(logger: Logger = silentLogger) {
-    this.#logger = logger;
+    this.#logger = guardedLogger(logger);
   }
 
   /** Notes that the agent reads the resource. Returns the version it must name to update it. */

@@ -1,5 +1,6 @@
 import type { Owner } from '../core/ports/locks.ts';
 import type { BackendTime } from '../core/ports/words.ts';
+import { nodeName } from '../core/run-node.ts';
 
 /** From so many locks on, an owner's are found by an index instead of by looking through them. */
 const INDEX_FROM = 16;
@@ -15,7 +16,8 @@ export interface Linked {
 /** A named owner: what it holds and waits for in this process; also how the store sees it. */
 export class OwnerBook<Entry extends Linked> implements Owner {
   readonly id: string;
-  readonly agent: string | undefined;
+  /** Of a run: the agent that has it now, once that is known. */
+  agent: string | undefined;
   readonly task: string | undefined;
   /** Of its latest request. */
   priority: number;
@@ -41,7 +43,7 @@ export class OwnerBook<Entry extends Linked> implements Owner {
 
   /** Whom events name. */
   get label(): string {
-    return this.agent ?? this.id;
+    return this.agent ?? nodeName(this.id);
   }
 
   get idle(): boolean {

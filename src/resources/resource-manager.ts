@@ -1,6 +1,7 @@
 import { MemoryLockStore } from '../backends/memory/lock-store.ts';
 import { standalone } from '../backends/memory/standalone.ts';
-import { isPromise } from '../core/awaitable.ts';
+import { andThen, isPromise } from '../core/awaitable.ts';
+import { BoundedSet, MOST_DEPARTED } from '../core/bounded-set.ts';
 import {
   checkArray,
   checkFunction,
@@ -24,7 +25,8 @@ import type { Backend, Hint } from '../core/ports/backend.ts';
 import type { LockRow, LockStore } from '../core/ports/locks.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
-import type { DeadlockError } from '../core/deadlock-error.ts';
+import { checkNode, isRunNode, nodeName, runNode } from '../core/run-node.ts';
+import { DeadlockError } from '../core/deadlock-error.ts';
 import { type CheckedOptions, checkAcquireOptions, checkTimeout } from './acquire-options.ts';
 import { DefeatLane } from './defeat-lane.ts';
 import { DeclaredWaits } from './declared-waits.ts';
@@ -85,10 +87,10 @@ type Requests = ResourceRequest | readonly ResourceRequest[];
 export class ResourceManager implements AsyncDisposable {
   readonly #client: LockClient;
   readonly #graph: WaitForGraph;
-  readonly #declared = [new DeclaredWaits(true), new DeclaredWaits(false)] as const;
+  readonly #declared: readonly [DeclaredWaits, DeclaredWaits];
   readonly #timeoutMs: number;
   readonly #graceMs: number;
-  readonly #left = new Set<string>();
+  readonly #left = new BoundedSet<string>(MOST_DEPARTED);
   readonly #hints: Disposable | undefined;
   readonly #lane: DefeatLane;
   /** Owners whose records are dropped when their agent has left. */
@@ -123,6 +125,8 @@ export class ResourceManager implements AsyncDisposable {
       versions: parts.versions,
     });
     this.#lane = new DefeatLane(base.runtime.clock);
+    const nodeOf = (id: string): string => this.#nodeOf(id);
+    this.#declared = [new DeclaredWaits(true, nodeOf), new DeclaredWaits(false, nodeOf)];
     this.#graph.addSource(lockWaits(this.#client));
     for (const source of this.#declared) this.#graph.addSource(source);
     const anyLock: Hint[] = [{ about: 'locks', resource: '*' }, { about: 'reconnected' }];
@@ -180,10 +184,11 @@ export class ResourceManager implements AsyncDisposable {
     requests: readonly ResourceRequest[],
     options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {},
   ): Promise<Lease> {
-    const { node, agent, priority } = checkRecord(owner, 'the owner');
-    const labelled = agent === undefined ? {} : { agent };
-    const given = checkOptions<typeof options>(options, 'the options of a lock');
-    return this.acquireAll(requests, { ...given, ...labelled, owner: node, task: node, priority });
+    try {
+      return toLease(this.#acquireFor(owner, requests, options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** All or none; holds nothing while it waits, so requests of this kind can't deadlock among themselves. */
@@ -229,7 +234,7 @@ export class ResourceManager implements AsyncDisposable {
         } catch (error) {
           if (defeats >= maxDefeats || !isCoordinationError(error, 'DEADLOCK')) throw error;
           await this.releaseOwner(owner);
-          const { survivor } = error as unknown as DeadlockError;
+          const survivor = survivorIn(error);
           if (survivor !== owner) await this.untilFinished(survivor, { signal: own.signal });
         } finally {
           await this.releaseOwner(owner);
@@ -265,20 +270,26 @@ export class ResourceManager implements AsyncDisposable {
 
   /** Gives back all locks of one owner and ends its waits: a task run that is over. Returns how many locks. */
   async releaseOwner(owner: string): Promise<number> {
-    checkId(owner, 'owner');
-    return this.#release(this.#client.owners.recordsOf(owner), ended(`${owner} is over`));
+    checkNode(owner, 'owner');
+    return this.#release(this.#client.owners.recordsOf(owner), ended(`${nodeName(owner)} is over`));
   }
 
   /** An agent died or was removed: its locks are given back, its waits rejected, and it is refused from now on. */
   async agentLeft(agentId: string): Promise<number> {
     this.#left.add(checkId(agentId, 'agentId'));
     const { books } = this.#client.owners;
+    const records = this.#recordsOf(agentId);
+    const isRun = ({ holder }: LockRecord): boolean => isRunNode(holder.id);
+    // Its runs may still be at work under their locks: they are told to stop, and give them back when they are over.
+    const held = records.filter((record) => isRun(record) && record.status === 'held');
+    const others = records.filter((record) => !held.includes(record));
     // Without its record the agent can't take the short way past the check of who left.
-    for (const [id, book] of books) if (book.agent === agentId) this.#forget.add(id);
-    const released = this.#release(this.#recordsOf(agentId), unknownAgent(agentId));
+    for (const [id, book] of books) if (book.agent === agentId && !isRunNode(id)) this.#forget.add(id);
+    const released = this.#release(others, unknownAgent(agentId));
     for (const id of this.#forget) books.delete(id);
     this.#forget.clear();
-    return released;
+    const told = this.#revokeGrants(held, `agent ${agentId} was removed`);
+    return (await released) + (await told);
   }
 
   /** An agent was registered (again). */
@@ -301,7 +312,11 @@ export class ResourceManager implements AsyncDisposable {
     return this.#revoke(resource, graceMs, reason, undefined);
   }
 
-  /** Gives a resource to an agent, as a conflict's resolution demands: before everybody who waits, once its holders are out. */
+  /**
+   * Gives a resource to an agent, as a conflict's resolution demands: before everybody who waits, once its holders are out. Nothing is taken
+   * from anybody when the agent can't have it.
+   * @throws INVALID_ARGUMENT for a semaphore, whose units are many holders'; as `acquire`
+   */
   async moveLock(
     resource: string,
     toAgent: string,
@@ -310,15 +325,30 @@ export class ResourceManager implements AsyncDisposable {
     checkId(resource, 'resource');
     checkId(toAgent, 'toAgent');
     const { graceMs, reason } = this.#force(options, `it was given to ${toAgent}`);
+    const { items } = await this.#client.store.list({ resource }, { limit: 1 });
+    if (items[0]?.holders.some(({ mode }) => typeof mode === 'object') === true) {
+      throw invalid(
+        `${resource} is a semaphore: it has no one holder to move it from`,
+        'Take it back with `forceRelease`, and acquire units as anybody else.',
+      );
+    }
     const next = this.acquire(resource, toAgent, 1_000, { timeoutMs: this.#timeoutMs + graceMs });
-    next.catch(() => undefined);
-    await this.#revoke(resource, graceMs, reason, toAgent);
+    let isRefused = false;
+    next.catch(() => {
+      isRefused = true;
+    });
+    // A refusal that needs no reply is known by now.
+    await Promise.resolve();
+    if (!isRefused) await this.#revoke(resource, graceMs, reason, toAgent);
     return next;
   }
 
   // ── looking
 
-  /** Declares a wait outside the library, so that cycles through it are found, until disposed. With `abort` it can be the victim. */
+  /**
+   * Declares a wait outside the library, so that cycles through it are found, until disposed. With `abort` it can be the victim. An id that
+   * is both an owner's and an unended task's means the owner while that holds or wants a lock, else the task.
+   */
   waitsFor(
     waiter: string,
     holder: string,
@@ -328,13 +358,13 @@ export class ResourceManager implements AsyncDisposable {
     const { abort } = options;
     if (abort !== undefined) checkFunction(abort, 'abort');
     const wait = {
-      waiter: checkId(waiter, 'waiter'),
-      holder: checkId(holder, 'holder'),
+      waiter: checkNode(waiter, 'waiter'),
+      holder: checkNode(holder, 'holder'),
       what: checkId(what, 'what'),
       abort,
     };
     const declared = this.#declared[abort === undefined ? 1 : 0].add(wait);
-    this.#graph.entered(waiter);
+    this.#graph.entered(this.#nodeOf(waiter));
     return declared;
   }
 
@@ -363,16 +393,16 @@ export class ResourceManager implements AsyncDisposable {
 
   /** Why an owner (or an agent, if that is its owner id) waits: what for, who has it, what that one waits for. Empty when it doesn't wait. */
   whyWaiting(owner: string): readonly WaitLink[] {
-    checkId(owner, 'owner');
-    this.#client.expose(owner);
+    const node = this.#nodeOf(checkNode(owner, 'owner'));
+    this.#client.expose(node);
     const now = this.#client.runtime.clock.mono();
     let since = now;
-    for (const { pending } of this.#client.owners.recordsOf(owner)) {
+    for (const { pending } of this.#client.owners.recordsOf(node)) {
       since = Math.min(since, pending?.startedAt ?? now);
     }
-    return whyWaiting(owner, now - since, {
-      requirements: (node) => this.#graph.requirements(node),
-      agent: (node) => this.#client.owners.find(node)?.agent ?? this.#graph.facts(node)?.agent,
+    return whyWaiting(node, now - since, {
+      requirements: (waiter) => this.#graph.requirements(waiter),
+      agent: (waiter) => this.#client.owners.find(waiter)?.agent ?? this.#graph.facts(waiter)?.agent,
     });
   }
 
@@ -403,7 +433,7 @@ export class ResourceManager implements AsyncDisposable {
     checkInteger(limit, 'limit', 1, 1_000);
     if (more.after !== undefined && typeof more.after !== 'string')
       throw invalid(`Expected after to be the \`next\` of another page, got ${describe(more.after)}`);
-    return this.#client.store.list(wanted, { limit, ...more });
+    return andThen(this.#client.store.list(wanted, { limit, ...more }), namedRows);
   }
 
   /** How many resources are held, known (held, waited for or kept for their next use) and how many requests wait, now. */
@@ -419,13 +449,23 @@ export class ResourceManager implements AsyncDisposable {
     owner: string,
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
-    checkId(owner, 'owner');
+    const node = this.#nodeOf(checkNode(owner, 'owner'));
     const { timeoutMs, signal } = checkOptions<typeof options>(options, 'the options');
     await this.#client.untilFinished(
-      owner,
+      node,
       checkTimeout(timeoutMs, this.#timeoutMs),
       checkSignal(signal, 'signal'),
     );
+  }
+
+  /** For how long the store has not said what became of leases that are to be renewed, ms. */
+  overdueMs(): number {
+    return this.#stopped ? 0 : this.#client.keeper.overdueMs();
+  }
+
+  /** Whether a node holds or wants a lock, as far as this process can tell. */
+  isAtWork(node: string): boolean {
+    return this.#client.isAtWork(checkNode(node, 'node'));
   }
 
   // ── life
@@ -453,6 +493,39 @@ export class ResourceManager implements AsyncDisposable {
   }
 
   // ── inside
+
+  /** Whom an id that somebody gave means: an owner, or a task's run. */
+  #nodeOf(id: string): string {
+    if (isRunNode(id) || this.#client.owners.books.get(id)?.idle === false) return id;
+    const node = runNode(id);
+    return this.#graph.knows(node) ? node : id;
+  }
+
+  #acquireFor(
+    owner: Parameters<ResourceManager['acquireFor']>[0],
+    requests: readonly ResourceRequest[],
+    options: Pick<AcquireOptions, 'timeoutMs' | 'signal'>,
+  ): Awaitable<LockRecord | undefined> {
+    const { node, agent, priority } = checkRecord(owner, 'the owner');
+    checkNode(node, 'owner');
+    checkArray(requests, 'the resources');
+    if (this.#stopped) throw stopped();
+    const { timeoutMs, signal } = checkOptions<typeof options>(options, 'the options of a lock');
+    const checked: CheckedOptions = {
+      ...checkAcquireOptions({ timeoutMs, signal, agent, priority } as AcquireOptions, this.#timeoutMs),
+      owner: node,
+      task: nodeName(node),
+    };
+    const holder = this.#holderFor(node, agent, checked) as OwnerBook<LockRecord>;
+    // The next attempt may be another agent's, and the first locks may have been taken before there was one.
+    if (agent !== undefined) holder.agent = agent;
+    return this.#client.acquire(
+      holder,
+      askOf(checked, planOf(requests), true, false),
+      checked.priority,
+      checked.timeoutMs,
+    );
+  }
 
   /** One resource, and nothing else said. */
   #acquireOne(resource: string): LockRecord | Promise<LockRecord> {
@@ -597,6 +670,16 @@ export class ResourceManager implements AsyncDisposable {
     return told.filter(Boolean).length;
   }
 
+  /** Takes locks of this process back, with the usual grace. Returns how many holders were told. */
+  async #revokeGrants(locks: readonly LockRecord[], reason: string): Promise<number> {
+    if (locks.length === 0) return 0;
+    const { store, operations } = this.#client;
+    const revoke = { graceMs: this.#graceMs, reason };
+    const items = locks.map(({ grant: { id, token } }) => ({ id, token, revoke }));
+    const { ended: told } = await operations.run((op) => store.release(op, items));
+    return told.filter(Boolean).length;
+  }
+
   /** Waits in the order in which the store serves them, as far as that can be said without asking it. */
   #queue(): LockRecord[] {
     const { store } = this.#client;
@@ -681,6 +764,27 @@ function again(held: LockRecord, plan: LockPlan): LockRecord {
     `${held.holder.label} holds ${plan.names.join(', ')} already, in another mode`,
     'Use `lease.upgrade()`, or release it first.',
   );
+}
+
+/** Whom the victim of a deadlock is to wait for. */
+function survivorIn(error: unknown): string {
+  return DeadlockError.nodesOf(error)?.survivor ?? (error as DeadlockError).survivor;
+}
+
+/** Rows as people read them. */
+function namedRows(page: Page<LockRow>): Page<LockRow> {
+  const items = page.items.map((row) => ({
+    ...row,
+    holders: row.holders.map((held) =>
+      isRunNode(held.owner.id) ? { ...held, owner: named(held.owner) } : held,
+    ),
+  }));
+  return { ...page, items };
+}
+
+function named(owner: LockRow['holders'][number]['owner']): LockRow['holders'][number]['owner'] {
+  const { id, agent, task, priority, since, defeats } = owner;
+  return { id: nodeName(id), agent, task, priority, since, defeats };
 }
 
 function toLease(lock: Awaitable<LockRecord | undefined>): Promise<Lease> {

@@ -1,14 +1,16 @@
 import { andThen } from '../core/awaitable.ts';
-import { DeadlockError } from '../core/deadlock-error.ts';
+import { DeadlockError, namedEdge } from '../core/deadlock-error.ts';
 import { describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import type { CycleEdge } from '../core/ports/locks.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
+import { nodeName } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitGraph, WaitSource } from '../core/waits.ts';
 import { cycleThrough, findDeadlocks, VictimTrial } from './find-deadlock.ts';
 import { OpenDeadlocks } from './open-deadlocks.ts';
 import { findStuck, type StuckNode, type WaitView } from './reduce.ts';
+import { survivorOf } from './survivor.ts';
 import { compareVictims, isSpared, type VictimCandidate } from './victim.ts';
 
 /** Chooses whose wait ends: the id of one of the candidates, of which each breaks the deadlock. The cycle is a shortest one through the default choice. */
@@ -112,6 +114,11 @@ export class WaitForGraph implements WaitGraph {
     return requirementsOf(this.#sources, node);
   }
 
+  /** Whether a source says that the node is alive. */
+  knows(node: string): boolean {
+    return this.#sources.some((source) => source.knows?.(node) === true);
+  }
+
   /** What is known of a node. */
   facts(node: string): NodeFacts | undefined {
     return factsOf(this.#sources, node);
@@ -163,7 +170,7 @@ export class WaitForGraph implements WaitGraph {
       cycle,
       agents: unique(cycle.map((edge) => edge.agent ?? edge.waiter)),
       resources: unique(cycle.flatMap((edge) => (isLock(edge) ? [edge.what] : []))),
-      survivor: (cycle.at(-1) as CycleEdge).waiter,
+      survivor: survivorOf(cycle),
     });
     // Counted before the wait ends: whoever is told must find it counted already.
     const known = this.#open.begin(victim, cycle);
@@ -177,9 +184,10 @@ export class WaitForGraph implements WaitGraph {
 
   #report(error: DeadlockError, victim: string): void {
     const { agents, resources, cycle } = error;
-    this.#runtime.logger.debug(error.message, { victim });
+    const name = nodeName(victim);
+    this.#runtime.logger.debug(error.message, { victim: name });
     if (!this.#events.wants('deadlock:detected')) return;
-    this.#events.emit('deadlock:detected', { agents, resources, cycle, victim });
+    this.#events.emit('deadlock:detected', { agents, resources, cycle, victim: name });
   }
 
   #choose(
@@ -215,8 +223,13 @@ export class WaitForGraph implements WaitGraph {
   #ask(cycle: readonly CycleEdge[], candidates: readonly VictimCandidate[]): string | undefined {
     if (this.#policy === undefined) return undefined;
     try {
-      const wanted: unknown = this.#policy(cycle, candidates);
-      if (wanted === undefined || candidates.some(({ node }) => node === wanted)) return wanted as string;
+      const wanted: unknown = this.#policy(
+        cycle.map(namedEdge),
+        candidates.map((candidate) => ({ ...candidate, node: nodeName(candidate.node) })),
+      );
+      if (wanted === undefined) return undefined;
+      const chosen = candidates.find(({ node }) => nodeName(node) === wanted);
+      if (chosen !== undefined) return chosen.node;
       this.#policyFailed(`named ${describe(wanted)}, which is not a candidate`);
     } catch (error) {
       this.#policyFailed(error instanceof Error ? error.message : describe(error));

@@ -1,3 +1,4 @@
+import { nodeName } from '../core/run-node.ts';
 import type { Requirement } from '../core/waits.ts';
 
 /** One link of the answer to "why does it wait": what it waits for and who has it. */
@@ -51,12 +52,13 @@ export function whyWaiting(
       KINDS[need.by] === 'lock' &&
       (blocker?.inherits === true || view.requirements(holder).some(({ what }) => what === need.what));
     const agent = holder === undefined ? undefined : view.agent(holder);
+    const name = holder === undefined ? undefined : nodeName(holder);
     chain.push({
       kind: KINDS[need.by],
       subject: need.what,
-      ...(holder === undefined ? {} : { holder }),
+      ...(name === undefined ? {} : { holder: name }),
       ...(ahead ? { ahead } : {}),
-      ...(agent === undefined || agent === holder ? {} : { agent }),
+      ...(agent === undefined || agent === name ? {} : { agent }),
       ...(chain.length === 0 ? { sinceMs } : {}),
       ...(need.by === KINDS[need.by] ? {} : { detail: need.by }),
     });

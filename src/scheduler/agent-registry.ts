@@ -1,3 +1,4 @@
+import { BoundedSet, MOST_DEPARTED } from '../core/bounded-set.ts';
 import { invalid } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Clock } from '../core/ports/runtime.ts';
@@ -11,17 +12,23 @@ export class AgentRegistry {
   readonly #clock: Clock;
   readonly #agents = new Map<string, Agent>();
   /** Ids that left; refused until registered again. */
-  readonly #left = new Set<string>();
+  readonly #left = new BoundedSet<string>(MOST_DEPARTED);
   readonly #leaving = new Set<Agent>();
   readonly pool: AgentPool;
-  /** Ids whose own tasks may be claimed here. Replaced when it changes. */
-  hosted: readonly string[] = [];
+  /** Ids whose own tasks may be claimed here; `undefined` once one has gone. */
+  #hosted: string[] | undefined = [];
   /** Assigned tasks that wait in run queues. */
   queuedTotal = 0;
 
   constructor(clock: Clock, pool: AgentPool) {
     this.#clock = clock;
     this.pool = pool;
+  }
+
+  /** Ids whose own tasks may be claimed here. Who comes is added to it, so that many may come; when one goes it is another array. */
+  get hosted(): readonly string[] {
+    this.#hosted ??= [...this.#agents.values()].filter((agent) => !agent.draining).map((agent) => agent.id);
+    return this.#hosted;
   }
 
   get freeSlots(): number {
@@ -94,7 +101,8 @@ export class AgentRegistry {
     });
     for (let i = 0; i < agent.running; i++) this.pool.started(agent.id);
     this.pool.queued(agent.id, agent.queue.length);
-    this.#changed();
+    if (known === undefined) this.#hosted?.push(agent.id);
+    else this.#hosted = undefined;
     return agent;
   }
 
@@ -109,7 +117,9 @@ export class AgentRegistry {
     const facts = { ...normaliseAgent({ id }, 1), slots: Number.POSITIVE_INFINITY };
     const agent = new Agent(facts, true, this.#clock.mono());
     this.#agents.set(id, agent);
-    this.#changed();
+    // In the place of one that is on its way out it may be listed already.
+    if (known === undefined) this.#hosted?.push(id);
+    else this.#hosted = undefined;
     return agent;
   }
 
@@ -119,16 +129,15 @@ export class AgentRegistry {
     this.#agents.delete(agent.id);
     if (!agent.isIdle) this.#leaving.add(agent);
     this.#left.add(agent.id);
-    if (this.#left.size > 100_000) this.#left.delete(this.#left.values().next().value as string);
     if (!this.#isImplicit(agent)) this.pool.remove(agent.id);
-    this.#changed();
+    this.#hosted = undefined;
   }
 
   /** It takes nothing new; its own tasks stay in the store. */
   drain(agent: Agent): void {
     agent.draining = true;
     if (!this.#isImplicit(agent)) this.pool.drain(agent.id);
-    this.#changed();
+    this.#hosted = undefined;
   }
 
   loaded(agent: Agent, change: 'started' | 'ended'): void {
@@ -137,8 +146,21 @@ export class AgentRegistry {
     else this.pool.ended(agent.id);
   }
 
+  /** Nothing in the run queue can use the free slot: it is anybody's meanwhile. False when that is known already. */
+  stall(agent: Agent): boolean {
+    const change = agent.queue.length - agent.stalled;
+    if (change === 0) return false;
+    agent.stalled = agent.queue.length;
+    if (!agent.gone && !this.#isImplicit(agent)) this.pool.queued(agent.id, -change);
+    return true;
+  }
+
   queued(agent: Agent, change: 1 | -1): void {
     this.queuedTotal += change;
+    if (change < 0 && agent.stalled > 0) {
+      agent.stalled -= 1;
+      return;
+    }
     if (!agent.gone && !this.#isImplicit(agent)) this.pool.queued(agent.id, change);
   }
 
@@ -157,9 +179,5 @@ export class AgentRegistry {
       run.agent = to;
       to.enqueue(run);
     }
-  }
-
-  #changed(): void {
-    this.hosted = [...this.#agents.values()].filter((agent) => !agent.draining).map((agent) => agent.id);
   }
 }

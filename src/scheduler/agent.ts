@@ -5,6 +5,7 @@ import { OPTIONS } from '../core/options.ts';
 import type { Timer } from '../core/ports/runtime.ts';
 import type { Claim, SettleResult } from '../core/ports/tasks.ts';
 import type { BackendTime } from '../core/ports/words.ts';
+import { runNode } from '../core/run-node.ts';
 import type { NormalisedAgent } from './normalise.ts';
 import type { Outcome } from './outcome.ts';
 import { settingsOf, type TaskSettings } from './settings.ts';
@@ -19,6 +20,7 @@ export type StopCause =
   | 'agent-left'
   | 'shutdown-abort'
   | 'shutdown-release'
+  | 'lock-lost'
   | 'taken';
 
 /**
@@ -43,10 +45,21 @@ export interface RunHandle {
   settle(outcome: Outcome): void;
 }
 
-/** When a batch of claims came: the same moment as mono ms and as backend time. Shared by its runs, for a number of its own costs each an object. */
+/** The scheduler that claimed a run: only there may it be stopped. Schedulers over one store in one process see each other's runs. */
+export interface RunHome {
+  /** Stops it, wherever it stands. */
+  stop(run: Run, cause: StopCause, reason: string): void;
+  /** Forgets it: the store ended its task. */
+  drop(run: Run, reason: string): void;
+}
+
+/**
+ * When a batch of claims came, as mono ms and as backend time, and where. Shared by its runs, for a number of its own costs each an object.
+ */
 export interface ClaimedAt {
   readonly mono: number;
   readonly at: BackendTime;
+  readonly home: RunHome;
 }
 
 /** What few runs need: made when the first of it is set, so that the others stay small. */
@@ -63,6 +76,10 @@ class RunExtras {
   lease: Lease | undefined = undefined;
   /** What its handler waits for now without its slot (children, replies, sleep), and how to end each wait with an error. */
   waits: Map<string, (error: Error) => void> | undefined = undefined;
+  /** Waits that have begun, and have not yet returned to its handler. */
+  lends = 0;
+  /** It will be looked whether those are part of a deadlock. */
+  looksAgain = false;
   /** Waits begun so far, to tell those for the same thing apart. */
   waitCount = 0;
   /** Continues the handler once the slot is back, or ends its wait for the slot with an error. */
@@ -83,6 +100,8 @@ class RunExtras {
   usedParts = false;
   /** Local moves by stealing. */
   moves = 0;
+  /** The ageing step of its queue when it was put into a run queue, where that isn't the default. */
+  ageStepMs: number | undefined = undefined;
 }
 
 const NO_EXTRAS: Readonly<RunExtras> = Object.freeze(new RunExtras());
@@ -121,8 +140,22 @@ export class Run {
     return this.claim.task;
   }
 
+  /** Its name in the wait-for graph, and as an owner of locks. */
+  get node(): string {
+    return runNode(this.claim.task);
+  }
+
   get holdsSlot(): boolean {
     return this.phase === 'running';
+  }
+
+  get ageStepMs(): number {
+    return this.facts.ageStepMs ?? AGE_STEP_MS;
+  }
+
+  /** Its place in a run queue: the lowest goes first. */
+  get rank(): number {
+    return this.claim.readyAt - this.claim.body.priority * this.ageStepMs * 1_000;
   }
 
   /** From ready to start, ms. */
@@ -183,11 +216,7 @@ export class Run {
   }
 }
 
-const AGE_STEP_US = OPTIONS.queue.ageStepMs.default * 1_000;
-
-function rankOf(run: Run): number {
-  return run.claim.readyAt - run.claim.body.priority * AGE_STEP_US;
-}
+const AGE_STEP_MS = OPTIONS.queue.ageStepMs.default;
 
 /** An agent of this process: its slots, what it runs, and the tasks assigned to it that wait. */
 export class Agent {
@@ -207,9 +236,11 @@ export class Agent {
   #first: Run | undefined = undefined;
   /** Assigned and not started, first to start first. */
   readonly queue: Run[] = [];
+  /** How many of them can't start though there is a slot: they wait for those in front to get their locks. */
+  stalled = 0;
   /** Runs that want their slot back after a wait; they go before the queue. */
   readonly resuming: Run[] = [];
-  #idleWaiters: (() => void)[] = [];
+  #idleWaiters: { readonly but: Run | undefined; readonly wake: () => void }[] = [];
 
   constructor(facts: NormalisedAgent, external: boolean, now: number) {
     this.id = facts.id;
@@ -260,18 +291,21 @@ export class Agent {
     if (run.next !== undefined) run.next.previous = run.previous;
     run.previous = undefined;
     run.next = undefined;
-    if (this.#first !== undefined || this.#idleWaiters.length === 0) return;
-    const waiters = this.#idleWaiters;
-    this.#idleWaiters = [];
-    for (const wake of waiters) wake();
+    if (this.#idleWaiters.length > 0) this.#wakeIdle();
   }
 
-  /** Puts an assigned run into the queue by the order of task queues: waiting `AGE_STEP_US` is worth one priority point. */
-  enqueue(run: Run): void {
+  /**
+   * Puts an assigned run into the queue by the order of task queues: waiting `ageStepMs` is worth one priority point.
+   * @param ageStepMs of the task's queue; absent: as when it was put into a run queue before
+   */
+  enqueue(run: Run, ageStepMs: number = run.ageStepMs): void {
     const { queue } = this;
-    const rank = rankOf(run);
+    if (ageStepMs !== run.ageStepMs) run.extras.ageStepMs = ageStepMs;
+    const { rank } = run;
     let at = queue.length;
-    while (at > 0 && rankOf(queue[at - 1] as Run) > rank) at -= 1;
+    // What has its locks keeps others waiting.
+    if (run.facts.lease !== undefined) at = 0;
+    while (at > 0 && (queue[at - 1] as Run).rank > rank) at -= 1;
     if (at === queue.length) queue.push(run);
     else queue.splice(at, 0, run);
   }
@@ -290,8 +324,20 @@ export class Agent {
     if (at >= 0) this.resuming.splice(at, 1);
   }
 
-  untilIdle(): Promise<void> {
-    if (this.isIdle) return Promise.resolve();
-    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  /** @param but a run that is not waited for: the one that waits */
+  untilIdle(but?: Run): Promise<void> {
+    if (this.#isIdleBut(but)) return Promise.resolve();
+    return new Promise((wake) => this.#idleWaiters.push({ but, wake }));
+  }
+
+  #wakeIdle(): void {
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = waiters.filter(({ but }) => !this.#isIdleBut(but));
+    for (const { but, wake } of waiters) if (this.#isIdleBut(but)) wake();
+  }
+
+  #isIdleBut(run: Run | undefined): boolean {
+    const first = this.#first;
+    return first === undefined || (first === run && first.next === undefined);
   }
 }

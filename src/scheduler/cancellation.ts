@@ -41,7 +41,7 @@ export class Cancellation {
         for (const one of answer.requested) {
           const run =
             one.local instanceof LocalHandle ? one.local.run : this.#deps.executor.externals.get(one.task);
-          if (run !== undefined) this.stop(run, 'cancel', one.reason);
+          if (run !== undefined) run.claimed.home.stop(run, 'cancel', one.reason);
           else this.#deps.dispatcher.cancelOnArrival(one.task, one.reason);
         }
         const result = answer.results[0];
@@ -54,8 +54,8 @@ export class Cancellation {
   }
 
   /** Stops a claimed run wherever it stands: one that hasn't begun is settled at once. */
-  stop(run: Run, cause: StopCause, reason: string): void {
-    if (!hasNotBegun(run)) return this.#deps.executor.stop(run, cause, reason);
+  stop(run: Run, cause: StopCause, reason: string, because?: CoordinationError): void {
+    if (!hasNotBegun(run)) return this.#deps.executor.stop(run, cause, reason, because);
     this.#takeOut(run, cause, reason);
     this.#deps.settler.add(run, this.#settlementOf(run, cause, reason));
   }

@@ -2,10 +2,11 @@ import { andThen, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Runtime } from '../core/ports/runtime.ts';
+import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Claim, ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
-import { type Agent, type ClaimedAt, Run, type StopCause } from './agent.ts';
+import { type Agent, type ClaimedAt, Run, type RunHome } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import { BarredKinds } from './barred-kinds.ts';
 import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
 import type { Placement } from './placement.ts';
@@ -20,7 +21,14 @@ const MAX_ASSIGNED = 10_000;
 /** Claimed tasks that no agent would take, or that wait for their locks; beyond, they go back to the queue. */
 const MAX_PARKED = 64;
 const MAX_LOCKING = 1_000;
+/** What goes back comes again after this at the earliest, and no more often than one each 2 ms: however many nobody takes, that costs little. */
 const PARKED_DELAY_MS = 50;
+const PARKED_SPACING_MS = 2;
+const PARKED_MAX_MS = 60_000;
+const PARKED_BATCH_MS = 100;
+/** A strategy that would rather wait is asked again after this, then twice that, and so on, unless something happens before. */
+const ASK_AGAIN_MS = 25;
+const ASK_AGAIN_MAX_MS = 1_000;
 /** A claim that failed is tried again after this. */
 const CLAIM_AGAIN_MS = 1_000;
 
@@ -33,10 +41,10 @@ export interface DispatcherDeps {
   readonly executor: Executor;
   readonly placement: Placement;
   readonly settler: Settler;
-  /** Stops a claimed run, wherever it stands. */
-  readonly stop: (run: Run, cause: StopCause, reason: string) => void;
-  /** Forgets a claimed run whose task has ended. */
-  readonly drop: (run: Run, reason: string) => void;
+  /** How much waiting is worth a priority point in a queue. */
+  readonly ageStepMs: (queue: string) => number;
+  /** Ends what is claimed here. */
+  readonly home: RunHome;
   /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
   readonly takeLocks: ((run: Run) => void) | undefined;
   /** No slot is free, yet something may be more urgent than what runs. */
@@ -68,9 +76,17 @@ export class Dispatcher {
   /** Claimed runs that wait for their locks. */
   readonly locking = new Set<Run>();
   readonly #hungry = new Set<Agent>();
+  readonly #barred: BarredKinds;
+  /** When the last that went back comes again, mono ms. */
+  #backAt = 0;
+  /** Something happened that may change who takes the parked. */
+  #askParked = false;
+  #askTimer: Timer | undefined;
+  #askMs = ASK_AGAIN_MS;
 
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
+    this.#barred = new BarredKinds(deps.agents.pool);
   }
 
   /** Something changed: work to do, a slot, an agent, a setting. */
@@ -91,8 +107,10 @@ export class Dispatcher {
   freed(agent: Agent, wasFull: boolean): void {
     const isHungry = agent.resuming.length > 0 || agent.queue.length > 0;
     if (isHungry) this.#hungry.add(agent);
+    this.#askParked = true;
+    this.#askMs = ASK_AGAIN_MS;
     // Whatever there was for an agent with free slots it has been given: nothing more is to be found by asking again.
-    if (isHungry || wasFull || this.#cutShort || this.parked.length > 0) this.wake();
+    if (isHungry || wasFull || this.#cutShort || this.parked.length > 0 || this.#barred.size > 0) this.wake();
   }
 
   /** Claims and places in this call what can be placed now: the assignment is recorded when it returns. */
@@ -103,6 +121,7 @@ export class Dispatcher {
   /** Claims and starts nothing any more; what runs goes on, and gets its slot back after a wait. */
   stop(): void {
     this.#stopped = true;
+    this.#stopAsking();
   }
 
   /** Resolves when no claim is on its way. */
@@ -131,42 +150,122 @@ export class Dispatcher {
     if (this.#hungry.size > 0 || this.parked.length > 0) {
       this.#now = this.#deps.runtime.clock.mono();
       this.#serveAgents();
-      this.#placeParked();
     }
+    if (this.#barred.size > 0) this.#barred.review();
+    if (this.parked.length > 0) this.#placeParked();
     this.#claim();
+    if (this.parked.length > 0) this.#parkedRemain();
+    else if (this.#askTimer !== undefined) this.#stopAsking();
   }
 
   /** Runs that want their slot back first, then each agent's run queue. */
   #serveAgents(): void {
     const { executor, agents } = this.#deps;
-    const hungry = [...this.#hungry];
-    this.#hungry.clear();
-    for (const agent of hungry) {
+    for (const agent of this.#hungry) {
+      // Of many that have slots none can be served: they stay where they are.
+      if (executor.free <= 0) return;
       while (agent.hasSlot && agent.resuming.length > 0 && executor.free > 0)
         executor.resume(agent.resuming.shift() as Run, agent);
       while (agent.hasSlot && agent.queue.length > 0 && this.#free() > 0) {
-        const run = agent.queue.shift() as Run;
+        const run = this.#nextOf(agent);
+        if (run === undefined) {
+          if (agents.stall(agent)) this.#askParked = true;
+          break;
+        }
         agents.queued(agent, -1);
-        executor.begin(run, agent, this.#now);
+        this.#begin(run, agent);
       }
-      if (agent.hasSlot && agent.queue.length + agent.resuming.length > 0) this.#hungry.add(agent);
+      if (!agent.hasSlot || agent.queue.length + agent.resuming.length === 0) this.#hungry.delete(agent);
     }
   }
 
-  #placeParked(): void {
-    const waiting = this.parked.splice(0);
-    for (const run of waiting) if (run.phase === 'parked') this.place(run);
-    while (this.parked.length > MAX_PARKED) this.#sendBack(this.parked.shift() as Run);
+  /** What starts next from a run queue: one that needs no locks, or for whose locks a slot is kept. */
+  #nextOf(agent: Agent): Run | undefined {
+    const { queue } = agent;
+    if (!this.#needsLocks(queue[0] as Run)) return queue.shift();
+    const at = this.#mayLock(agent) ? 0 : queue.findIndex((run) => !this.#needsLocks(run));
+    return at < 0 ? undefined : queue.splice(at, 1)[0];
   }
 
-  #sendBack(run: Run): void {
+  #needsLocks(run: Run): boolean {
+    return (
+      run.settings.locks !== undefined && run.facts.lease === undefined && this.#deps.takeLocks !== undefined
+    );
+  }
+
+  /** Whether a slot of the agent is left for one more that waits for its locks. */
+  #mayLock(agent: Agent): boolean {
+    let locking = 0;
+    for (const run of this.locking) if (run.agent === agent) locking += 1;
+    return agent.running + locking < agent.slots;
+  }
+
+  /** A slot is free: starts it there, its locks first. */
+  #begin(run: Run, agent: Agent): void {
+    if (this.#needsLocks(run)) this.#lock(run);
+    else this.#deps.executor.begin(run, agent, this.#now);
+  }
+
+  #lock(run: Run): void {
+    run.phase = 'locking';
+    this.locking.add(run);
+    this.#deps.takeLocks?.(run);
+  }
+
+  #placeParked(): void {
+    if (!this.#askParked) return;
+    this.#askParked = false;
+    const waiting = this.parked.splice(0);
+    for (const run of waiting) {
+      if (run.phase !== 'parked') continue;
+      if (this.#barred.has(run.claim.body)) this.parked.push(run);
+      else this.place(run);
+    }
+  }
+
+  /** Sends back what is too many, and sees to it that a strategy that would rather wait is asked again though nothing else happens. */
+  #parkedRemain(): void {
+    const { clock } = this.#deps.runtime;
+    while (this.parked.length > MAX_PARKED) {
+      const run = this.parked.shift() as Run;
+      // Its kind isn't claimed until somebody may take it: it can go to its place at once.
+      this.#sendBack(run, this.#barred.has(run.claim.body) ? 0 : this.#backInMs());
+    }
+    if (this.#stopped || this.#askTimer !== undefined) return;
+    if (this.#free() === 0 || this.parked.every((run) => this.#barred.has(run.claim.body))) return;
+    this.#askTimer = clock.after(
+      this.#askMs,
+      () => {
+        this.#askTimer = undefined;
+        this.#askMs = Math.min(2 * this.#askMs, ASK_AGAIN_MAX_MS);
+        this.#askParked = true;
+        this.wake();
+      },
+      true,
+    );
+  }
+
+  #stopAsking(): void {
+    this.#askTimer?.cancel();
+    this.#askTimer = undefined;
+  }
+
+  #backInMs(): number {
+    const now = this.#deps.runtime.clock.mono();
+    const at = Math.max(this.#backAt + PARKED_SPACING_MS, now + PARKED_DELAY_MS);
+    this.#backAt = Math.min(at, now + PARKED_MAX_MS);
+    // Many at a time: each moment at which something is due costs as much as some tasks.
+    return Math.ceil(this.#backAt / PARKED_BATCH_MS) * PARKED_BATCH_MS - now;
+  }
+
+  #sendBack(run: Run, delayMs: number): void {
     run.phase = 'ending';
     run.facts.deadlineTimer?.cancel();
     run.giveLocksBack();
     this.#deps.settler.add(run, {
       claim: run.claim,
       as: 'release',
-      delayMs: PARKED_DELAY_MS,
+      delayMs,
       reason: 'no agent would take it',
       refundAttempt: true,
     });
@@ -224,13 +323,14 @@ export class Dispatcher {
     this.#cutShort = limit === 0;
     if (limit === 0) considerPreemption?.();
     if (limit === 0 && assigned === 0) return undefined;
-    return {
+    const request = {
       offers: limit === 0 ? [] : agents.offers(),
       agents: agents.hosted,
       assigned,
       limit,
       start: limit,
     };
+    return this.#barred.size === 0 || limit === 0 ? request : { ...request, without: this.#barred.kinds };
   }
 
   #take(answer: ClaimAnswer): void {
@@ -243,18 +343,18 @@ export class Dispatcher {
       this.#turnStart = now;
       this.#claimedThisTurn = Math.max(this.#claimedThisTurn, CLAIMS_A_TURN);
     } else this.#claimedThisTurn += claims.length;
-    const claimed = { mono: now, at: answer.at };
+    const claimed = { mono: now, at: answer.at, home: this.#deps.home };
     for (const claim of claims) this.#receive(this.#runOf(claim, claimed));
     if (answer.more) this.wake();
   }
 
   #receive(run: Run): void {
-    const { stop, executor, drop } = this.#deps;
-    if (run.handle?.outcome !== undefined) return drop(run, 'it ended while its claim was on its way');
+    const { home, executor } = this.#deps;
+    if (run.handle?.outcome !== undefined) return home.drop(run, 'it ended while its claim was on its way');
     // Looking a fresh id up in an empty table takes as long as placing the task.
     const cancelled = this.#cancelled.size === 0 ? undefined : this.#cancelled.get(run.id);
-    if (cancelled !== undefined) return stop(run, 'cancel', cancelled);
-    if (this.#stopped) return stop(run, 'shutdown-release', 'draining');
+    if (cancelled !== undefined) return home.stop(run, 'cancel', cancelled);
+    if (this.#stopped) return home.stop(run, 'shutdown-release', 'draining');
     try {
       this.place(run);
     } catch (error) {
@@ -272,32 +372,33 @@ export class Dispatcher {
 
   /** A claimed task is the store's no more, so its deadline is ours to keep, before its handler is called too. */
   #keepDeadline(run: Run, leftMs: number): void {
-    const { runtime, stop } = this.#deps;
+    const { runtime, home } = this.#deps;
     const inMs = Math.max(0, leftMs);
     run.extras.deadlineAt = run.claimed.mono + inMs;
-    run.extras.deadlineTimer = runtime.clock.after(inMs, () => stop(run, 'deadline', 'deadline'), true);
+    run.extras.deadlineTimer = runtime.clock.after(inMs, () => home.stop(run, 'deadline', 'deadline'), true);
   }
 
   /** Its locks are there: goes on with what {@link place} began. */
   placeLocked(run: Run): void {
     this.#now = this.#deps.runtime.clock.mono();
-    this.place(run);
+    const { agent } = run;
+    if (agent === undefined || run.claim.body.agent === undefined) return this.place(run);
+    if (agent.gone) return this.#deps.home.stop(run, 'agent-left', `agent ${agent.id} has left`);
+    if (agent.hasSlot && this.#free() > 0) return this.#deps.executor.begin(run, agent, this.#now);
+    // Others wait for its locks: it is the next to start.
+    this.enqueueAt(agent, run);
   }
 
   /** Gives a claimed task to an agent: the one it is pinned to, or the strategy's choice; parks it when nobody takes it. */
   place(run: Run): void {
-    const { takeLocks, placement } = this.#deps;
-    if (run.settings.locks !== undefined && run.facts.lease === undefined && takeLocks !== undefined) {
-      run.phase = 'locking';
-      this.locking.add(run);
-      takeLocks(run);
-      return;
-    }
-    run.phase = 'parked';
+    const { placement } = this.#deps;
     const { agent: pinned } = run.claim.body;
+    if (pinned === undefined && this.#needsLocks(run)) return this.#lock(run);
+    run.phase = 'parked';
     if (pinned !== undefined) return this.#assign(run, pinned);
     const chosen = this.#free() > 0 ? placement.choose(run) : undefined;
     if (chosen === undefined) {
+      if (this.#free() > 0) this.#barred.bar(run.claim.body, run.settings);
       this.parked.push(run);
       return;
     }
@@ -308,12 +409,15 @@ export class Dispatcher {
 
   /** A pinned task waits in its agent's run queue, or starts at once. */
   #assign(run: Run, agentId: string): void {
-    const { agents, executor, stop } = this.#deps;
+    const { agents, executor, home } = this.#deps;
     const agent = agents.get(agentId);
-    if (agent === undefined || agent.gone) return stop(run, 'agent-left', `agent ${agentId} has left`);
+    if (agent === undefined || agent.gone) return home.stop(run, 'agent-left', `agent ${agentId} has left`);
     run.agent = agent;
     if (!this.#announce(run, agent, 'assigned', undefined)) return;
-    if (agent.hasSlot && agent.queue.length === 0 && this.#free() > 0) executor.begin(run, agent, this.#now);
+    const isFree = agent.hasSlot && agent.queue.length === 0 && this.#free() > 0;
+    if (!isFree) this.enqueueAt(agent, run);
+    else if (!this.#needsLocks(run)) executor.begin(run, agent, this.#now);
+    else if (this.#mayLock(agent)) this.#lock(run);
     else this.enqueueAt(agent, run);
   }
 
@@ -327,14 +431,14 @@ export class Dispatcher {
   enqueueAt(agent: Agent, run: Run): void {
     run.phase = 'queued';
     run.agent = agent;
-    agent.enqueue(run);
+    agent.enqueue(run, this.#deps.ageStepMs(run.claim.body.queue));
     this.#deps.agents.queued(agent, 1);
     if (agent.hasSlot) this.freed(agent, true);
   }
 
   /** Whether it may begin: a listener may have cancelled it, or taken the agent out. */
   #announce(run: Run, agent: Agent, strategy: string, reason: string | undefined): boolean {
-    const { events, stop } = this.#deps;
+    const { events, home } = this.#deps;
     if (!events.wants('task:assigned')) return true;
     events.emit('task:assigned', {
       taskId: run.id,
@@ -344,7 +448,7 @@ export class Dispatcher {
       strategy,
       ...(reason === undefined ? {} : { reason }),
     });
-    if (run.phase === 'parked' && agent.gone) stop(run, 'agent-left', `agent ${agent.id} has left`);
+    if (run.phase === 'parked' && agent.gone) home.stop(run, 'agent-left', `agent ${agent.id} has left`);
     return run.phase === 'parked';
   }
 
@@ -353,6 +457,8 @@ export class Dispatcher {
     this.#claimed();
     const { runtime, events } = this.#deps;
     const { code, message } = toStoredError(error);
+    // Agents may come before the mesh is started; it asks then.
+    if (code === 'NOT_STARTED') return;
     runtime.logger.error('Could not claim tasks', { code, message });
     events.emit('system:error', { part: 'scheduler', code, message });
     if (!this.#stopped && code !== 'STOPPED') runtime.clock.after(CLAIM_AGAIN_MS, this.wake);

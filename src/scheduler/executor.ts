@@ -1,11 +1,12 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
-import type { DeadlockError } from '../core/deadlock-error.ts';
-import { isCoordinationError } from '../core/errors.ts';
+import { DeadlockError } from '../core/deadlock-error.ts';
+import type { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { checkJson, RESULT_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
+import { WithdrawnCall } from '../core/withdrawn-call.ts';
 import type { Agent, Run, StopCause } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
 import { RunTimeouts } from './run-timeouts.ts';
@@ -13,6 +14,7 @@ import type { Settler } from './settler.ts';
 import {
   breakerDelay,
   countsAfterStop,
+  isWithdrawn,
   type RetryDecision,
   settleFailure,
   settleStopped,
@@ -24,6 +26,9 @@ import type { TaskHandler } from './types.ts';
 
 /** Longest wait of a deadlock's victim for its survivor, ms; then it tries again anyway. */
 const SURVIVOR_WAIT_MS = 30_000;
+
+/** Waits of one handler that are cheap to look at. */
+const FEW_WAITS = 8;
 
 export interface ExecutorDeps {
   readonly runtime: Runtime;
@@ -40,6 +45,8 @@ export interface ExecutorDeps {
   readonly decide: (run: Run, error: unknown) => RetryDecision;
   /** The load of an agent changed. */
   readonly loaded: (agent: Agent, change: 'started' | 'ended') => void;
+  /** Resolves when a node of the wait-for graph is over; `undefined`: nothing is known of it. */
+  readonly untilOver: (node: string) => Promise<unknown> | undefined;
   /** A slot is free: somebody else may go on. `wasFull`: there was none before. */
   readonly slotFreed: (agent: Agent, wasFull: boolean) => void;
 }
@@ -53,6 +60,8 @@ export class Executor {
   zombies = 0;
   /** Attempts whose outcome isn't stored yet because a deadlock's survivor goes first. */
   readonly #deferred = new Set<() => void>();
+  /** Whose handler is on the stack: what it waits for without its context would wait for itself. */
+  inside: Run | undefined = undefined;
   /** Runs that end by the answer of an external agent. */
   readonly externals = new Map<string, Run>();
   readonly #timeouts: RunTimeouts;
@@ -62,10 +71,6 @@ export class Executor {
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
     this.#timeouts = new RunTimeouts(deps.runtime.clock, (run, ms) => this.stop(run, 'timeout', `${ms} ms`));
-  }
-
-  get busy(): boolean {
-    return this.#deferred.size > 0;
   }
 
   /** Slots left of the limit over all agents. */
@@ -141,11 +146,15 @@ export class Executor {
     else if (breaker !== undefined && parts.breaker !== undefined)
       return this.#invokeThrough(breaker, run, agent);
     if (!this.#tellStarted(run, agent) || agent.external) return;
+    const outer = this.inside;
+    this.inside = run;
     try {
       const result: unknown = handlerOf(run, agent)(new RunContext(run, context));
+      this.inside = outer;
       if (isPromise(result)) this.#await(run, result);
       else this.#finish(run, result);
     } catch (error) {
+      this.inside = outer;
       this.#fail(run, error);
     }
   }
@@ -157,9 +166,21 @@ export class Executor {
       const handler = handlerOf(run, agent);
       const breaker = parts.breaker?.(name) as Breaker;
       const result = breaker.execute((): unknown => {
-        // Admitted and not made, because a listener stopped it: a rejection to the breaker, as of a handler that is stopped later.
-        if (!this.#tellStarted(run, agent)) throw run.facts.stopError as Error;
-        return handler(new RunContext(run, context));
+        // Admitted and not made, because a listener stopped it: the breaker hears of it as of a handler that is stopped later.
+        if (!this.#tellStarted(run, agent)) throw thrownTo(run, run.facts.stopError);
+        const outer = this.inside;
+        this.inside = run;
+        try {
+          const answer: unknown = handler(new RunContext(run, context));
+          this.inside = outer;
+          if (!isPromise(answer)) return answer;
+          return answer.then(undefined, (error: unknown) => {
+            throw thrownTo(run, error);
+          });
+        } catch (error) {
+          this.inside = outer;
+          throw thrownTo(run, error);
+        }
       });
       this.#await(run, result);
     } catch (error) {
@@ -198,10 +219,11 @@ export class Executor {
   /**
    * Tells a run to stop. Its signal aborts; it is settled when its handler is done, at the latest after the grace. Runs of external agents
    * are settled at once. The first cause counts.
+   * @param because the reason of the signal, where it is known better than by the cause
    */
-  stop(run: Run, cause: StopCause, reason: string): void {
+  stop(run: Run, cause: StopCause, reason: string, because?: CoordinationError): void {
     if (run.facts.stopCause !== undefined || run.phase === 'ending' || run.phase === 'ended') return;
-    this.#mark(run, cause, reason);
+    this.#mark(run, cause, reason, because);
     const error = run.facts.stopError as Error;
     run.facts.controller?.abort(error);
     for (const end of run.facts.waits?.values() ?? []) end(error);
@@ -231,7 +253,7 @@ export class Executor {
       run.extras.since = this.#deps.runtime.clock.mono();
       this.#giveSlot(run);
     }
-    this.#deps.parts.waits?.entered(run.id);
+    this.#deps.parts.waits?.entered(run.node);
     try {
       return await ended;
     } finally {
@@ -240,7 +262,7 @@ export class Executor {
         const back = this.#reclaim(run);
         if (back !== undefined) await back;
       } finally {
-        this.#deps.parts.waits?.left?.(run.id);
+        this.#deps.parts.waits?.left?.(run.node);
       }
     }
   }
@@ -271,7 +293,11 @@ export class Executor {
    */
   #reclaim(run: Run): Promise<void> | undefined {
     const { agent } = run;
-    if (run.phase !== 'awaiting' || agent === undefined || (run.facts.waits?.size ?? 0) > 0) return undefined;
+    if (run.phase !== 'awaiting' || agent === undefined) return undefined;
+    if ((run.facts.waits?.size ?? 0) > 0) {
+      this.#lookAgain(run);
+      return undefined;
+    }
     if (run.facts.stopCause !== undefined || agent.gone) return undefined;
     if (agent.hasSlot && this.free > 0) {
       this.resume(run, agent);
@@ -282,7 +308,21 @@ export class Executor {
       run.extras.resume = (error) => (error === undefined ? resolve() : reject(error));
       agent.resuming.push(run);
       if (agent.hasSlot) this.#deps.slotFreed(agent, true);
-      this.#deps.parts.waits?.entered(run.id);
+      this.#deps.parts.waits?.entered(run.node);
+    });
+  }
+
+  /** What a handler waits for became less: what is left may be part of a deadlock that the rest kept open. Once for all that ended in one turn. */
+  #lookAgain(run: Run): void {
+    const { waits } = this.#deps.parts;
+    const { facts } = run;
+    if (waits === undefined || facts.looksAgain) return;
+    // Nobody waits for one that holds nothing: to look at hundreds of children for each that ends would be in vain.
+    if (!facts.usedParts && facts.lease === undefined && (facts.waits?.size ?? 0) > FEW_WAITS) return;
+    run.extras.looksAgain = true;
+    queueMicrotask(() => {
+      run.extras.looksAgain = false;
+      if (run.phase === 'awaiting' && (run.facts.waits?.size ?? 0) > 0) waits.entered(run.node);
     });
   }
 
@@ -337,15 +377,22 @@ export class Executor {
     const bury = stopCause === 'deadline' ? 'DEADLINE' : undefined;
     run.extras.thrown = cause;
     const settlement = settleFailure(run.claim, cause, this.#deps.decide(run, cause), bury);
-    if (settlement.as === 'retry' && isDeadlock(error)) this.#afterSurvivor(run, error, settlement);
+    const deadlock = settlement.as === 'retry' ? DeadlockError.nodesOf(error) : undefined;
+    if (deadlock !== undefined) this.#afterSurvivor(run, deadlock, settlement);
     else this.#conclude(run, settlement);
   }
 
-  /** A deadlock's victim has given its locks and its slot back; it may try again once the survivor has finished. */
-  #afterSurvivor(run: Run, error: DeadlockError, settlement: Settlement): void {
-    const { parts, runtime, settler } = this.#deps;
+  /**
+   * A deadlock's victim has given its locks and its slot back; it may try again once the survivor has finished. Where that one waits for
+   * the victim's end, or nothing is known of it, it tries again by the retry policy.
+   */
+  #afterSurvivor(run: Run, { cycle, survivor }: DeadlockError['nodes'], settlement: Settlement): void {
+    const { runtime, settler, untilOver } = this.#deps;
     this.#release(run);
     run.phase = 'ending';
+    const by = cycle.at(-1)?.by;
+    const over = by === 'lock' || by === 'semaphore' || by === 'slot' ? untilOver(survivor) : undefined;
+    if (over === undefined) return settler.add(run, settlement);
     const settle = (): void => {
       if (!this.#deferred.delete(settle)) return;
       timer.cancel();
@@ -353,8 +400,7 @@ export class Executor {
     };
     this.#deferred.add(settle);
     const timer = runtime.clock.after(SURVIVOR_WAIT_MS, settle, true);
-    if (parts.locks === undefined) settle();
-    else parts.locks.untilFinished(error.survivor).then(settle, settle);
+    over.then(settle, settle);
   }
 
   #abandon(run: Run): void {
@@ -396,10 +442,8 @@ export class Executor {
     this.#timeouts.remove(run);
     facts.deadlineTimer?.cancel();
     facts.graceTimer?.cancel();
-    if (facts.lease !== undefined || facts.usedParts) {
-      this.#deps.parts.locks?.releaseRun(run.id);
-      run.extras.lease = undefined;
-    }
+    if (facts.lease !== undefined) run.giveLocksBack();
+    if (facts.usedParts) this.#deps.parts.locks?.releaseRun(run.node);
     if (agent === undefined) return;
     if (this.externals.size > 0 && this.externals.get(run.id) === run) this.externals.delete(run.id);
     agent.detach(run);
@@ -427,10 +471,10 @@ export class Executor {
     }
   };
 
-  #mark(run: Run, cause: StopCause, reason: string): void {
+  #mark(run: Run, cause: StopCause, reason: string, because?: CoordinationError): void {
     run.extras.stopCause = cause;
     run.extras.stopReason = reason;
-    run.extras.stopError = stopError(cause, run.id, reason);
+    run.extras.stopError = because ?? stopError(cause, run.id, reason);
   }
 
   #takeSlot(run: Run, agent: Agent): void {
@@ -450,6 +494,12 @@ export class Executor {
   }
 }
 
+/** What a breaker is told of a failed handler. */
+function thrownTo({ facts }: Run, error: unknown): Error {
+  const { stopCause } = facts;
+  return stopCause !== undefined && isWithdrawn(stopCause) ? new WithdrawnCall(error) : (error as Error);
+}
+
 type Breaker = ReturnType<NonNullable<SchedulerParts['breaker']>>;
 
 function handlerOf(run: Run, agent: Agent): TaskHandler {
@@ -457,13 +507,4 @@ function handlerOf(run: Run, agent: Agent): TaskHandler {
   const handler = agent.handlerFor(type);
   if (handler === undefined) throw new TypeError(`Agent ${agent.id} has no handler for ${type}`);
   return handler;
-}
-
-function isDeadlock(error: unknown): error is DeadlockError {
-  if (!isCoordinationError(error, 'DEADLOCK')) return false;
-  try {
-    return typeof (error as Partial<DeadlockError>).survivor === 'string';
-  } catch {
-    return false;
-  }
 }

@@ -1,5 +1,6 @@
 import { isPromise } from '../core/awaitable.ts';
 import type { QueueCounts, TaskFilter, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
+import { runNode } from '../core/run-node.ts';
 import type { Requirement } from '../core/waits.ts';
 
 const MOST = 1_000;
@@ -33,7 +34,7 @@ function placesOf(
   const filter: TaskFilter = { ...within, state: ['claimed'] };
   const page = store.list(filter, { limit: MOST });
   if (isPromise(page) || page.next !== undefined || page.items.length < limit) return [];
-  const blockers = page.items.map(({ id }) => ({ node: id, frees: 1 }));
+  const blockers = page.items.map(({ id }) => ({ node: runNode(id), frees: 1 }));
   const what = within.group === undefined ? within.queue : `${within.queue}, group ${within.group}`;
   return [{ by: 'slot', what: `a place in ${what}`, blockers, needs: blockers.length - limit + 1 }];
 }

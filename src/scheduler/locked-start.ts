@@ -1,4 +1,5 @@
 import { handled } from '../core/awaitable.ts';
+import type { CoordinationError } from '../core/errors.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { SchedulerParts } from './parts.ts';
 import type { Run } from './agent.ts';
@@ -12,6 +13,8 @@ export interface LockedStartDeps {
   readonly decide: (run: Run, error: unknown) => RetryDecision;
   /** Has its locks: to be placed. */
   readonly place: (run: Run) => void;
+  /** A lock that it runs under was taken back, or its lease ran out. */
+  readonly lost: (run: Run, reason: CoordinationError) => void;
   /** One run fewer is waiting for its locks. */
   readonly done: () => void;
 }
@@ -29,7 +32,8 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
         return;
       }
       run.extras.lease = lease;
-      deps.place(run);
+      // Taken back since it was granted: it has been sent back already.
+      if (watch(run, lease, deps.lost)) deps.place(run);
     },
     (error: unknown) => {
       deps.done();
@@ -40,6 +44,16 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
       deps.settler.add(run, settleFailure(run.claim, error, deps.decide(run, error), undefined));
     },
   );
+}
+
+/** Whoever works under a lock must hear that it is being taken away. False: it has been. */
+function watch(run: Run, { signal }: Lease, lost: LockedStartDeps['lost']): boolean {
+  const tell = (): void => {
+    if (run.facts.lease?.signal === signal) lost(run, signal.reason as CoordinationError);
+  };
+  if (signal.aborted) tell();
+  else signal.addEventListener('abort', tell, { once: true });
+  return !signal.aborted;
 }
 
 /** Requests that are refused at once are a failure of this attempt, not of whoever places it. */

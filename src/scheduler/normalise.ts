@@ -10,7 +10,7 @@ import {
   invalid,
 } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
-import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
+import { checkJson, copyJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import type { ResourceRequest } from '../core/lock-types.ts';
 import type { Ids } from '../core/ports/runtime.ts';
 import type { Edge, FailurePolicy, NewTask, TaskLimits } from '../core/ports/tasks.ts';
@@ -32,7 +32,7 @@ type SettingsDraft = { -readonly [K in keyof TaskSettings]: TaskSettings[K] };
 export interface NormaliseFacts {
   readonly ids: Ids;
   readonly limits: TaskLimits;
-  /** ms since 1970, to turn a user's deadline into a duration. */
+  /** ms since 1970, to turn a user's `runAt` and deadline into durations. */
   wall(): number;
   /** What the store is to echo with the task. */
   localFor(id: string): object;
@@ -52,7 +52,8 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
     id,
     queue: spec.queue === undefined ? type : checkId(spec.queue, 'task.queue'),
     type,
-    payload: spec.input,
+    // As it is now, whatever the submitter does with it afterwards.
+    payload: copyJson(spec.input),
     priority: checkPriority(spec.priority, 'task.priority'),
     capabilities:
       spec.capabilities === undefined ? EMPTY : checkNames(spec.capabilities, 'task.capabilities'),
@@ -67,11 +68,15 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
   if (spec.group !== undefined) task.group = checkId(spec.group, 'task.group');
   if (spec.parent !== undefined) task.parent = checkId(spec.parent, 'task.parent');
   if (spec.delayMs !== undefined) task.delayMs = checkMs(spec.delayMs, 'task.delayMs');
-  if (spec.runAt !== undefined) task.runAtWallMs = checkRunAt(spec.runAt, spec.delayMs);
+  if (spec.runAt !== undefined) task.delayMs = checkRunAt(spec.runAt, spec.delayMs, facts.wall());
   if (spec.onDuplicate !== undefined && spec.onDuplicate !== 'return')
     task.onDuplicate = checkDuplicate(spec);
   if (spec.metadata !== undefined || spec.description !== undefined) task.headers = metadataOf(spec);
-  if (spec.agents?.only !== undefined) task.agent = checkId(spec.agents.only, 'task.agents.only');
+  if (spec.agents !== undefined) {
+    if (spec.agents.only !== undefined) task.agent = checkId(spec.agents.only, 'task.agents.only');
+    const placement = placementOf(settings);
+    if (placement !== undefined) task.placement = placement;
+  }
   return task;
 }
 
@@ -79,7 +84,9 @@ function limitsOf(spec: TaskSpec, facts: NormaliseFacts): TaskLimits {
   if (spec.deadline === undefined && spec.keepMs === undefined) return facts.limits;
   return {
     maxCrashes: facts.limits.maxCrashes,
-    keepMs: spec.keepMs === undefined ? facts.limits.keepMs : checkMs(spec.keepMs, 'task.keepMs'),
+    ...(spec.keepMs === undefined
+      ? { keepMs: facts.limits.keepMs }
+      : { keepMs: checkMs(spec.keepMs, 'task.keepMs'), keepFirm: true }),
     ...(spec.deadline === undefined
       ? {}
       : { deadlineMs: Math.max(0, checkDate(spec.deadline, 'task.deadline') - facts.wall()) }),
@@ -105,7 +112,7 @@ function settingsFrom(spec: TaskSpec): TaskSettings | undefined {
     settings.timeoutMs = checkNumber(timeoutMs, 'task.timeoutMs', 1, Number.POSITIVE_INFINITY);
   }
   if (retry !== undefined) settings.retry = checkRetry(retry);
-  if (locks !== undefined && checkLocks(locks).length > 0) settings.locks = locks;
+  if (locks !== undefined && checkLocks(locks).length > 0) settings.locks = copyJson(locks);
   if (breaker !== undefined) settings.breaker = checkId(breaker, 'task.breaker');
   if (preemptible !== undefined && typeof preemptible !== 'boolean') {
     throw invalid(`Expected task.preemptible to be true or false, got ${describe(preemptible)}`);
@@ -135,6 +142,12 @@ function addPlacement(settings: SettingsDraft, agents: NonNullable<TaskSpec['age
   if (agents.maxLoadRatio !== undefined) {
     settings.maxLoadRatio = checkNumber(agents.maxLoadRatio, 'task.agents.maxLoadRatio', 0, 1e6);
   }
+}
+
+/** What the store is to tell tasks apart by, so that those nobody may take now don't stand in the way of others. */
+function placementOf({ exclude, maxLoadRatio }: TaskSettings = {}): string | undefined {
+  if (maxLoadRatio === undefined && (exclude === undefined || exclude.length === 0)) return undefined;
+  return JSON.stringify([maxLoadRatio ?? null, ...(exclude ?? []).toSorted()]);
 }
 
 function checkRetry(retry: NonNullable<TaskSpec['retry']>): Partial<Omit<RetryOptions, 'decide'>> | false {
@@ -167,6 +180,28 @@ function checkEdges(dependencies: readonly Dependency[]): readonly Edge[] {
   if (dependencies.length === 0) return EMPTY;
   if (dependencies.length > MAX_EDGES)
     throw invalid(`Expected at most ${MAX_EDGES} dependencies, got ${dependencies.length}`);
+  const edges = new Array<Edge>(dependencies.length);
+  let found = 0;
+  for (const dependency of dependencies) {
+    const edge = toEdge(dependency);
+    // The few of most tasks are compared faster than a table is made.
+    if (found === FEW_EDGES) return manyEdges(dependencies);
+    const same = indexOfParent(edges, found, edge.parent);
+    edges[same] = edge;
+    if (same === found) found += 1;
+  }
+  edges.length = found;
+  return edges;
+}
+
+const FEW_EDGES = 8;
+
+function indexOfParent(edges: readonly Edge[], found: number, parent: string): number {
+  for (let i = 0; i < found; i++) if (edges[i]?.parent === parent) return i;
+  return found;
+}
+
+function manyEdges(dependencies: readonly Dependency[]): readonly Edge[] {
   const edges = new Map<string, Edge>();
   for (const dependency of dependencies) {
     const edge = toEdge(dependency);
@@ -203,9 +238,9 @@ function metadataOf(spec: TaskSpec): Readonly<Record<string, unknown>> {
       ? {}
       : (checkObject(spec.metadata, 'task.metadata') as Readonly<Record<string, unknown>>);
   checkJson(metadata, 'task.metadata', METADATA_LIMITS);
-  if (spec.description === undefined) return metadata;
+  if (spec.description === undefined) return copyJson(metadata);
   checkJson(spec.description, 'task.description', METADATA_LIMITS);
-  return { description: spec.description, ...metadata };
+  return { description: spec.description, ...copyJson(metadata) };
 }
 
 function checkDate(value: Date, what: string): number {
@@ -215,10 +250,11 @@ function checkDate(value: Date, what: string): number {
   return at;
 }
 
-function checkRunAt(runAt: Date, delayMs: number | undefined): number {
+/** How long it is until then: a clock that is set later changes nothing any more. */
+function checkRunAt(runAt: Date, delayMs: number | undefined, wall: number): number {
   if (delayMs !== undefined)
     throw invalid('task.delayMs and task.runAt both say when', 'Leave one of them out.');
-  return checkDate(runAt, 'task.runAt');
+  return Math.max(0, checkDate(runAt, 'task.runAt') - wall);
 }
 
 function checkDuplicate(spec: TaskSpec): 'replace' | 'debounce' {

@@ -6,7 +6,7 @@ import type { TaskStore } from '../core/ports/tasks.ts';
 import type { WaitGraph } from '../core/waits.ts';
 import type { WaitLink } from './types.ts';
 
-/** A run as locks, messages and the wait-for graph see it. Its node is its task id. */
+/** A run as locks, messages and the wait-for graph see it. Its node is `runNode` of its task's id. */
 export interface RunOwner {
   readonly node: string;
   readonly agent: string | undefined;
@@ -28,8 +28,8 @@ export interface SchedulerParts {
     ): Promise<Lease>;
     /** Takes back what the run still holds and ends its waits, when it is over. */
     releaseRun(node: string): void;
-    /** Resolves when this unit of execution holds and wants nothing any more. */
-    untilFinished(node: string): Promise<void>;
+    /** Resolves when this unit of execution holds and wants nothing any more; `undefined`: so it is. */
+    untilFinished(node: string): Promise<void> | undefined;
     /** What it waits for, for people. */
     why(node: string): readonly WaitLink[];
   };

@@ -12,7 +12,7 @@ import {
 } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
-import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
+import { checkJson, copyJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
 import { checkOption, OPTIONS, refuseUnknown } from '../core/options.ts';
 import type {
@@ -45,6 +45,10 @@ export interface QueueAdminDeps {
   readonly consequences: (answer: Consequences) => void;
   /** What was taken from this queue and hasn't begun goes back. */
   readonly paused: (queue: string) => void;
+  /** Those of these tasks that are assigned here and haven't begun go back; resolves to how many once that is stored. */
+  readonly redecide: (ids: ReadonlySet<string>) => Promise<number>;
+  /** The settings of a queue are these now. */
+  readonly configured: (queue: string, settings: QueueSettings) => void;
   /** A capacity shrank: look for deadlocks. */
   readonly shrank: () => void;
   /** A task lives again that is pinned to this agent, which may have left. */
@@ -130,6 +134,7 @@ export class QueueAdmin {
       const { operations, store } = this.#deps;
       const answer = await operations().run((op) => store.configure(op, queue, known?.revision, settings));
       if (answer.status !== 'set') continue;
+      this.#deps.configured(queue, settings);
       if (settings.paused) this.#deps.paused(queue);
       else this.#deps.wake();
       if (changed.maxRunning !== undefined || changed.maxRunningPerGroup !== undefined) this.#deps.shrank();
@@ -137,12 +142,26 @@ export class QueueAdmin {
     }
   }
 
-  /** Changes the priority of waiting tasks; running ones take it when they are next ready (`deferred`). */
+  /**
+   * Changes the priority of tasks that haven't begun, those in run queues of this process included; running ones take it when they are
+   * next ready (`deferred`).
+   */
   async reprioritise(
     filter: TaskFilter,
     priority: Priority,
   ): Promise<{ readonly changed: number; readonly deferred: number }> {
-    return this.#revise(filter, { set: 'priority', priority: checkPriority(priority) });
+    const answer = await this.#revise(filter, { set: 'priority', priority: checkPriority(priority) });
+    return this.#redecide(filter, answer);
+  }
+
+  /** What is assigned here and hasn't begun goes back to its queue, so that the change holds for it at once. */
+  async #redecide(
+    filter: TaskFilter,
+    { changed, deferred }: { readonly changed: number; readonly deferred: number },
+  ): Promise<{ readonly changed: number; readonly deferred: number }> {
+    if (deferred === 0) return { changed, deferred };
+    const returned = await this.#deps.redecide(new Set(await this.#matching(filter, ['claimed'])));
+    return { changed: changed + returned, deferred: deferred - returned };
   }
 
   /** Replaces the payload of tasks that aren't running, dead letters included: edit, then redrive. */
@@ -151,7 +170,8 @@ export class QueueAdmin {
     input: unknown,
   ): Promise<{ readonly changed: number; readonly deferred: number }> {
     checkJson(input, 'input', PAYLOAD_LIMITS);
-    return this.#revise(filter, { set: 'payload', payload: input });
+    const answer = await this.#revise(filter, { set: 'payload', payload: copyJson(input) });
+    return this.#redecide(filter, answer);
   }
 
   /** Makes dead or cancelled tasks ready again. @param options perSecond: spreads them; resetAttempts (default true) */

@@ -89,7 +89,8 @@ export function retryDelay(policy: RetryOptions, attempt: number, random: Random
     case 'full':
       return delay * random.next();
     case 'equal':
-      return delay / 2 + (delay / 2) * random.next();
+      // Two halves of the smallest numbers there are can be more than the whole.
+      return Math.min(delay, delay / 2 + (delay / 2) * random.next());
     default:
       return delay;
   }

@@ -5,7 +5,7 @@ import type { EventSink } from '../core/events.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Executor } from './executor.ts';
-import { checkGather, gather } from './gather.ts';
+import { checkGather, endOf, gather, type WaitFor } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
 import type { Run } from './agent.ts';
 import { asPart } from './define-task.ts';
@@ -59,8 +59,9 @@ export class RunHost implements ContextHost {
     const children = checkArray(specs, 'the children') as readonly TaskSpec[];
     const checked = checkGather(options);
     const handles = await this.#deps.submitAll(children.map((spec) => asPart(spec, run.id)));
-    const waits = handles.map((handle) => this.#child(run, handle));
-    return gather(waits, checked, this.#deps.runtime.clock);
+    const { runtime, waits, executor } = this.#deps;
+    const waitFor: WaitFor = (handle, over) => waitForPart(run, handle, over, waits, executor());
+    return gather(handles, checked, runtime.clock, waitFor);
   }
 
   async withLock<R>(
@@ -124,7 +125,7 @@ async function acquire(
 
 /** The unit of execution of a run, as locks and messages know it. */
 export function ownerOf(run: Run): RunOwner {
-  return { node: run.id, agent: run.agent?.id, priority: run.claim.body.priority };
+  return { node: run.node, agent: run.agent?.id, priority: run.claim.body.priority };
 }
 
 /** Waits without the slot, and is a node of the wait-for graph until the slot is back. */
@@ -136,12 +137,43 @@ async function lendSlot<R>(
   executor: Executor,
 ): Promise<R> {
   handled(wait);
-  waits.waiting.set(run.id, run);
+  const { node } = run;
+  waits.waiting.set(node, run);
+  run.extras.lends += 1;
   try {
     return await executor.lend(run, what, wait);
   } finally {
-    if ((run.facts.waits?.size ?? 0) === 0) waits.waiting.delete(run.id);
+    // Of several waits that end at once one gets the slot back for all: it may want that longer than its own wait.
+    run.extras.lends -= 1;
+    if (run.facts.lends === 0 && waits.waiting.get(node) === run) waits.waiting.delete(node);
   }
+}
+
+/**
+ * Waits for a part of a gather without the slot. A run that is told to stop waits for nothing more, and keeps what it has.
+ * @throws DEADLOCK when this wait was the victim of one
+ */
+async function waitForPart(
+  run: Run,
+  handle: TaskHandle,
+  over: Promise<void>,
+  waits: RunWaits,
+  executor: Executor,
+): ReturnType<WaitFor> {
+  const unfinished = { id: handle.id, status: 'unfinished' } as const;
+  let end: Awaited<ReturnType<WaitFor>> | undefined;
+  const ended = endOf(handle).then((result) => {
+    end = result;
+  });
+  waits.addChild(handle.id);
+  try {
+    await lendSlot(run, childWait(handle.id), Promise.race([ended, over]), waits, executor);
+  } catch (error) {
+    if (error !== run.facts.stopError) throw error;
+  } finally {
+    waits.removeChild(handle.id);
+  }
+  return end ?? unfinished;
 }
 
 /** A handle in the hand of a handler: waiting for it lends the slot and is an edge of the wait-for graph. */
@@ -173,11 +205,11 @@ class ChildHandle implements TaskHandle {
     const local = this.#handle instanceof LocalHandle ? this.#handle : undefined;
     if (local?.outcome !== undefined) return result;
     handled(result);
-    if (local !== undefined) this.#waits.addChild(local);
+    this.#waits.addChild(this.id);
     try {
       return await lendSlot(run, childWait(this.id), result, this.#waits, this.#executor);
     } finally {
-      if (local !== undefined) this.#waits.removeChild(local.id);
+      this.#waits.removeChild(this.id);
     }
   }
 

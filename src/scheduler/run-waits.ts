@@ -1,11 +1,12 @@
 import { isPromise } from '../core/awaitable.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
+import { isRunNode, nodeName, runNode } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
 import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { limitWaits } from './limit-waits.ts';
-import type { LocalHandle } from './task-handle.ts';
+import { LocalHandle } from './task-handle.ts';
 
 const NOTHING: readonly Requirement[] = [];
 const CHILD = 'child ';
@@ -22,40 +23,47 @@ export function childOf(key: string): string | undefined {
 
 /** Runs that wait without their slot, and the children that are waited for: looked up only when somebody searches for a deadlock. */
 export class RunWaits {
-  /** Runs without their slot, by task id. */
+  /** Runs without their slot, by node. */
   readonly waiting = new Map<string, Run>();
-  /** Children somebody waits for, with the number of those who do. */
-  readonly children = new Map<string, { readonly handle: LocalHandle; waiters: number }>();
+  /** Nodes of the children somebody waits for, with the number of those who do. */
+  readonly children = new Map<string, number>();
 
   /** Runs that hold their declared locks and wait for a slot; those that have gone on are dropped at the next look. */
   readonly #locked = new Map<string, Run>();
 
   addLocked(run: Run): void {
-    this.#locked.set(run.id, run);
+    this.#locked.set(run.node, run);
   }
 
-  locked(id: string): Run | undefined {
-    const run = this.#locked.get(id);
+  locked(node: string): Run | undefined {
+    const run = this.#locked.get(node);
     if (run === undefined || waitsForSlot(run)) return run;
-    this.#locked.delete(id);
+    this.#locked.delete(node);
     return undefined;
   }
 
-  lockedIds(): readonly string[] {
-    return [...this.#locked.keys()].filter((id) => this.locked(id) !== undefined);
+  lockedNodes(): readonly string[] {
+    return [...this.#locked.keys()].filter((node) => this.locked(node) !== undefined);
   }
 
-  addChild(handle: LocalHandle): void {
-    const known = this.children.get(handle.id);
-    if (known === undefined) this.children.set(handle.id, { handle, waiters: 1 });
-    else known.waiters += 1;
+  addChild(id: string): void {
+    const node = runNode(id);
+    this.children.set(node, (this.children.get(node) ?? 0) + 1);
   }
 
   removeChild(id: string): void {
-    const known = this.children.get(id);
-    if (known === undefined) return;
-    known.waiters -= 1;
-    if (known.waiters === 0) this.children.delete(id);
+    const node = runNode(id);
+    const waiters = (this.children.get(node) ?? 0) - 1;
+    if (waiters > 0) this.children.set(node, waiters);
+    else this.children.delete(node);
+  }
+
+  /** Resolves when the attempt of a run that waits for a slot, or without one, is over and stored; `undefined`: it is none of those. */
+  untilOver(node: string): Promise<unknown> | undefined {
+    const run = this.waiting.get(node) ?? this.locked(node);
+    return run === undefined || run.phase === 'ending' || run.phase === 'ended'
+      ? undefined
+      : run.untilSettled();
   }
 }
 
@@ -79,14 +87,17 @@ export function childWaits(waits: RunWaits): WaitSource {
       if (children.length === 0) return NOTHING;
       // Whether the handler needs all of them or any isn't known: "any" never claims a deadlock that isn't one, and when the others
       // have finished the last one shows it.
-      const blockers = children.map((child) => ({ node: child, frees: 1 }));
+      const blockers = children.map((child) => ({ node: runNode(child), frees: 1 }));
       return [{ by: 'child', what: children.join(', '), blockers, needs: 1 }];
     },
     abort(node, error: DeadlockError) {
       const run = waits.waiting.get(node);
       if (run?.phase !== 'awaiting' || run.facts.waits === undefined || run.facts.waits.size === 0)
         return false;
-      for (const end of run.facts.waits.values()) end(error);
+      const ends = [...run.facts.waits.values()];
+      // It waits no more from here on, whenever its handler hears of it: else the same deadlock would be found again.
+      run.facts.waits.clear();
+      for (const end of ends) end(error);
       return true;
     },
     waiting: () => waits.waiting.keys(),
@@ -106,8 +117,8 @@ function factsOf({ agent, claim }: Run): NodeFacts {
 }
 
 /**
- * Waits for a slot: of runs that want theirs back, of runs that have their locks and no slot, and of awaited children that haven't begun.
- * Never the victim.
+ * Waits for a slot: of runs that want theirs back, of runs that have their locks and no slot, and of tasks that haven't begun while
+ * children are awaited; with what those depend on. Never the victim.
  * @param hasRoom whether the limit over all agents leaves a slot
  */
 export function slotWaits(
@@ -118,7 +129,7 @@ export function slotWaits(
 ): WaitSource {
   const holders = (agent: Agent): { node: string; frees: number }[] => {
     const runs: { node: string; frees: number }[] = [];
-    for (const run of agent.runs()) if (run.holdsSlot) runs.push({ node: run.id, frees: 1 });
+    for (const run of agent.runs()) if (run.holdsSlot) runs.push({ node: run.node, frees: 1 });
     return runs;
   };
   const slotOf = (candidates: readonly Agent[]): readonly Requirement[] => {
@@ -131,14 +142,21 @@ export function slotWaits(
   };
   const ofStored = (record: TaskRecord): readonly Requirement[] => {
     if (record.state === 'waiting') {
-      const blockers = record.waitingFor.map((node) => ({ node, frees: 1 }));
-      // More parents than are listed: one of them may still end well, nothing can be claimed.
-      if (blockers.length < record.waitingCount) return NOTHING;
+      // It needs all of them, so that those listed are enough to tell that it can't go on.
+      const blockers = record.waitingFor.map((parent) => ({ node: runNode(parent), frees: 1 }));
       return [{ by: 'child', what: record.waitingFor.join(', '), blockers, needs: blockers.length }];
     }
-    if (record.state !== 'ready') return NOTHING;
-    const slots = slotOf([...agents.all()].filter((agent) => mayRun(agent, record)));
-    return [...slots, ...limitWaits(store, record)];
+    if (record.state === 'ready') return [...slotFor(record), ...limitWaits(store, record)];
+    const run = record.local instanceof LocalHandle ? record.local.run : undefined;
+    if (run?.phase === 'queued' && run.agent !== undefined) return slotOf([run.agent]);
+    return run?.phase === 'parked' ? slotFor(record) : NOTHING;
+  };
+  const slotFor = (record: Pick<TaskRecord, 'body'>): readonly Requirement[] =>
+    slotOf([...agents.all()].filter((agent) => mayRun(agent, record)));
+  const stored = (node: string): TaskRecord | undefined => {
+    if (!isRunNode(node)) return undefined;
+    const records = store.get([nodeName(node)]);
+    return isPromise(records) ? undefined : records[0];
   };
   return {
     abortable: false,
@@ -147,22 +165,25 @@ export function slotWaits(
       if (resuming?.phase === 'resuming' && resuming.agent !== undefined) return slotOf([resuming.agent]);
       const locked = waits.locked(node);
       if (locked?.phase === 'queued' && locked.agent !== undefined) return slotOf([locked.agent]);
-      if (locked !== undefined)
-        return slotOf([...agents.all()].filter((agent) => mayRun(agent, locked.claim)));
-      const child = waits.children.get(node);
-      if (child === undefined) return NOTHING;
-      const { run } = child.handle;
-      if (run?.phase === 'queued' && run.agent !== undefined) return slotOf([run.agent]);
-      if (run !== undefined) return NOTHING;
-      const records = store.get([node]);
-      const record = isPromise(records) ? undefined : records[0];
+      if (locked !== undefined) return slotFor(locked.claim);
+      // Only a child somebody waits for, and what that depends on, can stand in the way before it has begun.
+      if (waits.children.size === 0 || resuming !== undefined) return NOTHING;
+      const record = stored(node);
       return record === undefined ? NOTHING : ofStored(record);
     },
+    knows(node) {
+      const record = stored(node);
+      return record !== undefined && !isEnded(record);
+    },
     abort: () => false,
-    waiting: () => [...waits.children.keys(), ...waits.lockedIds()],
+    waiting: () => [...waits.children.keys(), ...waits.lockedNodes()],
     // Whoever holds a slot may be in the way of an awaited child, of a run that wants its slot back, or of one that has its locks.
-    blocks: () => waits.waiting.size > 0 || waits.lockedIds().length > 0,
+    blocks: () => waits.waiting.size > 0 || waits.lockedNodes().length > 0,
   };
+}
+
+function isEnded({ state }: TaskRecord): boolean {
+  return state === 'completed' || state === 'dead' || state === 'cancelled' || state === 'skipped';
 }
 
 /** Whether an agent could ever run this task. */

@@ -6,6 +6,7 @@ import {
   checkFunction,
   checkId,
   checkObject,
+  checkRecord,
   invalid,
   reading,
   unreadable,
@@ -15,13 +16,17 @@ import { type EventSink, silentSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
+import type { Order } from '../core/ports/sessions.ts';
 import type { Consequences, NewTask, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable, Cursor } from '../core/ports/words.ts';
-import type { Agent, Run, StopCause } from './agent.ts';
+import { runNode } from '../core/run-node.ts';
+import type { Agent, Run, RunHome, StopCause } from './agent.ts';
+import { AgeSteps } from './age-steps.ts';
 import { AgentRegistry } from './agent-registry.ts';
 import { AgentPool } from './candidate-pool.ts';
 import { Cancellation } from './cancellation.ts';
 import { handlersOf, withCheckedInput } from './define-task.ts';
+import { DeadlineHolds } from './deadline-holds.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { Ending } from './ending.ts';
 import { Executor } from './executor.ts';
@@ -30,10 +35,11 @@ import { gather } from './gather.ts';
 import { adaptLegacyStrategy } from './legacy-strategy.ts';
 import { takeLocks } from './locked-start.ts';
 import { normaliseAgent, normaliseTask } from './normalise.ts';
+import { obeyOrders } from './orders.ts';
 import type { Outcome } from './outcome.ts';
 import type { SchedulerParts } from './parts.ts';
 import { Placement } from './placement.ts';
-import { choosePreemption } from './preemption.ts';
+import { anyPreemptible, choosePreemption, lookAt } from './preemption.ts';
 import { QueueAdmin } from './queue-admin.ts';
 import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
 import { RunHost } from './run-host.ts';
@@ -69,6 +75,8 @@ import { whyTask } from './why.ts';
 
 /** Tasks stored in one call; between calls other work of the process gets its turn. */
 const SUBMIT_CHUNK = 1_000;
+/** Lanes of waiting tasks that preemption looks at, the most urgent first. */
+const PREEMPTION_LANES = 1_000;
 /** How long a shutdown waits for the store beyond the grace of handlers, ms. */
 const STORE_MS = 5_000;
 const UNENDED = ['waiting', 'scheduled', 'ready', 'claimed'] as const;
@@ -111,6 +119,7 @@ export interface AgentLoadView {
   readonly capabilities: readonly string[];
   readonly draining: boolean;
   readonly running: number;
+  readonly slots: number;
   /** What each unstarted task that may move needs. */
   readonly waiting: readonly (readonly string[])[];
 }
@@ -174,6 +183,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#host = {
       clock,
       awaited: new AwaitedHandles(),
+      holds: new DeadlineHolds(clock),
       cancelTask: (id, reason) => this.cancelTask(id, reason),
       status: (id) => this.#statusOf(id),
       why: (id) => this.why(id),
@@ -185,9 +195,11 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     const stranded = (agentId: string): void => {
       if (this.#agents.hasLeft(agentId)) handled(this.#unpinLeft(agentId));
     };
-    const drop = (run: Run, reason: string): void => this.#cancellation.drop(run, reason);
-    const stop = (run: Run, cause: StopCause, reason: string): void =>
-      this.#cancellation.stop(run, cause, reason);
+    const drop = (run: Run, reason: string): void => run.claimed.home.drop(run, reason);
+    const home: RunHome = {
+      stop: (run, cause, reason) => this.#cancellation.stop(run, cause, reason),
+      drop: (run, reason) => this.#cancellation.drop(run, reason),
+    };
     const shared = { store: this.#store, operations: this.#operations, runtime: this.#runtime, events };
     this.#ending = new Ending({
       events,
@@ -226,16 +238,18 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       maxConcurrentTasks: this.#options.maxConcurrentTasks,
       decide: (run, error) => this.#decide(run, error),
       loaded: (agent, change) => this.#agents.loaded(agent, change),
+      untilOver: (node) => parts.locks?.untilFinished(node) ?? this.#waits.untilOver(node),
       slotFreed: (agent, wasFull) => this.#dispatcher.freed(agent, wasFull),
     });
+    const ageSteps = new AgeSteps(this.#store);
     this.#dispatcher = new Dispatcher({
       ...shared,
+      ageStepMs: (queue) => ageSteps.of(queue),
       agents: this.#agents,
       executor: this.#executor,
       placement: this.#placement,
       settler: this.#settler,
-      stop,
-      drop,
+      home,
       takeLocks: parts.locks === undefined ? undefined : (run) => this.#takeLocks(run),
       considerPreemption: this.#options.preemption ? () => this.#considerPreemption() : undefined,
     });
@@ -255,7 +269,6 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       due,
       consequences,
       ended: (task) => this.#ending.ended(task),
-      wall: () => clock.wall(),
     });
     this.#cancellation = new Cancellation({
       ...shared,
@@ -268,7 +281,10 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#externals = new ExternalTasks({
       clock,
       executor: this.#executor,
-      run: runOf,
+      run: (record) => {
+        const run = runOf(record);
+        return run?.claimed.home === home ? run : undefined;
+      },
       takeFromQueue: (run) => {
         if (run.agent?.dequeue(run) === true) this.#agents.queued(run.agent, -1);
       },
@@ -280,6 +296,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       due,
       consequences,
       paused: (queue) => this.#giveBack(queue),
+      redecide: (ids) => this.#redecide(ids),
+      configured: (queue, { ageStepMs }) => ageSteps.set(queue, ageStepMs),
       shrank: () => parts.waits?.sweep(),
       stranded,
     });
@@ -352,22 +370,29 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     return this.#handleOf(agent);
   }
 
-  /** Gives its tasks back: those that run are aborted and will be ready again, uncounted. Idempotent. @throws UNKNOWN_AGENT */
+  /**
+   * Gives its tasks back: those that run are aborted and will be ready again, uncounted. Idempotent.
+   * @throws UNKNOWN_AGENT; the reason of its own `signal`, once all else has left, when a handler of the agent calls it at its begin
+   */
   async unregisterAgent(agentId: string, reason = 'unregistered'): Promise<void> {
     const agent = this.#agents.get(checkId(agentId, 'agentId'));
     if (agent === undefined) {
       if (this.#agents.hasLeft(agentId)) return;
       throw new CoordinationError('UNKNOWN_AGENT', `No agent ${JSON.stringify(agentId)} is registered`);
     }
+    const { inside } = this.#executor;
     this.#agents.remove(agent);
     this.#stopAll(agent, 'agent-left', `agent ${agentId} left: ${reason}`);
     await this.#unpin(agentId);
     this.#events.emit('agent:terminated', { agentId, reason });
     this.#parts.waits?.sweep();
-    await agent.untilIdle();
-    this.#agents.forget(agent);
+    await agent.untilIdle(inside);
+    if (agent.isIdle) this.#agents.forget(agent);
+    else handled(agent.untilIdle().then(() => this.#agents.forget(agent)));
     await this.#settler.untilIdle();
     this.#dispatcher.wake();
+    // The caller's own task is among those that are stopped: it hears so here too, and goes on elsewhere.
+    if (inside?.agent === agent && inside.facts.stopError !== undefined) throw inside.facts.stopError;
   }
 
   /** Whether the id may be given work: it never left, or was registered again. */
@@ -505,7 +530,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   async getAgentTasks(agentId: string): Promise<TaskView[]> {
     const agent = this.#agents.get(checkId(agentId, 'agentId'));
     if (agent === undefined) return [];
-    const ids = [...agent.queue, ...agent.runs()].map((run) => run.id);
+    const ids = [...this.#unstarted(agent), ...agent.runs()].map((run) => run.id);
     if (ids.length === 0) return [];
     const records = await this.#store.get(ids);
     return records.filter((record) => record !== undefined).map((record) => toView(record, runOf(record)));
@@ -531,7 +556,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       strategy: () => this.#placement.current.name,
       drained: () => this.#drained,
       breakerMs: (name) => this.#parts.breaker?.(name).closedInMs() ?? 0,
-      elsewhere: (node) => this.#parts.locks?.why(node) ?? [],
+      elsewhere: (id) => this.#parts.locks?.why(runNode(id)) ?? [],
       now: () => this.#runtime.clock.wall() * 1_000,
       mono: () => this.#runtime.clock.mono(),
     });
@@ -564,6 +589,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       capabilities: agent.facts.capabilities,
       draining: agent.draining,
       running: agent.running,
+      slots: agent.slots,
       waiting: agent.queue
         .filter((run) => run.settings.only !== true)
         .map((run) => run.claim.body.capabilities),
@@ -600,7 +626,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     if (run !== undefined) {
       const stored = run.untilSettled();
       run.extras.moveTo = agentId;
-      this.#cancellation.stop(run, 'agent-left', `moved to ${agentId}`);
+      run.claimed.home.stop(run, 'agent-left', `moved to ${agentId}`);
       await stored;
       this.#agents.checkWelcome(agentId);
     }
@@ -638,7 +664,33 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   /** The runs of an agent as nodes of the wait-for graph. */
   runsOf(agentId: string): readonly string[] {
     const agent = this.#agents.get(agentId);
-    return agent === undefined ? [] : [...agent.runs()].map((run) => run.id);
+    return agent === undefined ? [] : [...agent.runs()].map((run) => run.node);
+  }
+
+  /** Stops what the store wants stopped: cancelled elsewhere, or taken over by another process. @throws INVALID_ARGUMENT */
+  obey(given: readonly Order[]): void {
+    const list = checkArray(given, 'the orders') as readonly Order[];
+    const orders = reading('the orders', () => Array.from(list, (order) => checkRecord(order, 'an order')));
+    obeyOrders(orders, this.#allRuns(), {
+      stop: (run, cause, reason) => this.#cancellation.stop(run, cause, reason),
+      drop: (run, reason) => this.#cancellation.drop(run, reason),
+    });
+    if (orders.some(({ kind }) => kind === 'drain')) handled(this.drain());
+  }
+
+  *#allRuns(): Generator<Run> {
+    yield* this.#dispatcher.parked;
+    yield* this.#dispatcher.locking;
+    for (const agent of this.#agents.busy()) {
+      yield* agent.queue;
+      yield* agent.runs();
+    }
+  }
+
+  /** Looks for work: the session is another one. */
+  wake(): void {
+    this.#dispatcher.wake();
+    this.#sweeper.due(0, false);
   }
 
   /** How long the store's chores are overdue, ms. */
@@ -653,17 +705,36 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   // ── idleness and end ──
 
-  /** Resolves when every task has ended, retries and delayed ones included, or at the end of a shutdown. */
+  /**
+   * Resolves when every task has ended, retries and delayed ones included, or at the end of a shutdown.
+   * @throws NOT_SUPPORTED when a handler calls it at its begin: its own task would have to end first
+   */
   onIdle(): Promise<void> {
     if (this.#ended) return Promise.resolve();
+    const { inside } = this.#executor;
+    if (inside !== undefined) {
+      return Promise.reject(
+        new CoordinationError('NOT_SUPPORTED', `Task ${inside.id} waits for all tasks, itself among them`, {
+          hint: 'Wait for the tasks it submitted instead: `context.runTask`, or `gather` of their handles.',
+          retryable: false,
+        }),
+      );
+    }
     return new Promise((resolve) => {
       this.#idleWaiters.push(resolve);
       this.#checkIdle();
     });
   }
 
-  /** Starts nothing new; resolves when what runs has ended. Tasks that wait stay in the store. */
-  async drain(): Promise<void> {
+  /**
+   * Starts nothing new; resolves when what runs has ended, the task whose handler calls it at its begin left out. Tasks that wait stay in
+   * the store.
+   */
+  drain(): Promise<void> {
+    return this.#drain(this.#executor.inside);
+  }
+
+  async #drain(inside?: Run): Promise<void> {
     this.#drained = true;
     this.#dispatcher.stop();
     for (const agent of this.#agents.all()) this.#releaseQueue(agent, 'draining');
@@ -671,7 +742,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       this.#cancellation.stop(run, 'shutdown-release', 'draining');
     this.#executor.hurry();
     await this.#dispatcher.untilQuiet();
-    await Promise.all(this.#agents.busy().map((agent) => agent.untilIdle()));
+    await Promise.all(this.#agents.busy().map((agent) => agent.untilIdle(inside)));
     this.#executor.hurry();
     await this.#settler.untilIdle();
   }
@@ -689,7 +760,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   async #stop({ drainMs, then }: Resolved<'shutdown'>): Promise<void> {
     this.#stopped = true;
-    const drained = this.drain();
+    const drained = this.#drain();
     if (!(await this.#within(drained, drainMs))) {
       const cause: StopCause = then === 'abort' ? 'shutdown-abort' : 'shutdown-release';
       for (const agent of this.#agents.all())
@@ -797,8 +868,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
         if (!waitsForSlot(one)) return;
         // It holds locks and wants a slot: whoever has the slot may want the locks.
         this.#waits.addLocked(one);
-        this.#parts.waits?.entered(one.id);
+        this.#parts.waits?.entered(one.node);
       },
+      lost: (one, reason) => this.#cancellation.stop(one, 'lock-lost', reason.message, reason),
       done: () => {
         this.#dispatcher.locking.delete(run);
         this.#dispatcher.wake();
@@ -807,17 +879,20 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   #considerPreemption(): void {
+    if (!anyPreemptible(this.#agents.all())) return;
     const agents = [...this.#agents.all()];
-    if (!agents.some((agent) => [...agent.runs()].some((run) => run.settings.preemptible === true))) return;
-    const found = andThen(
-      this.#store.list({ state: ['ready'] }, { limit: 10, order: 'queue' }),
-      ({ items }) => {
-        const choice = choosePreemption(items, agents);
+    // The first of each lane will do: who can't run that one can't run those behind it.
+    const page = { limit: PREEMPTION_LANES, order: 'queue', each: lookAt(agents) } as const;
+    const found = andThen(this.#store.list({ state: ['ready'] }, page), ({ items }) => {
+      if (items.length === 0) return undefined;
+      const names = [...new Set(items.map(({ body }) => body.queue))];
+      return andThen(this.#store.counts(names), ({ queues }) => {
+        const choice = choosePreemption(items, agents, queues);
         if (choice === undefined) return;
         choice.victim.extras.preemptedBy = choice.by;
         this.#executor.stop(choice.victim, 'preempt', choice.by);
-      },
-    );
+      });
+    });
     if (isPromise(found)) handled(found);
   }
 
@@ -835,13 +910,19 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   #stopAll(agent: Agent, cause: StopCause, reason: string): number {
-    const runs = [...agent.queue, ...agent.runs()];
+    const runs = [...this.#unstarted(agent), ...agent.runs()];
     for (const run of runs) this.#cancellation.stop(run, cause, reason);
     return runs.length;
   }
 
   #releaseQueue(agent: Agent, reason: string): void {
-    for (const run of [...agent.queue]) this.#cancellation.stop(run, 'shutdown-release', reason);
+    for (const run of this.#unstarted(agent)) this.#cancellation.stop(run, 'shutdown-release', reason);
+  }
+
+  /** What is assigned to an agent and waits there for a slot or its locks. */
+  #unstarted(agent: Agent): readonly Run[] {
+    const { locking } = this.#dispatcher;
+    return [...agent.queue, ...[...locking].filter((run) => run.agent === agent)];
   }
 
   /** Nobody claims for an agent that left: what came to be pinned to it meanwhile may go to any. */
@@ -881,14 +962,27 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
         this.#cancellation.stop(run, 'shutdown-release', `queue ${queue} is paused`);
   }
 
+  /** What is claimed here and hasn't begun goes back, to come again as its record says now. Resolves to how many. */
+  async #redecide(ids: ReadonlySet<string>): Promise<number> {
+    const { parked, locking } = this.#dispatcher;
+    const queued = [...this.#agents.all()].flatMap((agent) => agent.queue);
+    const runs = [...queued, ...parked, ...locking].filter((run) => ids.has(run.id));
+    const stored = runs.map((run) => run.untilSettled());
+    for (const run of runs) this.#cancellation.stop(run, 'shutdown-release', 'it was changed');
+    this.#settler.flush();
+    const results = await Promise.all(stored);
+    return results.filter((result) => result?.status === 'settled').length;
+  }
+
   #handleOf(agent: Agent): AgentHandle {
     return {
       id: agent.id,
       drain: async () => {
         this.#agents.drain(agent);
+        const { inside } = this.#executor;
         this.#releaseQueue(agent, 'draining');
         this.#parts.waits?.sweep();
-        await agent.untilIdle();
+        await agent.untilIdle(inside);
       },
       leave: (reason) => this.unregisterAgent(agent.id, reason),
       beat: () => {
@@ -936,8 +1030,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       await this.#settler.untilIdle();
       this.#idleCheck = false;
       const { queues } = await this.#store.counts();
-      if (this.#executor.busy || queues.some(({ states }) => UNENDED.some((state) => states[state] > 0)))
-        return;
+      if (queues.some(({ states }) => UNENDED.some((state) => states[state] > 0))) return;
       for (const wake of this.#idleWaiters.splice(0)) wake();
     };
     handled(look());

@@ -74,6 +74,11 @@ export function settleStopped(
   }
 }
 
+/** Whether what a handler did after this says nothing about what it calls: somebody else's doing stopped it. */
+export function isWithdrawn(cause: StopCause): boolean {
+  return cause !== 'timeout' && cause !== 'deadline';
+}
+
 /** Whether a value that a stopped handler returned all the same still counts: it does, unless its time was over. */
 export function countsAfterStop(cause: StopCause): boolean {
   return cause !== 'timeout' && cause !== 'deadline' && cause !== 'taken';

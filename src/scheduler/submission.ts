@@ -25,8 +25,6 @@ export interface SubmissionDeps {
   readonly consequences: (answer: Consequences) => void;
   /** A task ended with its submission. */
   readonly ended: (task: Ended) => void;
-  /** Wall clock, ms since 1970. */
-  readonly wall: () => number;
 }
 
 /** A task to store, and whether its id was made for it. */
@@ -99,6 +97,8 @@ export class Submission {
       case 'duplicate':
         return this.#duplicate(task, result);
       case 'conflict':
+        if (task.key !== undefined && task.onDuplicate !== undefined && result.id !== task.id)
+          return irreplaceable(result.id, task.key);
         return new CoordinationError(
           'IDEMPOTENCY_CONFLICT',
           `Task ${result.id} exists with another payload under the same ${task.key === undefined ? 'id' : 'id or key'}`,
@@ -119,14 +119,18 @@ export class Submission {
 
   #stored(task: NewTask, state: Extract<EnqueueResult, { status: 'enqueued' }>['state']): TaskHandle {
     const { events } = this.#deps;
-    const { id, queue, type, priority } = task;
+    const { id, queue, type, priority, local } = task;
     if (events.wants('task:created')) events.emit('task:created', { taskId: id, queue, type, priority });
     if (state === 'ready') {
       if (events.wants('task:readied')) events.emit('task:readied', { taskId: id, queue });
       this.#deps.wake();
     } else if (state === 'cancelled' || state === 'skipped') this.#endedAtOnce(task, state);
-    else if (state === 'scheduled') this.#deps.due(this.#delayOf(task), true);
-    if (task.limits.deadlineMs !== undefined) this.#deps.due(task.limits.deadlineMs, false);
+    else if (state === 'scheduled') this.#deps.due(task.delayMs ?? 0, true);
+    const { deadlineMs } = task.limits;
+    if (deadlineMs !== undefined) {
+      this.#deps.due(deadlineMs, false);
+      if (local !== undefined) this.#deps.host.holds.add(local, deadlineMs);
+    }
     return task.local as LocalHandle;
   }
 
@@ -146,11 +150,6 @@ export class Submission {
     if (isPromise(told)) handled(told);
   }
 
-  #delayOf(task: NewTask): number {
-    if (task.delayMs !== undefined) return task.delayMs;
-    return Math.max(0, (task.runAtWallMs ?? 0) - this.#deps.wall());
-  }
-
   #duplicate(task: NewTask, result: Extract<EnqueueResult, { status: 'duplicate' }>): TaskHandle {
     const { events, host, wake } = this.#deps;
     if (events.wants('task:deduplicated')) {
@@ -159,10 +158,19 @@ export class Submission {
     if (result.replaced) {
       wake();
       if (task.delayMs !== undefined) this.#deps.due(task.delayMs, true);
+      if (task.limits.deadlineMs !== undefined) this.#deps.due(task.limits.deadlineMs, false);
     }
     const first = result.local instanceof LocalHandle ? result.local : undefined;
     return new DuplicateHandle(result.id, host, first);
   }
+}
+
+function irreplaceable(id: string, key: string): CoordinationError {
+  return new CoordinationError(
+    'IDEMPOTENCY_CONFLICT',
+    `Task ${id} has the key ${JSON.stringify(key)} with another queue, type or dependencies, which a replacement can't change`,
+    { hint: 'Use another key, or cancel the first task.' },
+  );
 }
 
 function orThrow(submitted: Submitted): TaskHandle {

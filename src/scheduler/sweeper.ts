@@ -23,6 +23,8 @@ export class Sweeper {
   #holding = false;
   #stopped = false;
   #sweeping = false;
+  /** When the sweep under way began, mono ms. */
+  #sweptAt = 0;
   /** Asked for while a sweep is on its way, whose answer can't know of it. */
   #askedFor = Number.POSITIVE_INFINITY;
   #askedHold = false;
@@ -43,9 +45,11 @@ export class Sweeper {
     this.#everyMs = parts.everyMs;
   }
 
-  /** How long the chores are overdue, ms; 0 when they aren't. */
+  /** How long the chores are overdue, those under way included, ms; 0 when they aren't. */
   overdueMs(): number {
-    return Math.max(0, this.#runtime.clock.mono() - this.#dueAt);
+    if (this.#stopped) return 0;
+    const since = this.#sweeping ? Math.min(this.#sweptAt, this.#dueAt) : this.#dueAt;
+    return Math.max(0, this.#runtime.clock.mono() - since);
   }
 
   /** Something will be due in this time at the latest. @param hold keeps the process alive until then: somebody waits for it */
@@ -72,6 +76,7 @@ export class Sweeper {
   sweep(): void {
     if (this.#stopped || this.#sweeping) return;
     this.#sweeping = true;
+    this.#sweptAt = this.#runtime.clock.mono();
     let answer;
     try {
       answer = andThen(

@@ -1,5 +1,6 @@
 import { CoordinationError } from '../core/errors.ts';
 import { checkFunction, checkId, checkMs, checkNumber, reading } from '../core/check.ts';
+import { copyJson } from '../core/json.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { Run } from './agent.ts';
@@ -24,6 +25,7 @@ export interface ContextHost {
 export class RunContext implements TaskContext {
   readonly #run: Run;
   readonly #host: ContextHost;
+  #input: unknown = undefined;
 
   constructor(run: Run, host: ContextHost) {
     this.#run = run;
@@ -42,10 +44,17 @@ export class RunContext implements TaskContext {
     return {
       id: body.id,
       type: body.type,
-      input: body.payload,
+      input: this.#inputOf(body.payload),
       priority: body.priority,
       metadata: body.headers ?? {},
     };
+  }
+
+  /** Each attempt has an input of its own: what a handler changes in it reaches neither the next attempt nor the store. */
+  #inputOf(payload: unknown): unknown {
+    if (typeof payload !== 'object' || payload === null) return payload;
+    this.#input ??= copyJson(payload);
+    return this.#input;
   }
 
   get agentId(): string {
@@ -62,6 +71,10 @@ export class RunContext implements TaskContext {
 
   get signal(): AbortSignal {
     return this.#run.signal;
+  }
+
+  get lease(): Lease | undefined {
+    return this.#run.facts.lease;
   }
 
   get logger(): Logger {

@@ -2,6 +2,7 @@ import { handled } from '../core/awaitable.ts';
 import { checkMs, checkOptions, checkSignal } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Clock } from '../core/ports/runtime.ts';
+import type { DeadlineHolds } from './deadline-holds.ts';
 import type { Outcome } from './outcome.ts';
 import type { Run } from './agent.ts';
 import type { CancelOutcome, ResultOptions, TaskHandle, TaskView, WaitReason } from './types.ts';
@@ -11,6 +12,8 @@ export interface HandleHost {
   readonly clock: Clock;
   /** Those whose result somebody waits for, so that shutdown can settle them. */
   readonly awaited: AwaitedHandles;
+  /** Those that a deadline will end. */
+  readonly holds: DeadlineHolds;
   cancelTask(taskId: string, reason?: string): Promise<CancelOutcome>;
   status(taskId: string): Promise<TaskView>;
   why(taskId: string): Promise<WaitReason>;
@@ -99,6 +102,7 @@ export class LocalHandle implements TaskHandle {
     const deferred = new Deferred(this);
     this.#end = deferred;
     awaited.add(deferred);
+    this.#host.holds.awaited(this, deferred.promise);
     return deferred.promise;
   }
 

@@ -1,4 +1,5 @@
 import { backendMs } from '../core/backend-ms.ts';
+import { copyJson } from '../core/json.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
 import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
@@ -41,7 +42,7 @@ export function toView(record: TaskRecord, run: Run | undefined): TaskView {
     ...(agentId === undefined ? {} : { agentId }),
     ...(body.parent === undefined ? {} : { parent: body.parent }),
     ...(body.group === undefined ? {} : { group: body.group }),
-    ...(body.payload === undefined ? {} : { input: body.payload }),
+    ...(body.payload === undefined ? {} : { input: copyJson(body.payload) }),
     ...(record.result === undefined ? {} : { result: record.result }),
     ...(error === undefined ? {} : { error: errorView(error) }),
     ...(record.reason === undefined ? {} : { reason: record.reason }),

@@ -58,7 +58,7 @@ export interface TaskFields {
   readonly parent?: string;
   /** A more urgent task may take its slot (with `scheduling.preemption`). @default false */
   readonly preemptible?: boolean;
-  /** How long row and result are kept after the end. @default scheduling.keepMs */
+  /** How long row and result are kept after the end, however many others end meanwhile. @default scheduling.keepMs */
   readonly keepMs?: number;
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
@@ -234,8 +234,10 @@ export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<
   readonly attempt: number;
   /** Fencing token of this attempt: hand it to whatever you write to. */
   readonly token: number;
-  /** Aborts on timeout, cancel, lost claim, preemption and forced shutdown; `reason` is a CoordinationError. */
+  /** Aborts on timeout, cancel, lost claim, a declared lock that is taken back, preemption and forced shutdown; `reason` is a CoordinationError. */
   readonly signal: AbortSignal;
+  /** The locks that the task declared: their tokens, `fenced` writes. Given back when the handler is done. */
+  readonly lease: Lease | undefined;
   readonly logger: Logger;
   /** Reports how far it is. @param ratio 0..1 */
   progress(ratio: number | undefined, note?: string): void;
@@ -268,6 +270,7 @@ export interface GatherOptions {
   readonly rest?: 'cancel' | 'keep';
   /** Ends the wait with what is there. @default none */
   readonly timeoutMs?: number;
+  /** Ends the wait, which rejects with its reason; `rest` holds all the same. */
   readonly signal?: AbortSignal;
 }
 

@@ -17,8 +17,8 @@ export interface WhyFacts extends UnplacedFacts {
   run(record: TaskRecord): Run | undefined;
   /** ms until the breaker admits calls; 0 while it does. */
   breakerMs(name: string): number;
-  /** What a run waits for in other parts: locks, replies. */
-  elsewhere(node: string): readonly WaitLink[];
+  /** What the run of a task waits for in other parts: locks, replies. */
+  elsewhere(taskId: string): readonly WaitLink[];
   /** Backend time, µs. */
   now(): number;
   mono(): number;

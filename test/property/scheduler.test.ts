@@ -589,7 +589,7 @@ const commands: readonly [number, fc.Arbitrary<Command>][] = [
         const parked = task.state === 'ready' && real.mesh.store.get([task.id])[0]?.state === 'claimed';
         // A claim that nobody takes keeps its place until it is given back, and then it is as new as any.
         if (parked) return;
-        const change = model.tasks.reprioritise(task, priority);
+        const change = model.reprioritise(task, priority);
         const { changed, deferred } = await real.mesh.scheduler.queues.reprioritise(
           { ids: [task.id] },
           priority,

@@ -35,7 +35,7 @@ test('defect 5: the naive scheduler rejects every answer', async () => {
 });
 
 test('defect 5: AdvancedTaskScheduler records them; a time-out leaves the process alive', async () => {
-  const scheduler = new AdvancedTaskScheduler({ retry: false });
+  const scheduler = new AdvancedTaskScheduler({ retry: false, graceMs: 100 });
   await expect(scenario(scheduler)).resolves.toBeUndefined();
   scheduler.registerAgent({ id: 'slow', handler: () => new Promise(() => undefined) });
   const handle = await scheduler.submitTask({ type: 't', timeoutMs: 5 });

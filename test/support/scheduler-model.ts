@@ -183,6 +183,15 @@ export class SchedulerModel {
       if (run.phase === 'queued' && run.task.queue === queue) this.#sendBack(run);
   }
 
+  /** Its priority was changed. What hasn't begun goes back, and has it when it comes again. */
+  reprioritise(task: ModelTask, priority: number): 'changed' | 'deferred' | 'none' {
+    const change = this.tasks.reprioritise(task, priority);
+    const run = this.runs.get(task.id);
+    if (change !== 'deferred' || run?.phase !== 'queued') return change;
+    this.#sendBack(run);
+    return 'changed';
+  }
+
   /** It stays pinned. */
   #sendBack(run: RunModel): void {
     run.moveTo = run.task.agent;

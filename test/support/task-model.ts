@@ -4,13 +4,13 @@ import type { FailurePolicy, TaskState } from '../../src/core/ports/tasks.ts';
 export interface ModelTask {
   readonly id: string;
   readonly queue: string;
-  readonly capabilities: readonly string[];
-  readonly group: string | undefined;
+  capabilities: readonly string[];
+  group: string | undefined;
   /** Of the task tree; its parent's parent once that is forgotten. */
   parent: string | undefined;
-  readonly keepMs: number;
-  readonly maxCrashes: number;
-  readonly deadlineMs: number | undefined;
+  keepMs: number;
+  maxCrashes: number;
+  deadlineMs: number | undefined;
   payload: number;
   priority: number;
   key: string | undefined;
@@ -74,6 +74,8 @@ export class TaskModel {
   dead = new Set<number>();
   enqueued = 0;
   pruned = 0;
+  /** How the forgotten ended. */
+  readonly forgotten = new Map<string, TaskState>();
   /** The number of the call: tasks that became ready in one call are equals. */
   call = 1;
   #frontier: (ModelTask | (() => void))[] = [];
@@ -215,6 +217,7 @@ export class TaskModel {
   }
 
   prune(task: ModelTask): void {
+    this.forgotten.set(task.id, task.state);
     this.tasks = this.tasks.filter((other) => other !== task);
     for (const child of this.tasks) if (child.parent === task.id) child.parent = task.parent;
     this.pruned += 1;
@@ -266,9 +269,21 @@ export class TaskModel {
   }
 
   #replace(task: ModelTask, spec: ModelSpec): string {
-    if (task.queue !== spec.queue) return 'conflict';
-    task.payload = spec.payload;
-    task.priority = spec.priority;
+    const stated = edgeText(spec.dependsOn);
+    if (task.queue !== spec.queue || (stated !== '' && stated !== edgeText(task.edges))) return 'conflict';
+    const { capabilities, payload, priority, keepMs, maxCrashes, deadlineMs, group, agent, parent } = spec;
+    Object.assign(task, {
+      capabilities,
+      payload,
+      priority,
+      keepMs,
+      maxCrashes,
+      deadlineMs,
+      group,
+      agent,
+      parent,
+    });
+    if (deadlineMs !== undefined) task.aliveSince = this.now;
     if (spec.onDuplicate === 'debounce') this.redelay(task, spec.delayMs ?? 0);
     return 'duplicate';
   }
@@ -356,16 +371,22 @@ export class TaskModel {
   }
 
   #dooms({ parent: id, onFailure }: ModelSpec['dependsOn'][number]): boolean {
-    const parent = this.find(id);
-    if (parent === undefined || !hasEnded(parent) || parent.state === 'completed') return false;
+    const end = this.#endOf(id);
+    if (end === undefined || end === 'completed') return false;
     return onFailure === 'cancel' || onFailure === 'skip';
   }
 
   /** Whether a parent is still to be waited for. */
   #isOpen({ parent: id, onFailure }: ModelSpec['dependsOn'][number]): boolean {
-    const parent = this.find(id);
-    if (parent === undefined || !hasEnded(parent)) return true;
-    return parent.state !== 'completed' && onFailure === 'wait';
+    const end = this.#endOf(id);
+    return end === undefined || (end !== 'completed' && onFailure === 'wait');
+  }
+
+  /** How a task ended, also one that is forgotten. */
+  #endOf(id: string): TaskState | undefined {
+    const task = this.find(id);
+    if (task === undefined) return this.forgotten.get(id);
+    return hasEnded(task) ? task.state : undefined;
   }
 
   /** Whether somebody that waits, directly or not, for `id` is among the parents, directly or not. */
@@ -397,6 +418,13 @@ export class TaskModel {
     }
     return found;
   }
+}
+
+function edgeText(edges: ModelSpec['dependsOn']): string {
+  return edges
+    .map(({ parent, onFailure }) => `${parent} ${onFailure}`)
+    .toSorted()
+    .join();
 }
 
 function deadlineOf(task: ModelTask): number {

@@ -46,6 +46,26 @@ describe('the real clock', () => {
     },
   );
 
+  test('no native timer is longer than 2^31 - 1 ms, which would fire at once', () => {
+    // No spy: it would be restored after the real timers are, and put the fake ones in their place for the next file.
+    const fake = globalThis.setTimeout;
+    const delays: number[] = [];
+    const noting = (fn: () => void, ms = 0): NodeJS.Timeout => {
+      delays.push(ms);
+      return fake(fn, ms);
+    };
+    const wanted = [2 ** 31 - 1, 2 ** 31, 2 ** 40, Number.MAX_SAFE_INTEGER];
+    globalThis.setTimeout = noting as typeof setTimeout;
+    try {
+      for (const delay of wanted) createClock().after(delay, () => undefined);
+    } finally {
+      globalThis.setTimeout = fake;
+    }
+    expect(delays).toHaveLength(wanted.length);
+    expect(Math.max(...delays)).toBeLessThan(2 ** 31);
+    expect(Math.max(...delays)).toBeGreaterThan(24 * 3_600_000);
+  });
+
   test('an infinite delay never fires and can be cancelled', () => {
     const clock = createClock();
     const fn = vi.fn();

@@ -184,9 +184,13 @@ describe('one wait-for graph', () => {
         order.push(`${task.id}${attempt}`);
       },
     });
+    // While it waits for its locks, another takes the slot.
+    const outside = await mesh.acquire({ path: 'x' });
+    const second = await mesh.assignTask({ id: 'second', type: 't', locks: [{ path: 'x' }] }, 'a');
     const first = await mesh.submitTask({ id: 'first', type: 't' });
     await clock.settle();
-    const second = await mesh.assignTask({ id: 'second', type: 't', locks: [{ path: 'x' }] }, 'a');
+    await outside.release();
+    await clock.settle();
     const results = Promise.all([first.result(), second.result()]);
     await clock.advance(5_000);
     await results;

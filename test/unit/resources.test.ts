@@ -312,6 +312,33 @@ describe('deadlocks', () => {
     await old;
   });
 
+  test('D5: the victim keeps its age: among those who lost as often, who began last loses next', async () => {
+    const { locks, clock, named } = createDesk();
+    const lose = async (name: string): Promise<void> => {
+      await locks.acquire('own', name);
+      await locks.acquire('other', 'strong');
+      const wait = locks.acquire('other', name).catch(codeOf);
+      const strong = locks.acquire('own', 'strong', 9);
+      expect(await wait).toBe('DEADLOCK');
+      await locks.releaseAllForAgent(name);
+      await strong;
+      await locks.releaseAllForAgent('strong');
+    };
+    await lose('first');
+    await clock.advance(100);
+    await lose('second');
+    // They come back the other way round.
+    await clock.advance(100);
+    await locks.acquire('b', 'second');
+    await clock.advance(100);
+    await locks.acquire('a', 'first');
+    const waits = [locks.acquire('b', 'first').catch(codeOf), locks.acquire('a', 'second').catch(codeOf)];
+    expect(named('deadlock:detected').map(({ victim }) => victim)).toEqual(['first', 'second', 'second']);
+    await locks.releaseAllForAgent('second');
+    await Promise.all(waits);
+    await locks.releaseAllForAgent('first');
+  });
+
   test('the victim may be chosen; a choice that fails or names a bystander is reported and ignored', async () => {
     let choose: (nodes: readonly string[]) => string | undefined = () => 'ann';
     const { locks, named } = createDesk({

@@ -76,6 +76,12 @@ describe('resolveRetry', () => {
 });
 
 describe('retryDelay', () => {
+  test('equal jitter of the smallest numbers there are is not above the cap: their halves are rounded up', () => {
+    const policy = resolveRetry({ retry: { delayMs: 1.5e-323, jitter: 'equal' } });
+    for (const chance of [0, 0.5, 0.999])
+      expect(retryDelay(policy, 1, always(chance))).toBeLessThanOrEqual(1.5e-323);
+  });
+
   test('agentMesh: 2, 4, 8, 16, 32 s, dead at the sixth failure', () => {
     const policy = resolveRetry({ retry: 'agentMesh' });
     const decisions = [1, 2, 3, 4, 5, 6].map((attempt) =>

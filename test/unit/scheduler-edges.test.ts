@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { DeadlockError } from '../../src/core/deadlock-error.ts';
 import { EventBus } from '../../src/core/event-bus.ts';
 import type { CoordinationEvent } from '../../src/core/events.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
@@ -233,9 +234,13 @@ describe('locks of tasks that did not run', () => {
     const { mesh, clock } = await startMesh({ scheduling: { maxConcurrentTasks: 100 } });
     const hold = gate();
     mesh.registerAgent({ id: 'a', maxConcurrentTasks: 1, handler: () => hold.promise });
-    await mesh.assignTask({ id: 'busy', type: 't' }, 'a');
+    const lease = await mesh.acquire('q');
     await mesh.assignTask({ id: 'queued', type: 't', locks: ['q'] }, 'a');
+    await mesh.assignTask({ id: 'busy', type: 't' }, 'a');
     await clock.settle();
+    await lease.release();
+    await clock.settle();
+    expect((await mesh.getTask('queued'))?.status).toBe('assigned');
     expect(mesh.locks.getAllocations().size).toBe(1);
     await mesh.cancelTask('queued');
     await clock.settle();
@@ -646,7 +651,15 @@ describe('the end', () => {
     scheduler.registerAgent({
       id: 'a',
       handler: () => {
-        throw Object.assign(new Error('deadlock'), { code: 'DEADLOCK', survivor: 'other' });
+        throw new DeadlockError({
+          cycle: [
+            { waiter: 'x', holder: 'other', by: 'lock', what: 'L' },
+            { waiter: 'other', holder: 'x', by: 'lock', what: 'M' },
+          ],
+          agents: [],
+          resources: [],
+          survivor: 'other',
+        });
       },
     });
     const handle = await scheduler.submitTask({ id: 'x', type: 't' });

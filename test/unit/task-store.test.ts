@@ -19,9 +19,7 @@ describe('retention', () => {
   test('T9: at most keepEnded ended rows stay, the oldest go first, and every one is counted', () => {
     const tasks = createMemoryTasks({ keepEnded: 5 });
     for (let i = 0; i < 20; i++) {
-      tasks.add(
-        newTask(`t${i}`, { key: `k${i}`, limits: { maxCrashes: 3, keepMs: i % 2 === 0 ? 1_000 : 900_000 } }),
-      );
+      tasks.add(newTask(`t${i}`, { limits: { maxCrashes: 3, keepMs: i % 2 === 0 ? 1_000 : 900_000 } }));
       tasks.complete(tasks.claim());
       tasks.clock.tick(1);
       expect(conserved(tasks)).toBe(true);
@@ -29,8 +27,8 @@ describe('retention', () => {
     const kept = tasks.store.list({}, { limit: 100 }).items.map(({ id }) => id);
     expect(kept).toEqual(['t19', 't18', 't17', 't16', 't15']);
     expect(tasks.store.counts().queues[0]?.totals.pruned).toBe(15);
-    expect(tasks.add(newTask('again', { key: 'k3', payload: 'other' }))).toEqual(['ready']);
-    expect(tasks.add(newTask('never', { key: 'k19', payload: 'other' }))).toEqual(['conflict']);
+    expect(tasks.add(newTask('t3', { payload: 'other' }))).toEqual(['ready']);
+    expect(tasks.add(newTask('t19', { payload: 'other' }))).toEqual(['conflict']);
   });
 
   test('keepEnded 0 keeps nothing, and dependents are told all the same', () => {

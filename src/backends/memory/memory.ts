@@ -13,6 +13,7 @@ import { MemoryTaskStore, type MemoryTaskStoreOptions } from './task-store.ts';
 
 /** Transitions are kept in a ring of this length. */
 const MAX_HISTORY = 10_000_000;
+const MAX_REMEMBERED = 10_000_000;
 
 export interface MemoryOptions {
   /**
@@ -93,8 +94,9 @@ function checkMemoryOptions(given: MemoryOptions): MemoryOptions {
     throw invalid(`Expected shared to be true or false, got ${describe(options.shared)}`);
   if (tasks === undefined) return options;
   const kept = checkOptions<MemoryTaskStoreOptions>(tasks, 'the tasks of memory');
-  refuseUnknown('memory.tasks', kept, ['keepEnded', 'history', 'tombstoneMs']);
+  refuseUnknown('memory.tasks', kept, ['keepEnded', 'rememberEnded', 'history', 'tombstoneMs']);
   if (kept.keepEnded !== undefined) checkInteger(kept.keepEnded, 'keepEnded', 0);
+  if (kept.rememberEnded !== undefined) checkInteger(kept.rememberEnded, 'rememberEnded', 0, MAX_REMEMBERED);
   if (kept.history !== undefined) checkInteger(kept.history, 'history', 0, MAX_HISTORY);
   if (kept.tombstoneMs !== undefined) checkMs(kept.tombstoneMs, 'tombstoneMs');
   return { ...options, tasks: kept };

@@ -6,6 +6,8 @@ import { type Flight, type Home, Lane, type Listener, Stored } from './message-l
 /** Unsettled messages of the whole store: whether there is anything to sweep. */
 export interface Load {
   count: number;
+  /** Something in a mailbox expires at this time, µs, before all else in it. */
+  expiring(mailbox: Mailbox, at: number): void;
 }
 
 export type Counts = { -readonly [K in keyof MessageCounts]: number };
@@ -51,6 +53,8 @@ export class Mailbox implements Home {
   #delayed: Lane[] = [];
   /** µs, never above the soonest expiry of a waiting message. */
   #soonestExpiry = Number.POSITIVE_INFINITY;
+  /** µs; for when the sweep was told to come. */
+  #noted = Number.POSITIVE_INFINITY;
   /** Losses that were not reported yet, by sender. */
   #missed: { readonly full: Map<string, number>; readonly expired: Map<string, number> } | undefined;
 
@@ -127,7 +131,7 @@ export class Mailbox implements Home {
     this.counts.waiting += 1;
     lane.queued += 1;
     lane.level = lane.queued === 1 ? stored.level : Math.min(lane.level, stored.level);
-    this.#soonestExpiry = Math.min(this.#soonestExpiry, stored.expiresAt);
+    this.#expiresAt(stored.expiresAt);
     lane.park(stored.again(counted));
     if (delayMs > 0) {
       lane.notBefore = at + delayMs * 1_000;
@@ -162,6 +166,26 @@ export class Mailbox implements Home {
       this.#soonestExpiry = Math.min(this.#soonestExpiry, stored.expiresAt);
       return false;
     });
+  }
+
+  /** Whether the sweep was told to come at this time and hasn't yet; from now on it is to be told anew. */
+  takeNotice(at: number): boolean {
+    if (at !== this.#noted) return false;
+    this.#noted = Number.POSITIVE_INFINITY;
+    return true;
+  }
+
+  /** Tells the sweep when to come next. */
+  note(): void {
+    if (this.#soonestExpiry >= this.#noted) return;
+    this.#noted = this.#soonestExpiry;
+    this.#load.expiring(this, this.#noted);
+  }
+
+  #expiresAt(at: number): void {
+    if (at >= this.#soonestExpiry) return;
+    this.#soonestExpiry = at;
+    this.note();
   }
 
   /** Ends everything that waits. */
@@ -234,7 +258,7 @@ export class Mailbox implements Home {
     lane.queued += 1;
     this.counts.waiting += 1;
     this.#load.count += 1;
-    if (expiresAt < this.#soonestExpiry) this.#soonestExpiry = expiresAt;
+    if (expiresAt < this.#soonestExpiry) this.#expiresAt(expiresAt);
     this.#queue(level).push(
       new Stored({ mailbox: this, lane, message, sequence, sentAt: at, expiresAt, level, delivery: 1 }),
     );

@@ -21,10 +21,11 @@ import type {
 } from '../../core/ports/words.ts';
 import type { MemoryCore } from './memory-core.ts';
 import { DedupeWindow } from './message-dedupe.ts';
+import { Expiries } from './message-expiries.ts';
 import { Flights } from './message-flights.ts';
 import { type Flight, type Home, Stored } from './message-lane.ts';
 import { listMailboxes } from './message-list.ts';
-import { type Counts, type DeadLetter, Mailbox, zeroCounts } from './message-mailbox.ts';
+import { type Counts, type DeadLetter, type Load, Mailbox, zeroCounts } from './message-mailbox.ts';
 import { type Mailboxes, Members } from './message-members.ts';
 import type { SessionFollower } from './sessions.ts';
 
@@ -44,7 +45,11 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
   readonly #members: Members;
   readonly #flights = new Flights();
   readonly #dedupe = new DedupeWindow();
-  readonly #load = { count: 0 };
+  readonly #expiries = new Expiries();
+  readonly #load: Load = {
+    count: 0,
+    expiring: (mailbox, at) => this.#expiries.add(mailbox, at),
+  };
   /** Counts of mailboxes that are gone, and of messages that never had one. */
   readonly #retired: Counts = zeroCounts();
   #sequence = 0;
@@ -161,6 +166,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
       this.#dedupe.prune(at);
       const lost = this.#members.prune(at);
       const readied = this.#reclaim(at);
+      this.#expire(at, limit, lost, readied);
       for (let left = limit; left > 0; left--) {
         this.#sweeping ??= this.#mailboxes.values();
         const next = this.#sweeping.next();
@@ -170,7 +176,9 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
         }
         this.#sweepMailbox(next.value, at, lost, readied);
       }
-      const soonest = (this.#flights.soonest - at) / 1_000;
+      // What has expired and found no room in this call goes in the next.
+      const overdue = this.#expiries.soonest <= at ? at : Number.POSITIVE_INFINITY;
+      const soonest = (Math.min(this.#flights.soonest, overdue) - at) / 1_000;
       const nextInMs =
         this.#load.count === 0 ? Number.POSITIVE_INFINITY : Math.min(SWEEP_MS, Math.max(1, soonest));
       return { at, lost, readied: this.#wake(readied), nextInMs };
@@ -356,15 +364,33 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     for (const [from, count] of inHand) lost.push({ from, address, count, reason: 'left' });
     lost.push(...mailbox.dropWaiting('left'));
     mailbox.settings = undefined;
+    // Nothing sweeps an empty store.
+    this.#retire(mailbox);
     return lost;
+  }
+
+  /** Visits those in which something has expired; those beyond the limit keep their turn. */
+  #expire(at: BackendTime, limit: number, lost: Lost[], readied: Set<Home>): void {
+    for (let left = limit; left > 0; left--) {
+      const mailbox = this.#expiries.shift(at);
+      if (mailbox === undefined) return;
+      this.#sweepMailbox(mailbox, at, lost, readied);
+      mailbox.note();
+    }
   }
 
   #sweepMailbox(mailbox: Mailbox, at: BackendTime, lost: Lost[], readied: Set<Home>): void {
     lost.push(...mailbox.expire(at), ...mailbox.takeMissed());
     if (mailbox.recoverDue(at)) readied.add(mailbox);
-    if (!mailbox.isIdle) return;
+    this.#retire(mailbox);
+  }
+
+  /** Forgets a mailbox with nothing in it and nobody at it. */
+  #retire(mailbox: Mailbox): void {
+    const key = keyOf(mailbox.address, mailbox.group);
+    if (!mailbox.isIdle || this.#mailboxes.get(key) !== mailbox) return;
     addCounts(this.#retired, mailbox.counts);
-    this.#mailboxes.delete(keyOf(mailbox.address, mailbox.group));
+    this.#mailboxes.delete(key);
   }
 
   #discard(mailbox: Mailbox, letters: readonly DeadLetter[]): Lost[] {

@@ -6,6 +6,7 @@ import type {
   ClaimRequest,
   Consequences,
   EnqueueResult,
+  ListRequest,
   NewTask,
   QueueCounts,
   QueueSettings,
@@ -165,10 +166,7 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
     });
   }
 
-  list(
-    filter: TaskFilter,
-    page: PageRequest & { readonly order?: 'newest' | 'queue' | 'ended' },
-  ): Page<TaskRecord> {
+  list(filter: TaskFilter, page: ListRequest): Page<TaskRecord> {
     return list(this.#table, filter, page);
   }
 

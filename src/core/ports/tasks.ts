@@ -29,7 +29,7 @@ export type TaskState =
 /** What becomes of a child when this parent ends without success: `cancelled`; `skipped`; keeps waiting for a redrive; counts as done. */
 export type FailurePolicy = 'cancel' | 'skip' | 'wait' | 'continue';
 
-/** A dependency: `parent` must end before this task is ready. A parent that was never enqueued becomes a placeholder, so forward references work. */
+/** A dependency: `parent` must end before this task is ready. A parent that was never enqueued becomes a placeholder, so forward references work. One that was pruned counts as it ended for at least 50,000 more (memory: `rememberEnded`). */
 export interface Edge {
   readonly parent: string;
   readonly onFailure: FailurePolicy;
@@ -43,6 +43,11 @@ export interface TaskLimits {
   readonly deadlineMs?: number;
   /** How long row and result stay after the end; 0 = state and key only. */
   readonly keepMs: number;
+  /**
+   * The submitter's own word, not a default: no bound on the number of ended tasks may shorten it. Neither may it for dead letters and
+   * for tasks with a key.
+   */
+  readonly keepFirm?: true;
 }
 
 /** A task as it is described, which never changes while it is claimed. */
@@ -57,6 +62,11 @@ export interface TaskBody {
   /** Sorted; a claimer must offer all. */
   readonly capabilities: readonly string[];
   readonly weight: number;
+  /**
+   * What it asks of an agent beside capabilities and type (agents it excludes, load), as a text that only core understands. Tasks without
+   * `agent` of one type with the same capabilities and the same text are placed alike: see {@link ClaimRequest.without}.
+   */
+  readonly placement?: string;
   /** Idempotency key, unique in the mesh while the task or its tombstone lives. */
   readonly key?: string;
   /** User metadata and trace context; at most 16 KiB. */
@@ -80,14 +90,12 @@ export interface NewTask extends TaskBody {
    * the encoding is `'reference'` the store compares the payloads themselves with `samePayload`, only when it has to.
    */
   readonly payloadHash?: string;
-  /** Relative to backend time … */
+  /** Not before this time after the call, ms. A user's wall-clock time comes as what is left until then: no store compares wall clocks. */
   readonly delayMs?: number;
-  /** … or a user's wall-clock time, ms since 1970. */
-  readonly runAtWallMs?: number;
   /**
-   * With a key that names an unclaimed task: `replace` swaps payload, priority and headers and keeps its time; `debounce` also restarts
-   * its delay. A claimed one keeps running, an ended one stays; both
-   * give the key up to the new task.
+   * With a key that names an unclaimed task: `replace` swaps all that is stated here but id and time, its deadline counting from now;
+   * `debounce` also restarts its delay. Another queue or type, or other dependencies, are a `conflict`; no dependencies keep those there
+   * are. A claimed one keeps running, an ended one stays; both give the key up to the new task.
    */
   readonly onDuplicate?: 'replace' | 'debounce';
   /** Of this process only: echoed as the same object in {@link Claim.local} and {@link Ended.local} by a store in the same process, dropped by others. */
@@ -147,6 +155,13 @@ export interface Offer {
   readonly slots: number;
 }
 
+/** Tasks that are placed alike: nobody the claimer could give one to would take any of them. */
+export interface TaskKind {
+  readonly type: string;
+  readonly capabilities: readonly string[];
+  readonly placement: string;
+}
+
 /**
  * What a session can run now. A task without `agent` matches the first offer that has its capabilities and slots left; one with
  * `agent` matches when that agent is in `agents`. Both only from a queue that is named.
@@ -155,6 +170,8 @@ export interface ClaimRequest {
   /** Visited round-robin, a task each; `limit` isolates queues from each other and counts tasks by offers. Absent: every queue, without limits of their own. */
   readonly queues?: readonly { readonly queue: string; readonly limit: number }[];
   readonly offers: readonly Offer[];
+  /** Tasks that no offer is for, whatever their capabilities: they stay, and those behind them are claimed. */
+  readonly without?: readonly TaskKind[];
   /** Agents hosted here. Their own tasks come beside the offers, at most `assigned` of them, and always unstarted: they wait in the agent's run queue. */
   readonly agents: readonly string[];
   readonly assigned: number;
@@ -281,6 +298,11 @@ export type Revision =
     }
   /** Terminal rows: pruned now, counted as pruned. */
   | { readonly set: 'discard' };
+
+export interface ListRequest extends PageRequest {
+  readonly order?: 'newest' | 'queue' | 'ended';
+  readonly each?: number;
+}
 
 export interface QueueSettings {
   readonly paused: boolean;
@@ -464,11 +486,11 @@ export interface TaskStore {
   >;
   /** Full records, `undefined` for unknown or pruned ids. Reads the writer, never a replica. */
   get(ids: readonly string[]): Awaitable<readonly (TaskRecord | undefined)[]>;
-  /** Newest first by enqueue; a ready-queue view asks for `order: 'queue'` (claim order). */
-  list(
-    filter: TaskFilter,
-    page: PageRequest & { readonly order?: 'newest' | 'queue' | 'ended' },
-  ): Awaitable<Page<TaskRecord>>;
+  /**
+   * Newest first by enqueue; a ready-queue view asks for `order: 'queue'` (claim order), and with `each` for at most so many tasks of each
+   * lane: of one queue, group and priority, asking the same of whoever runs them.
+   */
+  list(filter: TaskFilter, page: ListRequest): Awaitable<Page<TaskRecord>>;
   /** Audit trail of one task, or of all (`task` absent) in backend order with a cursor that never skips a late commit. Memory keeps the newest transitions only. */
   history(
     filter: { readonly task?: string; readonly queue?: string },

@@ -6,7 +6,7 @@
  *   `SESSION_EXPIRED`, `SCHEMA_MISMATCH`, `NOT_SUPPORTED`, `STOPPED`. Core has validated and normalised all arguments; a port trusts them.
  * - **No policy.** Backoff, victim, scaling, steal and cascade choices arrive as data (`delayMs`, `ageStepMs`, `onFailure`, `maxCrashes`).
  * - **Time** is the backend's clock, µs since 1970 as an integer `number` (exact until 2255), on one axis per backend. `…Ms` are
- *   durations: core never sends an absolute time it read from its own clock, except a user's wall-clock `runAt`, which is sent as such.
+ *   durations: core never sends an absolute time, a user's `runAt` neither: it is sent as what is left until then.
  * - **Awaitable.** A port may answer without a promise; the memory backend always does. Core touches answers only through `andThen`.
  */
 

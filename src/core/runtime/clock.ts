@@ -1,8 +1,6 @@
 import type { Clock, Timer } from '../ports/runtime.ts';
 import { TimerWheel } from './timer-wheel.ts';
 
-const MAX_NATIVE_DELAY = 2 ** 31 - 1;
-
 /**
  * The real clock: all its timers share one wheel and one native timer, which is unref'd unless a pending timer asked to hold the
  * process open. `NaN` and negative delays fire at the next ms, delays beyond 2^31 − 1 ms are waited for in full.
@@ -25,7 +23,8 @@ export function createClock(): Clock {
     if (due >= armedFor) return;
     clearTimeout(armed);
     armedFor = due;
-    armed = setTimeout(fire, Math.min(Math.max(due - mono(), 0), MAX_NATIVE_DELAY));
+    // The wheel's longest placement is far below 2^31 ms, beyond which a native timer would fire at once.
+    armed = setTimeout(fire, Math.max(due - mono(), 0));
     holding = false;
     armed.unref();
     hold();

@@ -1,5 +1,6 @@
 import type { Clock, Ids, Logger, Random, Runtime } from '../ports/runtime.ts';
 import { createClock } from './clock.ts';
+import { guardedLogger } from './guarded-logger.ts';
 import { createIds } from './ids.ts';
 import { silentLogger } from './logger.ts';
 import { createRandom } from './random.ts';
@@ -12,7 +13,7 @@ export function systemClock(): Clock {
   return shared;
 }
 
-/** A runtime from the given parts; what is missing is real: system clock, a random seed, UUIDv7 ids, no logging. */
+/** A runtime from the given parts; what is missing is real: system clock, a random seed, UUIDv7 ids, no logging. A logger may throw: nothing comes of it. */
 export function createRuntime(
   parts: {
     readonly clock?: Clock | undefined;
@@ -24,5 +25,6 @@ export function createRuntime(
   const clock = parts.clock ?? systemClock();
   const random = parts.random ?? createRandom(Math.floor(Math.random() * 2 ** 52));
   const ids = parts.ids ?? createIds(clock, random.fork('ids'));
-  return { clock, random, ids, logger: parts.logger ?? silentLogger };
+  const logger = parts.logger === undefined ? silentLogger : guardedLogger(parts.logger);
+  return { clock, random, ids, logger };
 }

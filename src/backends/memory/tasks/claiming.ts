@@ -1,4 +1,4 @@
-import type { Claim, ClaimRequest, Offer } from '../../../core/ports/tasks.ts';
+import type { Claim, ClaimRequest, Offer, TaskKind } from '../../../core/ports/tasks.ts';
 import type { SessionNumber } from '../../../core/ports/words.ts';
 import { MemoryClaim } from './memory-claim.ts';
 import { Offers } from './offers.ts';
@@ -21,6 +21,8 @@ export class Claiming {
   readonly #request: ClaimRequest;
   readonly #now: Moment;
   readonly #session: SessionNumber;
+  /** Pools that are not to be taken from; `undefined`: from all. */
+  readonly #without: ReadonlySet<string> | undefined;
   #holder: Holder | undefined = undefined;
   claims: Claim[] | undefined = undefined;
   /** Another call might find more. */
@@ -31,6 +33,8 @@ export class Claiming {
     this.#session = session;
     this.#request = request;
     this.#now = now;
+    const { without } = request;
+    this.#without = without === undefined || without.length === 0 ? undefined : new Set(without.map(keyOf));
   }
 
   run(): void {
@@ -38,7 +42,8 @@ export class Claiming {
     const { all: filled } = this.#table.ready;
     const [queue] = filled;
     if (queue === undefined) return;
-    if (filled.length === 1 && offers.length === 1 && named === undefined && queue.pinned.size === 0) {
+    const isPlain = named === undefined && this.#without === undefined;
+    if (filled.length === 1 && offers.length === 1 && isPlain && queue.pinned.size === 0) {
       if (queue.isOpen && this.#fromOnly(queue, offers[0] as Offer)) return;
     }
     const visits = named === undefined ? this.#openQueues() : this.#namedQueues(named);
@@ -88,14 +93,14 @@ export class Claiming {
     const offers = new Offers(this.#table.kinds, this.#request.offers);
     if (visits.length === 0 || offers.left === 0) return;
     this.#fromMany(visits, offers);
-    this.more = visits.some(({ queue }) => queue.isOpen && hasFor(queue, offers));
+    this.more = visits.some(({ queue }) => queue.isOpen && this.#hasFor(queue, offers));
   }
 
   #fromMany(visits: readonly Visit[], offers: Offers): void {
     const { limit, start } = this.#request;
     const round = visits.map((visit) => ({
       visit,
-      pools: new PoolChoice(poolsFor(visit.queue, offers), visit.queue.isCoupled),
+      pools: new PoolChoice(this.#poolsFor(visit.queue, offers), visit.queue.isCoupled),
     }));
     let at = 0;
     let taken = 0;
@@ -115,6 +120,21 @@ export class Claiming {
       taken += 1;
       at += 1;
     }
+  }
+
+  /** Pools of a queue that some offer is for. */
+  #poolsFor(queue: TaskQueue, offers: Offers): Pool[] {
+    const pools = poolsFor(queue, offers);
+    return this.#without === undefined ? pools : pools.filter((pool) => this.#wants(pool));
+  }
+
+  #hasFor(queue: TaskQueue, offers: Offers): boolean {
+    return this.#without === undefined ? hasFor(queue, offers) : this.#poolsFor(queue, offers).length > 0;
+  }
+
+  #wants({ type, capabilities, placement }: Pool): boolean {
+    if (placement === undefined) return true;
+    return this.#without?.has(keyOf({ type, capabilities: capabilities.names, placement })) !== true;
   }
 
   /** Own tasks of the agents hosted here. Few agents have any, so those are looked at and not all that are hosted. */
@@ -168,4 +188,8 @@ function poolsFor(queue: TaskQueue, { kinds }: Offers): Pool[] {
 function hasFor(queue: TaskQueue, { kinds }: Offers): boolean {
   for (const kind of kinds) if (queue.view(kind).length > 0) return true;
   return false;
+}
+
+function keyOf({ type, capabilities, placement }: TaskKind): string {
+  return JSON.stringify([type, placement, ...capabilities]);
 }

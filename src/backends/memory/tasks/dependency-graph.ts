@@ -1,4 +1,5 @@
 import type { NewTask } from '../../../core/ports/tasks.ts';
+import type { EndState, Forgotten } from './forgotten.ts';
 import {
   CANCELLED,
   COMPLETED,
@@ -16,7 +17,8 @@ type Edges = NewTask['dependsOn'];
 /** Why a task ends as soon as it comes: a parent that has failed. */
 export interface Doom {
   readonly as: typeof CANCELLED | typeof SKIPPED;
-  readonly parent: TaskRow;
+  /** How the parent ended. */
+  readonly parent: EndState;
 }
 
 const COMPACT_ABOVE = 32;
@@ -24,10 +26,12 @@ const COMPACT_ABOVE = 32;
 /** The edges that still matter. A parent that was never enqueued has a list of dependents all the same, for as long as one waits. */
 export class DependencyGraph {
   readonly #rows: RowNames;
+  readonly #forgotten: Pick<Forgotten, 'get'>;
   readonly #expected = new Map<string, Dependents>();
 
-  constructor(rows: RowNames) {
+  constructor(rows: RowNames, forgotten: Pick<Forgotten, 'get'>) {
     this.#rows = rows;
+    this.#forgotten = forgotten;
   }
 
   /** Ids that are waited for and not known. */
@@ -38,9 +42,8 @@ export class DependencyGraph {
   /** The edges a redriven task waits for: parents that failed before stand in its way only under `wait`. */
   unmet(edges: Edges): Edges {
     return edges.filter(({ parent, onFailure }) => {
-      const row = this.#rows.get(parent);
-      if (row === undefined || !isEnded(row)) return true;
-      return row.state !== COMPLETED && onFailure === 'wait';
+      const end = this.#endOf(parent, this.#rows.get(parent));
+      return end === undefined || (end !== COMPLETED && onFailure === 'wait');
     });
   }
 
@@ -51,11 +54,12 @@ export class DependencyGraph {
   attach(row: TaskRow, edges: Edges): Doom | undefined {
     for (const { parent: id, onFailure } of edges) {
       const parent = this.#rows.get(id);
-      if (parent !== undefined && isEnded(parent)) {
-        if (parent.state === COMPLETED || onFailure === 'continue') continue;
+      const end = this.#endOf(id, parent);
+      if (end !== undefined) {
+        if (end === COMPLETED || onFailure === 'continue') continue;
         if (onFailure !== 'wait') {
           this.detach(row);
-          return { as: onFailure === 'cancel' ? CANCELLED : SKIPPED, parent };
+          return { as: onFailure === 'cancel' ? CANCELLED : SKIPPED, parent: end };
         }
       }
       this.#link(row, parent === undefined ? this.#expect(id) : dependentsOf(parent), onFailure);
@@ -118,6 +122,12 @@ export class DependencyGraph {
       const below = down.step();
       if (below !== 'going') return below === undefined ? undefined : [id, ...below.toReversed(), id];
     }
+  }
+
+  /** How a parent ended, which may be forgotten; `undefined`: it hasn't, or nobody knows it. */
+  #endOf(id: string, row: TaskRow | undefined): EndState | undefined {
+    if (row === undefined) return this.#forgotten.get(id);
+    return isEnded(row) ? (row.state as EndState) : undefined;
   }
 
   #parentsOf(id: string): readonly string[] {

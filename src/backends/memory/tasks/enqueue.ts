@@ -1,6 +1,5 @@
 import { sameJson } from '../../../core/json.ts';
 import type { EnqueueAnswer, EnqueueResult, NewTask } from '../../../core/ports/tasks.ts';
-import type { BackendTime } from '../../../core/ports/words.ts';
 import { Effects } from './effects.ts';
 import {
   CANCELLED,
@@ -60,7 +59,10 @@ function answer(table: TaskTable, results: readonly EnqueueResult[], now: Moment
 
 /** Stores one task: see `QuickTasks`. */
 export function enqueueAlone(table: TaskTable, task: NewTask, isNew: boolean): EnqueueResult | EnqueueAnswer {
-  const now = table.now(table.core.clock.coarse());
+  const { clock } = table.core;
+  // A time that was read a while ago would make what is counted from it come too early (T8).
+  const isTimed = task.delayMs !== undefined || task.limits.deadlineMs !== undefined;
+  const now = table.now(isTimed ? clock.now() : clock.coarse());
   const result = enqueueOne(table, task, now, isNew);
   return table.cascade.hasMore ? answer(table, [result], now) : result;
 }
@@ -93,7 +95,7 @@ function fullOf(queue: TaskQueue): EnqueueResult | undefined {
 function begin(table: TaskTable, task: NewTask, queue: TaskQueue, now: Moment, isNew: boolean): Enqueued {
   const row = table.insert(task, queue, now, isNew);
   table.graph.adopt(row);
-  row.readied = dueOf(table, task, now);
+  row.readied = task.delayMs === undefined ? now : table.due(now, task.delayMs);
   table.place(row, now);
   return row.state === READY ? ENQUEUED[READY] : ENQUEUED[SCHEDULED];
 }
@@ -117,20 +119,13 @@ function beginDependent(
     table.end(row, doom.as, now, parentReason(doom.parent));
     return ENQUEUED[doom.as];
   }
-  row.readied = dueOf(table, task, now);
+  row.readied = task.delayMs === undefined ? now : table.due(now, task.delayMs);
   if (row.deps === undefined || row.deps.pending === 0) {
     table.place(row, now);
     return row.state === READY ? ENQUEUED[READY] : ENQUEUED[SCHEDULED];
   }
   table.wait(row, now);
   return ENQUEUED[WAITING];
-}
-
-/** When the task is due by its own wish. */
-function dueOf(table: TaskTable, { delayMs, runAtWallMs }: NewTask, now: Moment): Moment {
-  if (delayMs !== undefined) return table.due(now, delayMs);
-  const at = runAtWallMs === undefined ? 0 : Math.ceil(runAtWallMs * 1_000);
-  return at > now.at ? { at: at as BackendTime } : now;
 }
 
 function isReplaceable(row: TaskRow): boolean {
@@ -143,27 +138,25 @@ function repeated(row: TaskRow, task: NewTask): EnqueueResult {
   return duplicateOf(row, false);
 }
 
-/** Swaps what a submission under the same key may change; `debounce` also lets it wait anew. */
+/**
+ * Swaps all that a submission under the same key states but its id and its time; `debounce` also lets it wait anew. What it waits for can't
+ * be swapped: other dependencies are a conflict, as another queue or type is; none keep those there are.
+ */
 function replace(table: TaskTable, row: TaskRow, task: NewTask, now: Moment): EnqueueResult {
-  const { queue, type } = row.task;
-  if (task.queue !== queue || task.type !== type) return { status: 'conflict', id: row.task.id };
+  const { id, queue, type, dependsOn, local } = row.task;
+  const swapsEdges = task.dependsOn.length > 0 && !hasSameEdges(dependsOn, task.dependsOn);
+  if (task.queue !== queue || task.type !== type || swapsEdges) return { status: 'conflict', id };
   row.queue.totals.duplicates += 1;
-  table.relocate(row, () => {
-    row.task = withContent(row.task, task);
-  });
+  const { local: _local, ...stated } = task;
+  table.replace(row, { ...stated, id, dependsOn, ...(local === undefined ? {} : { local }) }, now);
   if (task.onDuplicate === 'debounce') table.reschedule(row, now, task.delayMs ?? 0);
   return duplicateOf(row, true);
 }
 
-function withContent(former: NewTask, { payload, priority, headers, payloadHash }: NewTask): NewTask {
-  const { headers: _headers, payloadHash: _hash, ...rest } = former;
-  return {
-    ...rest,
-    payload,
-    priority,
-    ...(headers === undefined ? {} : { headers }),
-    ...(payloadHash === undefined ? {} : { payloadHash }),
-  };
+function hasSameEdges(a: NewTask['dependsOn'], b: NewTask['dependsOn']): boolean {
+  if (a.length !== b.length) return false;
+  const policies = new Map(a.map(({ parent, onFailure }) => [parent, onFailure]));
+  return b.every(({ parent, onFailure }) => policies.get(parent) === onFailure);
 }
 
 function duplicateOf(row: TaskRow, replaced: boolean): EnqueueResult {

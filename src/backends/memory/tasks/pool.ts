@@ -17,13 +17,14 @@ export interface Listing {
 }
 
 /**
- * Ready tasks of one queue that need the same: capabilities and type, or one agent. A heap of its lanes by (turn of the group, rank,
+ * Ready tasks of one queue that need the same: capabilities, type and placement, or one agent. A heap of its lanes by (turn of the group, rank,
  * arrival); with one lane it costs nothing. Lanes of groups at their limit are parked outside the heap, so nobody scans them.
  */
 export class Pool implements LaneOwner, Need {
   readonly type: string;
   readonly capabilities: NameSet;
   readonly agent: string | undefined;
+  readonly placement: string | undefined;
   readonly listings: Listing[] = [];
   readonly #owner: PoolOwner;
   readonly #heap: Lane[] = [];
@@ -33,11 +34,18 @@ export class Pool implements LaneOwner, Need {
   #last: Lane | undefined = undefined;
   #lastPriority = 0;
 
-  constructor(owner: PoolOwner, type: string, capabilities: NameSet, agent: string | undefined) {
+  constructor(
+    owner: PoolOwner,
+    type: string,
+    capabilities: NameSet,
+    agent: string | undefined,
+    placement: string | undefined,
+  ) {
     this.#owner = owner;
     this.type = type;
     this.capabilities = capabilities;
     this.agent = agent;
+    this.placement = placement;
   }
 
   /** The lane whose first task is next. */

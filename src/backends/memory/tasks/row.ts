@@ -50,6 +50,10 @@ export const TOMB = 8;
 export const PRUNED = 16;
 /** Ended while it waited for parents. */
 export const UNMET = 32;
+/** Ended, and promised to be kept for its time. */
+export const KEEP_FIRM = 64;
+/** Ended, was promised to be kept for its time, and no longer is. */
+export const SHEDDABLE = 128;
 
 /** A time shared by all rows that one call touched: a reference costs a third of a number of its own. */
 export interface Moment {
@@ -102,7 +106,7 @@ export interface Rare {
   /** Changes to the body that wait until the claim ends. */
   deferred: Partial<Pick<NewTask, 'priority' | 'payload' | 'payloadHash'>> | undefined;
   deadline: HeapEntry | undefined;
-  /** When it was redriven: its deadline counts from there. */
+  /** When it was redriven or replaced: its deadline counts from there. */
   redriven: Moment | undefined;
 }
 

@@ -1,4 +1,4 @@
-import type { TaskFilter, TaskRecord } from '../../../core/ports/tasks.ts';
+import type { ListRequest, TaskFilter, TaskRecord } from '../../../core/ports/tasks.ts';
 import type { Cursor, Page, PageRequest } from '../../../core/ports/words.ts';
 import { recordOf } from './record.ts';
 import { type Moment, type StateCode, stateName, type TaskRow } from './row.ts';
@@ -17,22 +17,13 @@ interface Placed {
 type Place = Pick<Placed, 'major' | 'minor'>;
 
 /** A page of records: newest first by enqueue, or by end, or the ready ones in claim order. */
-export function list(
-  table: TaskTable,
-  filter: TaskFilter,
-  page: PageRequest & { readonly order?: 'newest' | 'queue' | 'ended' },
-): Page<TaskRecord> {
+export function list(table: TaskTable, filter: TaskFilter, page: ListRequest): Page<TaskRecord> {
   const now = table.now();
   const after = placeOf(page.after);
   switch (page.order ?? 'newest') {
     case 'queue':
       // Only so many from the head of each lane are in order for sure.
-      return read(
-        inClaimOrder(table, filter, after, page.limit),
-        filter,
-        { ...page, scanBudget: page.limit },
-        now,
-      );
+      return read(inClaimOrder(table, filter, after, page), filter, { ...page, scanBudget: page.limit }, now);
     case 'ended':
       return read(byEnd(table, after), filter, page, now);
     default:
@@ -109,19 +100,25 @@ function byEnd(table: TaskTable, after: Place | undefined): readonly Placed[] {
   return after === undefined ? ended : ended.filter((placed) => isBehind(after, placed));
 }
 
-/** The first `limit` + 1 ready rows behind a place: what comes first overall is among the first of each lane. */
+/**
+ * The first `limit` + 1 ready rows behind a place: what comes first overall is among the first of each lane. Of each lane at most `each`,
+ * those before the place included.
+ */
 function inClaimOrder(
   table: TaskTable,
   { queue: wanted }: TaskFilter,
   after: Place | undefined,
-  limit: number,
+  { limit, each = Number.POSITIVE_INFINITY }: ListRequest,
 ): readonly Placed[] {
   const heads: Placed[] = [];
   for (const queue of table.queues.values()) {
     if (!isOrAbsent(wanted, queue.name)) continue;
     for (const lane of queue.lanes()) {
       let taken = 0;
+      let seen = 0;
       for (const row of lane.rows()) {
+        seen += 1;
+        if (seen > each) break;
         const placed = { row, major: (row.ranked?.at ?? 0) - lane.boost, minor: row.order };
         if (after !== undefined && !isBehind(placed, after)) continue;
         heads.push(placed);
@@ -141,13 +138,20 @@ function fewOf(table: TaskTable, { ids, key, state }: TaskFilter): readonly Task
     return row === undefined ? [] : [row];
   }
   if (state === undefined || state.length === 0) return undefined;
-  if (state.every((name) => ENDED_NAMES.has(name))) return [...table.retention.rows()];
+  if (state.every((name) => ENDED_NAMES.has(name))) return endedAs(table, new Set(state));
   if (state.every((name) => name === 'claimed')) return claimed(table);
   const isScheduled = state.every((name) => name === 'scheduled') && table.delays.size <= SCAN_BUDGET;
   return isScheduled ? [...table.delays.rows()] : undefined;
 }
 
 const ENDED_NAMES: ReadonlySet<string> = new Set(['completed', 'dead', 'cancelled', 'skipped']);
+
+/** Those of these states alone: few dead letters may lie among many rows that are kept. */
+function endedAs(table: TaskTable, states: ReadonlySet<string>): readonly TaskRow[] {
+  const rows: TaskRow[] = [];
+  for (const row of table.retention.rows()) if (states.has(stateName(row.state as StateCode))) rows.push(row);
+  return rows;
+}
 
 function claimed(table: TaskTable): readonly TaskRow[] {
   const rows: TaskRow[] = [];

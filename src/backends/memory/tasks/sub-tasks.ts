@@ -26,10 +26,15 @@ export class SubTasks {
       this.#byParent.delete(row.task.id);
       for (const child of own) this.#adopt(child, parent);
     }
-    if (parent === undefined) return;
-    const siblings = this.#byParent.get(parent);
-    siblings?.delete(row);
-    if (siblings?.size === 0) this.#byParent.delete(parent);
+    if (parent !== undefined) this.#take(parent, row);
+  }
+
+  /** A row that lives becomes the sub-task of another, or of none. Called while it still has its former parent. */
+  move(row: TaskRow, parent: string | undefined): void {
+    const former = this.#adopted.get(row) ?? row.task.parent;
+    this.#adopted.delete(row);
+    if (former !== undefined) this.#take(former, row);
+    if (parent !== undefined) this.#put(parent, row);
   }
 
   #adopt(child: TaskRow, parent: string | undefined): void {
@@ -39,6 +44,12 @@ export class SubTasks {
     }
     this.#adopted.set(child, parent);
     this.#put(parent, child);
+  }
+
+  #take(parent: string, row: TaskRow): void {
+    const siblings = this.#byParent.get(parent);
+    siblings?.delete(row);
+    if (siblings?.size === 0) this.#byParent.delete(parent);
   }
 
   #put(parent: string, row: TaskRow): void {

@@ -4,6 +4,7 @@ import type { MemoryCore } from '../memory-core.ts';
 import { Cascade, type CascadeTarget } from './cascade.ts';
 import { DependencyGraph } from './dependency-graph.ts';
 import type { Effects } from './effects.ts';
+import { Forgotten } from './forgotten.ts';
 import { deadlineOf } from './memory-claim.ts';
 import { NameSets } from './name-set.ts';
 import { OfferKinds } from './offers.ts';
@@ -40,8 +41,16 @@ import { TaskQueue } from './task-queue.ts';
 import { TransitionLog } from './transition-log.ts';
 
 export interface MemoryTaskStoreOptions {
-  /** Ended tasks kept at most, over all queues; the oldest are pruned first. @default 10,000 */
+  /**
+   * Ended tasks kept at most, over all queues; the oldest are pruned first. Dead letters, tasks with an idempotency key and tasks that
+   * state their own `keepMs` stay for their time and don't count. @default 10,000
+   */
   readonly keepEnded?: number;
+  /**
+   * Forgotten tasks whose end is remembered all the same, so that dependencies on them are met: at least so many, at most twice as many,
+   * about 50 bytes each and 100 once one is looked for, beside long ids of your own. @default 50,000
+   */
+  readonly rememberEnded?: number;
   /** Newest transitions kept for `history`. @default 10,000 */
   readonly history?: number;
   /** How long state and key of tasks with `keepMs: 0` stay, ms. @default 60,000 */
@@ -58,7 +67,7 @@ export class TaskTable implements CascadeTarget {
   readonly sets: NameSets = new NameSets();
   readonly kinds: OfferKinds = new OfferKinds(this.sets);
   readonly ready: ReadyQueues = new ReadyQueues();
-  readonly graph: DependencyGraph = new DependencyGraph(this.rows);
+  readonly graph: DependencyGraph;
   readonly cascade: Cascade = new Cascade(this);
   readonly delays: RowHeap = new RowHeap();
   readonly deadlines: RowHeap = new RowHeap();
@@ -69,6 +78,7 @@ export class TaskTable implements CascadeTarget {
   readonly deadHolders: Set<Holder> = new Set();
   readonly orders: SessionOrders;
   readonly #keepEnded: number;
+  readonly #forgotten: Forgotten;
   readonly #subTasks = new SubTasks();
   #now: Moment = { at: 0 as BackendTime };
   #sequence = 0;
@@ -82,6 +92,8 @@ export class TaskTable implements CascadeTarget {
     this.core = core;
     this.orders = new SessionOrders(core);
     this.#keepEnded = options.keepEnded ?? 10_000;
+    this.#forgotten = new Forgotten(options.rememberEnded ?? 50_000);
+    this.graph = new DependencyGraph(this.rows, this.#forgotten);
     this.retention = new Retention(options.tombstoneMs ?? 60_000);
     this.log = new TransitionLog(options.history ?? 10_000);
   }
@@ -177,6 +189,22 @@ export class TaskTable implements CascadeTarget {
       row.queue.add(row);
       if (!this.core.hints.idle) this.#hintReady(row.queue as TaskQueue);
     } else change();
+  }
+
+  /** Gives an unclaimed live row another body, which keeps its place in time. Its deadline counts from now. */
+  replace(row: TaskRow, task: NewTask, now: Moment): void {
+    const { rare } = row;
+    if (rare?.deadline !== undefined) {
+      this.deadlines.remove(rare.deadline);
+      rare.deadline = undefined;
+    }
+    if (row.task.parent !== task.parent) this.#subTasks.move(row, task.parent);
+    this.relocate(row, () => {
+      row.task = task;
+    });
+    if (task.limits.deadlineMs === undefined) return;
+    rareOf(row).redriven = now;
+    this.#armDeadline(row);
   }
 
   /** Gives an unclaimed row another due time, as if it were new. */
@@ -275,9 +303,9 @@ export class TaskTable implements CascadeTarget {
     if (row.deps !== undefined) this.cascade.ended(row);
   }
 
-  /** Prunes what is more than may be kept, the oldest first; at the end of each call that ends tasks. */
+  /** Prunes what is more than may be kept, the oldest first, and nothing that was promised to stay; at the end of each call that ends tasks. */
   trim(): void {
-    for (let surplus = this.retention.size - this.#keepEnded; surplus > 0; surplus--) {
+    for (let surplus = this.retention.sheddable - this.#keepEnded; surplus > 0; surplus--) {
       this.prune(this.retention.oldest() as TaskRow);
     }
   }
@@ -294,6 +322,7 @@ export class TaskTable implements CascadeTarget {
   /** Forgets an ended row. */
   prune(row: TaskRow): void {
     const { task, queue } = row;
+    this.#forgotten.add(row);
     this.retention.remove(row);
     this.rows.delete(row);
     if (task.key !== undefined && this.keys.get(task.key) === row) this.keys.delete(task.key);
@@ -314,7 +343,7 @@ export class TaskTable implements CascadeTarget {
 
   endChild(child: TaskRow, as: typeof CANCELLED | typeof SKIPPED, parent: TaskRow, effects: Effects): void {
     const { local } = child.task;
-    const reason = parentReason(parent);
+    const reason = parentReason(parent.state as StateCode);
     this.end(child, as, effects.moment, reason);
     effects.ended(child, reason, parent.task.id, local);
   }
@@ -360,6 +389,7 @@ export class TaskTable implements CascadeTarget {
     if (former !== undefined) {
       const { key: _key, ...keyless } = former.task;
       former.task = keyless;
+      if (isEnded(former)) this.retention.loosen(former);
     }
     this.keys.set(key, row);
   }
@@ -449,7 +479,7 @@ export class TaskTable implements CascadeTarget {
   }
 }
 
-/** Why a child ended when this parent did. */
-export function parentReason(parent: TaskRow): string {
-  return `PARENT_${stateName(parent.state as StateCode).toUpperCase()}`;
+/** Why a child ended when a parent ended so. */
+export function parentReason(parent: StateCode): string {
+  return `PARENT_${stateName(parent).toUpperCase()}`;
 }

@@ -42,7 +42,7 @@ export class TaskQueue implements RowQueue, PoolOwner {
   readonly pinned: Map<string, Pool> = new Map();
   readonly #owner: QueueOwner;
   readonly #sets: NameSets;
-  /** By type, then capabilities. */
+  /** By type, then capabilities and placement. */
   readonly #pools = new Map<string, Map<string, Pool>>();
   readonly #agents = new Map<string, Pool>();
   readonly #views = new Map<OfferKind, Listing[]>();
@@ -195,17 +195,21 @@ export class TaskQueue implements RowQueue, PoolOwner {
     this.readyWeight = (this.states[READY] as number) <= 1 ? 0 : this.readyWeight - row.task.weight;
   }
 
-  #poolOf({ type, capabilities: names }: TaskBody): Pool {
+  #poolOf({ type, capabilities: names, placement }: TaskBody): Pool {
     const capabilities = this.#sets.of(names);
-    if (this.#last?.type === type && this.#last.capabilities === capabilities) return this.#last;
-    let byCapabilities = this.#pools.get(type);
-    let pool = byCapabilities?.get(capabilities.key);
+    const last = this.#last;
+    if (last?.type === type && last.capabilities === capabilities && last.placement === placement)
+      return last;
+    let byNeed = this.#pools.get(type);
+    // Names hold no control characters, so the keys of different needs differ.
+    const key = placement === undefined ? capabilities.key : `${capabilities.key}\u0000${placement}`;
+    let pool = byNeed?.get(key);
     if (pool === undefined) {
       this.#purge();
-      pool = new Pool(this, type, capabilities, undefined);
-      byCapabilities = this.#pools.get(type) ?? new Map();
-      byCapabilities.set(capabilities.key, pool);
-      this.#pools.set(type, byCapabilities);
+      pool = new Pool(this, type, capabilities, undefined, placement);
+      byNeed = this.#pools.get(type) ?? new Map();
+      byNeed.set(key, pool);
+      this.#pools.set(type, byNeed);
       this.#known += 1;
       for (const [offered, view] of this.#views) list(pool, offered, view);
     }
@@ -217,7 +221,7 @@ export class TaskQueue implements RowQueue, PoolOwner {
     let pool = this.#agents.get(agent);
     if (pool === undefined) {
       this.#purge();
-      pool = new Pool(this, '', this.#sets.none, agent);
+      pool = new Pool(this, '', this.#sets.none, agent, undefined);
       this.#agents.set(agent, pool);
       this.#known += 1;
     }

@@ -24,6 +24,30 @@ export function claimTests(test: TaskTest): void {
     assert.deepEqual(idsOf(await me.claim()), ['t5', 't1', 't3', 't0', 't4', 't2', 't6']);
   });
 
+  test('claim: kinds it is to do without stay, and do not hide what is behind them', async (harness, me) => {
+    const shy = { priority: 9, placement: 'not a' };
+    await me.enqueue(
+      harness.task('shy', shy),
+      harness.task('shyer', { ...shy, placement: 'not a or b' }),
+      harness.task('shy-x', { ...shy, capabilities: ['x'] }),
+      harness.task('plain'),
+      harness.task('plain-x', { capabilities: ['x'] }),
+    );
+    const capabilities = ['x'];
+    const without = [{ type: 'step', capabilities: [], placement: 'not a' }];
+    const first = await me.claimAnswer({ capabilities, without });
+    assert.deepEqual(idsOf(first.claims), ['shyer', 'shy-x', 'plain', 'plain-x']);
+    assert.equal(first.more, false, 'nothing is left that it would take');
+    assert.deepEqual(idsOf(await me.claim({ capabilities, without })), []);
+    assert.deepEqual(idsOf(await me.claim({ capabilities })), ['shy'], 'without asks for nothing lasting');
+  });
+
+  test('claim: what is pinned to an agent comes whatever it is to do without', async (_harness, me) => {
+    await me.add('mine', { agent: 'ann', placement: 'not a' });
+    const without = [{ type: 'step', capabilities: [], placement: 'not a' }];
+    assert.deepEqual(idsOf(await me.claim({ agents: ['ann'], without })), ['mine']);
+  });
+
   test('T7: a task is overtaken only by tasks submitted within Δpriority × ageStep after it', async (harness, me) => {
     await harness.configure({ ageStepMs: 100 });
     await me.add('low', { priority: 0 });

@@ -25,6 +25,24 @@ export function dependencyTests(test: TaskTest): void {
     );
   });
 
+  for (const [end, onFailure, expected] of [
+    ['completed', 'cancel', 'ready'],
+    ['dead', 'cancel', 'cancelled'],
+    ['dead', 'skip', 'skipped'],
+    ['dead', 'continue', 'ready'],
+    ['dead', 'wait', 'waiting'],
+  ] as const) {
+    test(`dependencies: a parent whose row is gone still was ${end}: ${onFailure} makes it ${expected}`, async (harness, me) => {
+      await me.add('a', { limits: { keepMs: 10 } });
+      const claim = await me.claimOnly('a');
+      await (end === 'completed' ? me.complete(claim) : me.bury(claim));
+      await harness.env.pass(40);
+      await me.sweepAll();
+      assert.equal(await harness.state('a'), 'unknown');
+      assert.equal(await me.add('b', { dependsOn: [edge('a', onFailure)] }), expected);
+    });
+  }
+
   test('dependencies: parents that are done already do not matter', async (harness, me) => {
     await me.add('a');
     await me.run('a');

@@ -126,6 +126,64 @@ export function enqueueTests(test: TaskTest): void {
     assert.equal((await harness.counts()).readyWeight, 0);
   });
 
+  test('replace: all that is stated is swapped, and what is not stated is gone', async (harness, me) => {
+    await me.add('parent', { agent: 'elsewhere' });
+    await me.add('a', {
+      key: 'k',
+      capabilities: ['x'],
+      group: 'g',
+      weight: 5,
+      parent: 'parent',
+      settings: harness.encode({ timeoutMs: 1 }),
+      limits: { deadlineMs: 50 },
+    });
+    await me.enqueue(
+      harness.task('b', {
+        key: 'k',
+        weight: 2,
+        settings: harness.encode({ timeoutMs: 2 }),
+        onDuplicate: 'replace',
+      }),
+    );
+    assert.equal((await harness.counts()).readyWeight, 3, 'its own weight, beside the parent’s');
+    await harness.env.pass(90);
+    await me.sweepAll();
+    const { body } = await me.claimOnly('a');
+    assert.deepEqual(
+      [body.capabilities, body.group, body.weight, body.parent, body.settings],
+      [[], undefined, 2, undefined, harness.encode({ timeoutMs: 2 })],
+    );
+  });
+
+  test('replace: a deadline counts from the replacement', async (harness, me) => {
+    await me.add('a', { key: 'k', limits: { deadlineMs: 100 } });
+    await harness.env.pass(80);
+    await me.enqueue(harness.task('b', { key: 'k', limits: { deadlineMs: 100 }, onDuplicate: 'replace' }));
+    await harness.env.pass(80);
+    await me.sweepAll();
+    assert.equal(await harness.state('a'), 'ready');
+    await harness.env.pass(80);
+    await me.sweepAll();
+    assert.equal(await harness.state('a'), 'dead');
+  });
+
+  test('replace: other dependencies, another queue or type are a conflict', async (harness, me) => {
+    await me.add('p', { agent: 'elsewhere' });
+    await me.add('a', { key: 'k', dependsOn: ['p'] });
+    const replacing = { key: 'k', onDuplicate: 'replace' } as const;
+    const { results } = await me.enqueue(
+      harness.task('b', { ...replacing, dependsOn: ['p', 'q'] }),
+      harness.task('c', { ...replacing, dependsOn: [{ parent: 'p', onFailure: 'continue' }] }),
+      harness.task('d', { ...replacing, queue: 'other' }),
+      harness.task('e', { ...replacing, type: 'other' }),
+      harness.task('f', { ...replacing, dependsOn: ['p'] }),
+    );
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ['conflict', 'conflict', 'conflict', 'conflict', 'duplicate'],
+    );
+  });
+
   test('replace: a scheduled and a waiting task keep their conditions', async (harness, me) => {
     await me.add('late', { key: 'late', payload: 1, delayMs: 60 });
     await me.add('parent', { agent: 'elsewhere' });
@@ -242,11 +300,7 @@ export function enqueueTests(test: TaskTest): void {
     assert.equal(claim.readyAt, runAt);
   });
 
-  test('T8: a wall-clock time in the future is waited for, one in the past is now', async (harness, me) => {
-    const now = harness.env.runtime.clock.wall();
-    assert.equal(await me.add('past', { runAtWallMs: now - 60_000 }), 'ready');
-    assert.equal(await me.add('future', { runAtWallMs: now + 60_000 }), 'scheduled');
-    assert.equal((await harness.record('future')).runAt, Math.ceil((now + 60_000) * 1_000));
+  test('T8: a delay of 0 is none', async (_harness, me) => {
     assert.equal(await me.add('none', { delayMs: 0 }), 'ready');
   });
 

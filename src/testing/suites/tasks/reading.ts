@@ -107,6 +107,23 @@ export function readTests(test: TaskTest): void {
     assert.equal(listed.length, 40);
   });
 
+  test("list: order 'queue' with `each` is the first so many of each lane", async (harness, me) => {
+    for (const [name, spec] of Object.entries({
+      plain: {},
+      capable: { capabilities: ['x'] },
+      shy: { placement: 'not a' },
+      urgent: { priority: 5 },
+      grouped: { group: 'g' },
+    }))
+      await me.enqueue(...[1, 2, 3].map((n) => harness.task(`${name}${n}`, spec)));
+    const listed = await harness.store.list({ state: ['ready'] }, { limit: 100, order: 'queue', each: 2 });
+    assert.deepEqual(
+      listed.items.map(({ id }) => id).toSorted(),
+      ['plain', 'capable', 'shy', 'urgent', 'grouped'].flatMap((name) => [`${name}1`, `${name}2`]).toSorted(),
+    );
+    assert.equal(listed.items[0]?.id, 'urgent1');
+  });
+
   test("list: order 'ended' is the latest end first", async (harness, me) => {
     await me.enqueue(...['a', 'b', 'c', 'd'].map((id) => harness.task(id)));
     const [a, b, c] = await me.claim({ limit: 3 });
