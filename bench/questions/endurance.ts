@@ -4,11 +4,11 @@ import { defineQuestion, type Scale } from '../harness/question.ts';
 
 /** Lets `n` tasks run through, at most 2,000 at a time, and compares the heap after a tenth of them with the heap at the end. */
 async function through(n: number, keepMs: number): Promise<Record<string, number>> {
-  const mesh = await startMesh({ scheduling: { keepMs } });
+  const mesh = await startMesh();
   mesh.registerAgent(worker('a', 100));
   const run = async (count: number): Promise<void> => {
     for (let i = 0; i < count; i += 2_000) {
-      for (let k = 0; k < 2_000; k++) void mesh.submitTask({ type: 'noop' });
+      for (let k = 0; k < 2_000; k++) void mesh.submitTask({ type: 'noop', keepMs });
       await Promise.resolve();
       await mesh.tasks.onIdle();
       await turn();

@@ -213,11 +213,15 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       drop,
       stranded,
     });
+    const settledAll = (answer: Consequences): void => {
+      consequences(answer);
+      this.#sweeper.tend();
+    };
     this.#settler = new Settler({
       ...shared,
       hooks: {
         settled: (run, settlement, result, endedAt) => this.#ending.settled(run, settlement, result, endedAt),
-        consequences,
+        consequences: settledAll,
       },
     });
     this.#executor = new Executor({

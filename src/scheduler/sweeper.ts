@@ -5,6 +5,8 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Consequences, QueueCounts, TaskStore } from '../core/ports/tasks.ts';
 
+/** After the first end since there was nothing to do, ms. */
+const TEND_MS = 1_000;
 const LIMIT = 1_000;
 /** A sweep that failed is tried again after this. */
 const SWEEP_AGAIN_MS = 1_000;
@@ -70,6 +72,11 @@ export class Sweeper {
       () => this.sweep(),
       this.#holding,
     );
+  }
+
+  /** Tasks have ended: what is kept of them is looked through in a while, also when nothing happens any more. */
+  tend(): void {
+    if (this.#dueAt === Number.POSITIVE_INFINITY) this.due(TEND_MS, false);
   }
 
   /** Does what is due now. */

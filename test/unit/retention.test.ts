@@ -192,6 +192,45 @@ describe('dependencies on tasks that are forgotten', () => {
   });
 });
 
+describe('what has been kept its time is forgotten', () => {
+  test('by the next task that ends, without a sweep, where there are more than may be kept', () => {
+    const tasks = createMemoryTasks({ keepEnded: 2 });
+    const brief = { maxCrashes: 3, keepMs: 100, keepFirm: true } as const;
+    run(tasks, newTask('own', { limits: brief }));
+    run(tasks, newTask('keyed', { key: 'k', limits: brief }));
+    tasks.clock.tick(99);
+    run(tasks, newTask('later', {}));
+    expect(['own', 'keyed'].map((id) => stateOf(tasks, id))).toEqual(['completed', 'completed']);
+    tasks.clock.tick(2);
+    run(tasks, newTask('last', {}));
+    expect(['own', 'keyed'].map((id) => stateOf(tasks, id))).toEqual([undefined, undefined]);
+    expect(stateOf(tasks, 'later')).toBe('completed');
+  });
+
+  test('at most a thousand by one call, all by and by', () => {
+    const tasks = createMemoryTasks({ keepEnded: 100 });
+    const brief = { maxCrashes: 3, keepMs: 100, keepFirm: true } as const;
+    for (let i = 0; i < 1_500; i++) run(tasks, newTask(`t${i}`, { limits: brief }));
+    tasks.clock.tick(200);
+    const kept = (): number => tasks.store.counts().queues[0]?.states.completed ?? 0;
+    tasks.add(newTask('one', {}));
+    expect(kept()).toBe(500);
+    tasks.complete(tasks.claim());
+    expect(kept(), 'the last one').toBe(1);
+  });
+
+  test('also when nothing happens any more', async () => {
+    const { scheduler, clock } = createScheduler();
+    scheduler.registerAgent({ id: 'a', handler: () => 1 });
+    await scheduler.submitTask({ id: 'own', type: 't', keepMs: 5_000 });
+    await clock.settle();
+    await clock.advance(4_900);
+    expect((await scheduler.getTask('own'))?.status).toBe('completed');
+    await clock.advance(1_100);
+    expect(await scheduler.getTask('own')).toBeUndefined();
+  });
+});
+
 test('T8: not a tenth of a millisecond before its time', () => {
   const tasks = createMemoryTasks();
   tasks.add(newTask('later', { delayMs: 10 }));

@@ -22,7 +22,7 @@ export function cancel(
 ): Consequences & { readonly results: readonly CancelResult[]; readonly requested: Effects['requested'] } {
   const effects = new Effects(table.now());
   const results = requests.map((request) => cancelOne(table, request, effects));
-  table.trim();
+  table.trim(effects.moment);
   return {
     at: effects.moment.at,
     readied: effects.readiedList,

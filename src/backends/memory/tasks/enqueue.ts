@@ -40,12 +40,12 @@ export function enqueue(table: TaskTable, tasks: readonly NewTask[]): EnqueueAns
 
 function answer(table: TaskTable, results: readonly EnqueueResult[], now: Moment): EnqueueAnswer {
   if (!table.cascade.hasMore) {
-    table.trim();
+    table.trim(now);
     return { at: now.at, readied: NONE, ended: NONE, more: false, opened: false, results };
   }
   const effects = new Effects(now);
   table.cascade.drain(effects);
-  table.trim();
+  table.trim(now);
   const { readiedList: readied, endedList: ended } = effects;
   return {
     at: now.at,

@@ -13,12 +13,18 @@ export class Retention {
   readonly #firm: Shelf;
   /** Rows that were promised to stay and no longer are, because another task has their key now. In order of that, which is near enough. */
   readonly #loosed: Shelf;
+  /** No row falls due before this, µs. */
+  #quietUntil = Number.POSITIVE_INFINITY;
 
   /** @param tombstoneMs how long state and key of a row without `keepMs` stay */
   constructor(tombstoneMs: number) {
     this.#shed = new Shelf(tombstoneMs);
     this.#firm = new Shelf(tombstoneMs);
     this.#loosed = new Shelf(tombstoneMs);
+  }
+
+  get size(): number {
+    return this.#shed.size + this.#firm.size + this.#loosed.size;
   }
 
   /** Rows that a bound on their number may take away. */
@@ -31,6 +37,15 @@ export class Retention {
       row.flags |= KEEP_FIRM;
       this.#firm.add(row);
     } else this.#shed.add(row);
+    this.#quietUntil = Math.min(this.#quietUntil, endOf(row) + this.#shed.keptUs(row));
+  }
+
+  /** A row that falls due by now, µs; answers at once while there can be none. */
+  due(now: number): TaskRow | undefined {
+    if (now < this.#quietUntil) return undefined;
+    const next = this.nextDue();
+    this.#quietUntil = next?.at ?? Number.POSITIVE_INFINITY;
+    return now < this.#quietUntil ? undefined : next?.row;
   }
 
   remove(row: TaskRow): void {
@@ -124,6 +139,11 @@ class Shelf {
     for (const list of this.#lists.values()) {
       for (let row = list.first; row !== undefined; row = row.next) yield row;
     }
+  }
+
+  /** How long it stays after its end, µs. */
+  keptUs({ task }: TaskRow): number {
+    return (task.limits.keepMs > 0 ? task.limits.keepMs : this.#tombstoneMs) * 1_000;
   }
 
   #listOf({ task }: TaskRow): RowList {

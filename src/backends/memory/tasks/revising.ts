@@ -36,7 +36,7 @@ export function revise(
       effects.readied(row);
   }
   table.cascade.drain(effects);
-  table.trim();
+  table.trim(effects.moment);
   return {
     at: effects.moment.at,
     readied: effects.readiedList,

@@ -35,12 +35,12 @@ export function settle(
   for (let i = 0; i < settlements.length; i++)
     results[i] = settleOne(table, settlements[i] as Settlement, now);
   if (!table.cascade.hasMore) {
-    table.trim();
+    table.trim(now);
     return { at: now.at, readied: NONE, ended: NONE, more: false, opened: table.takeOpened(), results };
   }
   const effects = new Effects(now);
   table.cascade.drain(effects);
-  table.trim();
+  table.trim(now);
   return {
     at: now.at,
     readied: effects.readiedList,

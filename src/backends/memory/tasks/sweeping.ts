@@ -19,7 +19,7 @@ export function sweep(table: TaskTable, limit: number): Swept {
   promote(table, effects);
   enforceDeadlines(table, effects);
   table.cascade.drain(effects);
-  table.trim();
+  table.trim(now);
   const pruned = pruneDue(table, now, limit);
   const nextInMs = nextIn(table, now);
   return {

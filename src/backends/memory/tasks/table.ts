@@ -40,6 +40,9 @@ import { SubTasks } from './sub-tasks.ts';
 import { TaskQueue } from './task-queue.ts';
 import { TransitionLog } from './transition-log.ts';
 
+/** Rows that one call forgets at most because their time is over. */
+const MOST_PRUNED = 1_000;
+
 export interface MemoryTaskStoreOptions {
   /**
    * Ended tasks kept at most, over all queues; the oldest are pruned first. Dead letters, tasks with an idempotency key and tasks that
@@ -303,10 +306,22 @@ export class TaskTable implements CascadeTarget {
     if (row.deps !== undefined) this.cascade.ended(row);
   }
 
-  /** Prunes what is more than may be kept, the oldest first, and nothing that was promised to stay; at the end of each call that ends tasks. */
-  trim(): void {
+  /**
+   * At the end of each call that ends tasks: prunes what is more than may be kept, the oldest first and nothing that was promised to stay.
+   * What was goes with the next sweep once its time is over; with more than may be kept, now: sweeps may not keep up with what comes.
+   */
+  trim(now: Moment): void {
+    if (this.retention.size > this.#keepEnded) this.#pruneDue(now);
     for (let surplus = this.retention.sheddable - this.#keepEnded; surplus > 0; surplus--) {
       this.prune(this.retention.oldest() as TaskRow);
+    }
+  }
+
+  #pruneDue(now: Moment): void {
+    for (let pruned = 0; pruned < MOST_PRUNED; pruned++) {
+      const row = this.retention.due(now.at);
+      if (row === undefined) return;
+      this.prune(row);
     }
   }
 
