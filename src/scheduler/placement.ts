@@ -6,6 +6,7 @@ import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskBody } from '../core/ports/tasks.ts';
 import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import type { Requirements } from './candidate-pool.ts';
 import { placedTask, RunView } from './placed-task.ts';
 import { settingsOf, type TaskSettings } from './settings.ts';
 import {
@@ -47,6 +48,15 @@ export class Placement {
   #current: SchedulingStrategy;
   /** Whether the current one is built in. */
   #isOwn = true;
+  /** What the task at hand needs: one object for all, read at once. */
+  readonly #needs: {
+    -readonly [K in 'type' | 'capabilities' | 'exclude' | 'maxLoadRatio']: Requirements[K];
+  } = {
+    type: undefined,
+    capabilities: [],
+    exclude: undefined,
+    maxLoadRatio: undefined,
+  };
   /** Choices made, and failures of strategies, since the start. */
   decisions = 0;
   failures = 0;
@@ -123,12 +133,12 @@ export class Placement {
   }
 
   #eligible(body: TaskBody, settings: TaskSettings): ReturnType<AgentRegistry['pool']['eligible']> {
-    return this.#agents.pool.eligible({
-      type: body.type,
-      capabilities: body.capabilities,
-      exclude: settings.exclude,
-      maxLoadRatio: settings.maxLoadRatio,
-    });
+    const needs = this.#needs;
+    needs.type = body.type;
+    needs.capabilities = body.capabilities;
+    needs.exclude = settings.exclude;
+    needs.maxLoadRatio = settings.maxLoadRatio;
+    return this.#agents.pool.eligible(needs);
   }
 
   #preferred(prefer: readonly string[], pool: CandidatePool): Agent | undefined {
