@@ -20,7 +20,7 @@ export interface CoordinationEvents {
   'agent:terminated': { readonly agentId: string; readonly reason: string };
   /** A handler of the agent threw. † */
   'agent:error': { readonly agentId: string; readonly taskId: string; readonly message: string };
-  /** The agent runs nothing any more. † */
+  /** The agent runs nothing any more, told once at the end of a turn of the loop. † */
   'agent:idle': { readonly agentId: string };
   /** The agent began to run something after having been idle. † */
   'agent:active': { readonly agentId: string };

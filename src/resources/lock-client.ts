@@ -165,6 +165,8 @@ export class LockClient implements LockHost {
   /** The answer of a store in this process. */
   #inPlace(record: LockRecord, answer: QuickAnswer, timeoutMs: number): Awaitable<LockRecord | undefined> {
     if ('status' in answer) {
+      // The session is over: by the port's own method the request finds the next one.
+      if (answer.status === 'lost' && record.upgradeOf === undefined) return this.#send(record, timeoutMs);
       if (answer.status === 'lost') throw lostWait(record);
       return this.#refused(record, answer);
     }

@@ -285,8 +285,9 @@ export class Dispatcher {
     const { operations, store } = this.#deps;
     this.#claiming = true;
     try {
-      if (store.quick === undefined) this.#claimFar(request);
-      else this.#arrive(store.quick.claim(operations().session, request));
+      const answer = store.quick?.claim(operations().session, request);
+      if (answer === undefined) this.#claimFar(request);
+      else this.#arrive(answer);
     } catch (error) {
       this.#failed(error);
     }

@@ -48,9 +48,10 @@ export class Submission {
   enqueue(tasks: readonly FreshTask[]): Awaitable<readonly Submitted[]> {
     const { operations, store } = this.#deps;
     const { quick } = store;
-    if (quick === undefined) return this.#enqueueAllFar(tasks.map(({ task }) => task));
     const { session } = operations();
-    const answers = tasks.map(({ task, isNew }) => quick.enqueue(session, task, isNew));
+    // Nothing is heard before all are stored: a listener could end the session.
+    const answers = tasks.map(({ task, isNew }) => quick?.enqueue(session, task, isNew));
+    if (answers.includes(undefined)) return this.#enqueueAllFar(tasks.map(({ task }) => task));
     return tasks.map(({ task }, i) => this.#hear(task, answers[i] as EnqueueResult | EnqueueAnswer));
   }
 
@@ -69,9 +70,8 @@ export class Submission {
   /** @param isNew its id was made for it. @throws what the store refused it for */
   enqueueOne(task: NewTask, isNew: boolean): Awaitable<TaskHandle> {
     const { operations, store } = this.#deps;
-    const { quick } = store;
-    if (quick === undefined) return this.#enqueueFar(task);
-    return orThrow(this.#hear(task, quick.enqueue(operations().session, task, isNew)));
+    const answer = store.quick?.enqueue(operations().session, task, isNew);
+    return answer === undefined ? this.#enqueueFar(task) : orThrow(this.#hear(task, answer));
   }
 
   /** Apart from its caller, which would make room for what this closure uses also where it isn't needed. */

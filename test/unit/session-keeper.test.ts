@@ -314,3 +314,19 @@ describe('orders of the store', () => {
     expect((await task.status()).status).toBe('running');
   });
 });
+
+test('G2: what comes between the end of a session and the next one, single calls too, is carried out in the next one', async () => {
+  const backend = memory({ shared: true });
+  const { mesh } = await start({ backend });
+  mesh.registerAgent({ id: 'a', handler: () => 'done' });
+  const sessions = backend.sessions;
+  for (const { session } of (await sessions?.list({ limit: 10 }))?.items ?? [])
+    await sessions?.close(session);
+  const one = mesh.runTask({ type: 't' });
+  const many = mesh.submitTasks([{ type: 't' }, { type: 't' }]);
+  const lock = mesh.acquire('r');
+  await clock.advance(40_000);
+  expect(await one).toBe('done');
+  expect(await Promise.all((await many).map((handle) => handle.result()))).toEqual(['done', 'done']);
+  await (await lock).release();
+});

@@ -39,10 +39,15 @@ export class OperationLog {
     return this.#rings.has(session);
   }
 
-  /** Lets a call that needs no record pass; one without a session may come from a dead one, its tokens decide. @throws STOPPED, SESSION_EXPIRED */
-  admit(session: SessionNumber | undefined): void {
+  /** Whether a call of this session that needs no record may be carried out. @throws STOPPED */
+  admits(session: SessionNumber): boolean {
+    this.refuseIfStopped();
+    return this.#rings.has(session);
+  }
+
+  /** For a call without a record that may come from a dead session too: its tokens decide. @throws STOPPED */
+  refuseIfStopped(): void {
     if (this.#stopped) throw stopped();
-    if (session !== undefined && !this.#rings.has(session)) throw expired(`Session ${session} is not open`);
   }
 
   /**

@@ -59,16 +59,14 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
     this.#table = new TaskTable(core, options);
     this.quick = {
       enqueue: (session, task, isNew) => {
-        core.log.admit(session);
-        return enqueueAlone(this.#table, task, isNew);
+        return core.log.admits(session) ? enqueueAlone(this.#table, task, isNew) : undefined;
       },
       claim: (session, request) => {
         const at = core.sessions.expireDue();
-        core.log.admit(session);
-        return this.#claim(session, request, at);
+        return core.log.admits(session) ? this.#claim(session, request, at) : undefined;
       },
       settle: (settlements) => {
-        core.log.admit(undefined);
+        core.log.refuseIfStopped();
         return settle(this.#table, settlements);
       },
     };

@@ -347,17 +347,18 @@ export type TakeoverSource =
 /** Durable priority queues with dependencies. At-least-once execution, exactly-once recording. 13 methods and one optional. */
 /**
  * The narrow way for clients in the store's own process: a reply can't be lost, so neither an operation nor its record is needed. What
- * it does can be done by the port's methods too, and behaves the same.
+ * it does can be done by the port's methods too, and behaves the same. `undefined`: the session is not open; the port's method then finds
+ * another one, or says why there is none.
  */
 export interface QuickTasks {
   /**
    * Stores a task. Answers as `TaskStore.enqueue` of this one when that has set anything else in motion, else with its result alone.
    * @param isNew its id was made for it: no other task can have it
-   * @throws STOPPED, SESSION_EXPIRED
+   * @throws STOPPED
    */
-  enqueue(session: SessionNumber, task: NewTask, isNew: boolean): EnqueueResult | EnqueueAnswer;
-  /** As `TaskStore.claim`. @throws STOPPED, SESSION_EXPIRED */
-  claim(session: SessionNumber, request: ClaimRequest): ClaimAnswer;
+  enqueue(session: SessionNumber, task: NewTask, isNew: boolean): EnqueueResult | EnqueueAnswer | undefined;
+  /** As `TaskStore.claim`. @throws STOPPED */
+  claim(session: SessionNumber, request: ClaimRequest): ClaimAnswer | undefined;
   /** As `TaskStore.settle`. @throws STOPPED */
   settle(settlements: readonly Settlement[]): SettleAnswer;
 }
