@@ -1,5 +1,5 @@
 import { isPromise } from '../core/awaitable.ts';
-import { OPTIONS } from '../core/options.ts';
+import { OPTIONS } from '../core/option-table.ts';
 import type { TaskStore } from '../core/ports/tasks.ts';
 
 const MAX_QUEUES = 1_000;

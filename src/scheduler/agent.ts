@@ -3,7 +3,7 @@ import type { CoordinationError } from '../core/errors.ts';
 import type { Lease } from '../core/lock-types.ts';
 import { OPTIONS } from '../core/options.ts';
 import type { Timer } from '../core/ports/runtime.ts';
-import type { Claim, SettleResult } from '../core/ports/tasks.ts';
+import type { Claim, SettleResult, TaskBody } from '../core/ports/tasks.ts';
 import type { BackendTime } from '../core/ports/words.ts';
 import { runNode } from '../core/run-node.ts';
 import type { NormalisedAgent } from './normalise.ts';
@@ -260,6 +260,12 @@ export class Agent {
   /** Whether nothing runs, waits to resume, or is lent out here. */
   get isIdle(): boolean {
     return this.#first === undefined;
+  }
+
+  /** Whether it does such tasks: by their type and by what they need. */
+  canDo({ type, capabilities }: Pick<TaskBody, 'type' | 'capabilities'>): boolean {
+    const { types, capabilities: own } = this.facts;
+    return (types === undefined || types.includes(type)) && capabilities.every((name) => own.includes(name));
   }
 
   handlerFor(type: string): TaskHandler | undefined {

@@ -1,5 +1,6 @@
 import { andThen } from '../core/awaitable.ts';
-import { CoordinationError } from '../core/errors.ts';
+import { checkId, invalid } from '../core/check.ts';
+import { CoordinationError, describe } from '../core/errors.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Consequences, Settlement, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
@@ -11,6 +12,9 @@ import { settleFailure, stopError } from './settlement.ts';
 import type { Settler } from './settler.ts';
 import { LocalHandle } from './task-handle.ts';
 import type { CancelOutcome } from './types.ts';
+
+/** Characters kept of a reason. */
+const MAX_REASON = 500;
 
 export interface CancellationDeps {
   readonly store: TaskStore;
@@ -30,8 +34,14 @@ export class Cancellation {
     this.#deps = deps;
   }
 
-  /** Cancels a task, its sub-tasks, and dependents by their edge's policy. @throws UNKNOWN_TASK */
-  cancel(taskId: string, reason: string): Awaitable<CancelOutcome> {
+  /** Cancels a task, its sub-tasks, and dependents by their edge's policy. @throws UNKNOWN_TASK, INVALID_ARGUMENT */
+  async cancel(taskId: string, reason = 'cancelled'): Promise<CancelOutcome> {
+    checkId(taskId, 'taskId');
+    if (typeof reason !== 'string') throw invalid(`Expected reason to be a string, got ${describe(reason)}`);
+    return this.#cancel(taskId, reason.slice(0, MAX_REASON));
+  }
+
+  #cancel(taskId: string, reason: string): Awaitable<CancelOutcome> {
     const { operations, store } = this.#deps;
     const request = { task: taskId, reason, tree: true, revoke: false };
     return andThen(

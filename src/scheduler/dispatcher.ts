@@ -134,6 +134,17 @@ export class Dispatcher {
     if (this.#claiming) this.#cancelled.set(taskId, reason);
   }
 
+  /** What is claimed and hasn't begun, wherever it waits. */
+  unstarted(): Run[] {
+    const queued = [...this.#deps.agents.all()].flatMap((agent) => agent.queue);
+    return [...queued, ...this.parked, ...this.locking];
+  }
+
+  /** What is assigned to an agent and waits there for a slot or its locks. */
+  unstartedAt(agent: Agent): Run[] {
+    return [...agent.queue, ...[...this.locking].filter((run) => run.agent === agent)];
+  }
+
   /** It is parked no more. */
   unpark(run: Run): void {
     const at = this.parked.indexOf(run);

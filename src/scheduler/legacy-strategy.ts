@@ -1,4 +1,4 @@
-import { checkFunction, checkId } from '../core/check.ts';
+import { checkFunction, checkId, checkObject, reading } from '../core/check.ts';
 import type {
   Candidate,
   LegacyAgent,
@@ -40,6 +40,20 @@ export function adaptLegacyStrategy(strategy: LegacyStrategy, facts: LegacyFacts
         legacyContext(candidates, context, facts),
       ) ?? undefined,
   };
+}
+
+/** A strategy of either form, checked. @throws INVALID_ARGUMENT */
+export function toStrategy(
+  strategy: SchedulingStrategy | LegacyStrategy,
+  facts: LegacyFacts,
+): SchedulingStrategy {
+  checkObject(strategy, 'a strategy');
+  return reading('a strategy', () => {
+    const name = checkId(strategy.name, 'the name of a strategy');
+    if ('selectAgent' in strategy && !('select' in strategy)) return adaptLegacyStrategy(strategy, facts);
+    checkFunction((strategy as SchedulingStrategy).select, `select of strategy ${name}`);
+    return strategy as SchedulingStrategy;
+  });
 }
 
 function legacyTask(task: PlacedTask): LegacyTask {

@@ -1,7 +1,7 @@
 import { handled, isPromise } from '../core/awaitable.ts';
 import { CoordinationError, toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
-import { nearestName } from '../core/options.ts';
+import { nearestName } from '../core/nearest-name.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskBody } from '../core/ports/tasks.ts';
 import type { Agent, Run } from './agent.ts';

@@ -1,7 +1,11 @@
-import type { QueueCounts, TaskRecord } from '../core/ports/tasks.ts';
+import { andThen, handled, isPromise } from '../core/awaitable.ts';
+import type { QueueCounts, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { Agent, Run } from './agent.ts';
 import { mayRun } from './run-waits.ts';
 import { settingsOf } from './settings.ts';
+
+/** Lanes of waiting tasks that are looked at, the most urgent first. */
+const LANES = 1_000;
 
 /** A running task that should make way, and for whom. */
 export interface Preemption {
@@ -47,16 +51,30 @@ export function choosePreemption(
   return undefined;
 }
 
-/** Whether some run may be preempted at all; asked whenever all slots are taken. */
-export function anyPreemptible(agents: Iterable<Agent>): boolean {
+/** Looks for a run that should make way; asked whenever all slots are taken. @param stop has it stop, for the task with this id */
+export function makeWay(
+  store: Pick<TaskStore, 'list' | 'counts'>,
+  agents: readonly Agent[],
+  stop: (victim: Run, by: string) => void,
+): void {
+  if (!anyPreemptible(agents)) return;
+  // The first of each lane will do: who can't run that one can't run those behind it.
+  const page = { limit: LANES, order: 'queue', each: awaited(agents).size + 1 } as const;
+  const found = andThen(store.list({ state: ['ready'] }, page), ({ items }) => {
+    if (items.length === 0) return undefined;
+    const names = [...new Set(items.map(({ body }) => body.queue))];
+    return andThen(store.counts(names), ({ queues }) => {
+      const choice = choosePreemption(items, agents, queues);
+      if (choice !== undefined) stop(choice.victim, choice.by);
+    });
+  });
+  if (isPromise(found)) handled(found);
+}
+
+function anyPreemptible(agents: Iterable<Agent>): boolean {
   for (const agent of agents)
     for (const run of agent.runs()) if (run.settings.preemptible === true) return true;
   return false;
-}
-
-/** How many tasks of each kind have to be looked at so that one for whom nobody makes way yet is among them. */
-export function lookAt(agents: Iterable<Agent>): number {
-  return awaited(agents).size + 1;
 }
 
 /** Whether the agent of this run would take the task once the run is gone. */

@@ -14,7 +14,8 @@ import { CoordinationError, describe } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { checkJson, copyJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
-import { checkOption, OPTIONS, refuseUnknown } from '../core/options.ts';
+import { OPTIONS } from '../core/option-table.ts';
+import { checkOption, refuseUnknown } from '../core/options.ts';
 import type {
   Consequences,
   QueueCounts,

@@ -1,4 +1,5 @@
-import { checkOption, OPTIONS, readOptions, resolveOptions } from '../core/options.ts';
+import { OPTIONS } from '../core/option-table.ts';
+import { checkOption, readOptions, resolveOptions } from '../core/options.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import type { Random } from '../core/ports/runtime.ts';
 

@@ -191,7 +191,5 @@ export function mayRun(agent: Agent, record: Pick<TaskRecord, 'body'>): boolean 
   const { body } = record;
   if (body.agent !== undefined) return agent.id === body.agent;
   if (agent.gone || agent.draining || agent.slots === Number.POSITIVE_INFINITY) return false;
-  const { capabilities, types } = agent.facts;
-  if (types !== undefined && !types.includes(body.type)) return false;
-  return body.capabilities.every((name) => capabilities.includes(name));
+  return agent.canDo(body);
 }

@@ -1,5 +1,5 @@
 import { checkFunction, checkId, checkObject, invalid } from '../core/check.ts';
-import { nearestName } from '../core/options.ts';
+import { nearestName } from '../core/nearest-name.ts';
 import type { Random } from '../core/ports/runtime.ts';
 
 /** What a strategy may know of the task that is to be placed. A plain record made for this decision: it may be spread, printed and kept. */

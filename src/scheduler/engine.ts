@@ -1,0 +1,318 @@
+import { standalone } from '../backends/memory/standalone.ts';
+import { MemoryTaskStore } from '../backends/memory/task-store.ts';
+import { describe } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Operations } from '../core/operations.ts';
+import { resolveOptions, type Resolved } from '../core/options.ts';
+import type { Logger, Runtime } from '../core/ports/runtime.ts';
+import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
+import { AgeSteps } from './age-steps.ts';
+import type { Run, RunHome } from './agent.ts';
+import { AgentAdmin } from './agent-admin.ts';
+import { AgentRegistry } from './agent-registry.ts';
+import { Cancellation } from './cancellation.ts';
+import { AgentPool } from './candidate-pool.ts';
+import { DeadlineHolds } from './deadline-holds.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { Ending } from './ending.ts';
+import { Executor } from './executor.ts';
+import { ExternalTasks } from './external-tasks.ts';
+import { Idleness } from './idleness.ts';
+import { Intake } from './intake.ts';
+import { takeLocks } from './locked-start.ts';
+import type { SchedulerParts } from './parts.ts';
+import { Placement } from './placement.ts';
+import { makeWay } from './preemption.ts';
+import { QueueAdmin } from './queue-admin.ts';
+import { Reassignment } from './reassignment.ts';
+import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
+import { RunHost } from './run-host.ts';
+import { childWaits, RunWaits, slotWaits, waitsForSlot } from './run-waits.ts';
+import type { SchedulerOptions } from './scheduler-options.ts';
+import { Settler } from './settler.ts';
+import { Shutdown, stopped } from './shutdown.ts';
+import { builtInStrategies } from './strategies/built-in.ts';
+import { Submission } from './submission.ts';
+import { Sweeper } from './sweeper.ts';
+import { AwaitedHandles, type HandleHost } from './task-handle.ts';
+import { TaskHistory } from './task-history.ts';
+import { runOf, TaskLookup } from './task-lookup.ts';
+
+/** How often changes that no hint told of are looked for, ms. */
+const SWEEP_MS = 1_000;
+
+/**
+ * What a scheduler is made of, each part wired to those it needs. A task goes from the intake through the submission into the store, by a
+ * claim of the dispatcher to the agent that the placement chooses, there through the executor, and by the settler back into the store; the
+ * ending tells of it.
+ */
+export class Engine {
+  readonly options: Resolved<'scheduling'>;
+  readonly events: EventSink;
+  readonly runtime: Runtime;
+  readonly store: TaskStore;
+  readonly operations: () => Operations;
+  readonly parts: SchedulerParts;
+  readonly history: TaskHistory;
+  readonly agents: AgentRegistry;
+  readonly placement: Placement;
+  readonly waits = new RunWaits();
+  readonly host: HandleHost;
+  readonly ending: Ending;
+  readonly settler: Settler;
+  readonly executor: Executor;
+  readonly dispatcher: Dispatcher;
+  readonly sweeper: Sweeper;
+  readonly submission: Submission;
+  readonly cancellation: Cancellation;
+  readonly admin: AgentAdmin;
+  readonly externals: ExternalTasks;
+  readonly lookup: TaskLookup;
+  readonly reassignment: Reassignment;
+  readonly idleness: Idleness;
+  readonly shutdown: Shutdown;
+  readonly intake: Intake;
+  readonly queues: QueueAdmin;
+  readonly #retry: RetryOptions;
+  readonly #ageSteps: AgeSteps;
+  readonly #subscriptions: Disposable[] = [];
+
+  constructor(
+    config: SchedulerOptions,
+    events: EventSink,
+    logger: Logger | undefined,
+    parts: SchedulerParts,
+  ) {
+    this.options = resolveOptions('scheduling', config);
+    this.#retry = resolveRetry(config);
+    this.events = events;
+    this.parts = parts;
+    const alone = parts.store === undefined ? standalone({ logger, runtime: parts.runtime }) : undefined;
+    this.runtime = alone?.runtime ?? (parts.runtime as Runtime);
+    this.store = parts.store ?? new MemoryTaskStore((alone as NonNullable<typeof alone>).core);
+    const operations = parts.operations ?? alone?.operations;
+    this.operations = () => operations as Operations;
+    const { clock } = this.runtime;
+    this.#ageSteps = new AgeSteps(this.store);
+    this.history = new TaskHistory(this.options.historySize);
+    this.agents = new AgentRegistry(clock, new AgentPool((type, agent) => this.history.of(type, agent)));
+    this.placement = new Placement(this, builtInStrategies(this.options.historySize));
+    this.host = this.#makeHost();
+    this.ending = this.#makeEnding();
+    this.settler = this.#makeSettler();
+    this.executor = this.#makeExecutor();
+    this.dispatcher = this.#makeDispatcher();
+    this.sweeper = this.#makeSweeper();
+    this.submission = new Submission({
+      ...this.#sinks,
+      host: this.host,
+      ended: (task) => this.ending.ended(task),
+    });
+    this.cancellation = new Cancellation(this);
+    this.admin = new AgentAdmin(this);
+    this.lookup = new TaskLookup(this);
+    this.externals = this.#makeExternals();
+    this.reassignment = new Reassignment(this);
+    this.idleness = new Idleness(this);
+    this.shutdown = new Shutdown(this);
+    this.intake = new Intake(this);
+    this.queues = this.#makeQueues();
+    this.#subscribe();
+  }
+
+  /** Something may be claimable: look. */
+  readonly wake = (): void => this.dispatcher.wake();
+
+  /** What a call set in motion beside its own items. */
+  readonly consequences = (answer: Consequences): void => this.ending.consequences(answer);
+
+  /** Ends what is claimed here, and nowhere else. */
+  readonly home: RunHome = {
+    stop: (run, cause, reason) => this.cancellation.stop(run, cause, reason),
+    drop: (run, reason) => this.cancellation.drop(run, reason),
+  };
+
+  /** Nothing runs any more, or nothing more can be done about it: everybody who waits hears so. */
+  readonly over = (): void => {
+    this.sweeper.stop();
+    for (const subscription of this.#subscriptions) subscription[Symbol.dispose]();
+    this.host.awaited.settleAll((id) => ({ state: 'cancelled', error: stopped(`Task ${id} had not ended`) }));
+    this.idleness.end();
+  };
+
+  /** What most parts tell their results to. */
+  get #sinks(): Pick<Engine, 'store' | 'operations' | 'runtime' | 'events' | 'wake' | 'consequences'> & {
+    readonly due: (inMs: number, hold: boolean) => void;
+  } {
+    const { store, operations, runtime, events, wake, consequences } = this;
+    const due = (inMs: number, hold: boolean): void => this.sweeper.due(inMs, hold);
+    return { store, operations, runtime, events, wake, consequences, due };
+  }
+
+  #makeHost(): HandleHost {
+    const { clock } = this.runtime;
+    return {
+      clock,
+      awaited: new AwaitedHandles(),
+      holds: new DeadlineHolds(clock),
+      cancelTask: (id, reason) => this.cancellation.cancel(id, reason),
+      status: (id) => this.lookup.status(id),
+      why: (id) => this.lookup.why(id),
+      lookUp: (id) => this.lookup.outcome(id),
+    };
+  }
+
+  #makeEnding(): Ending {
+    const { events, wake, due } = this.#sinks;
+    return new Ending({
+      events,
+      wake,
+      due,
+      observe: (run, ok, durationMs) => {
+        this.history.record(run.claim.body.type, run.agent?.id ?? '', ok, durationMs);
+        this.placement.observe(run, ok, durationMs);
+      },
+      ended: () => this.idleness.look(),
+      drop: (run, reason) => run.claimed.home.drop(run, reason),
+      stranded: (agentId) => this.admin.stranded(agentId),
+    });
+  }
+
+  #makeSettler(): Settler {
+    return new Settler({
+      ...this.#sinks,
+      hooks: {
+        settled: (run, settlement, result, endedAt) => this.ending.settled(run, settlement, result, endedAt),
+        consequences: (answer) => {
+          this.ending.consequences(answer);
+          this.sweeper.tend();
+        },
+      },
+    });
+  }
+
+  #makeExecutor(): Executor {
+    const { parts, runtime, events, waits, settler } = this;
+    return new Executor({
+      ...this.#sinks,
+      ...this.options,
+      settler,
+      parts,
+      context: new RunHost({
+        runtime,
+        events,
+        parts,
+        waits,
+        executor: () => this.executor,
+        submit: async (spec) => this.intake.submit(spec),
+        submitAll: (specs) => this.intake.submitAll(specs),
+      }),
+      decide: (run, error) => this.#decide(run, error),
+      loaded: (agent, change) => this.agents.loaded(agent, change),
+      untilOver: (node) => parts.locks?.untilFinished(node) ?? waits.untilOver(node),
+      slotFreed: (agent, wasFull) => this.dispatcher.freed(agent, wasFull),
+    });
+  }
+
+  #makeDispatcher(): Dispatcher {
+    const { agents, executor, placement, settler, home, parts } = this;
+    return new Dispatcher({
+      ...this.#sinks,
+      ageStepMs: (queue) => this.#ageSteps.of(queue),
+      agents,
+      executor,
+      placement,
+      settler,
+      home,
+      takeLocks: parts.locks === undefined ? undefined : (run) => this.#takeLocks(run),
+      considerPreemption: this.options.preemption ? () => this.#considerPreemption() : undefined,
+    });
+  }
+
+  #makeSweeper(): Sweeper {
+    const { onHint } = this.parts;
+    return new Sweeper({
+      ...this.#sinks,
+      apply: (answer) => {
+        this.ending.consequences(answer);
+        // Hints may be lost: what others made ready is looked for now and then (G4).
+        if (onHint !== undefined) this.wake();
+      },
+      everyMs: onHint === undefined ? Number.POSITIVE_INFINITY : SWEEP_MS,
+    });
+  }
+
+  #makeExternals(): ExternalTasks {
+    return new ExternalTasks({
+      clock: this.runtime.clock,
+      executor: this.executor,
+      run: (record) => {
+        const run = runOf(record);
+        return run?.claimed.home === this.home ? run : undefined;
+      },
+      takeFromQueue: (run) => {
+        if (run.agent?.dequeue(run) === true) this.agents.queued(run.agent, -1);
+      },
+      record: (id) => this.lookup.record(id),
+    });
+  }
+
+  #makeQueues(): QueueAdmin {
+    return new QueueAdmin({
+      ...this.#sinks,
+      paused: (queue) => this.reassignment.giveBack(queue),
+      redecide: (ids) => this.reassignment.redecide(ids),
+      configured: (queue, { ageStepMs }) => this.#ageSteps.set(queue, ageStepMs),
+      shrank: () => this.parts.waits?.sweep(),
+      stranded: (agentId) => this.admin.stranded(agentId),
+    });
+  }
+
+  #subscribe(): void {
+    const { waits: graph, onHint } = this.parts;
+    if (graph !== undefined) {
+      const hasRoom = (): boolean => this.executor.free > 0;
+      this.#subscriptions.push(
+        graph.addSource(childWaits(this.waits)),
+        graph.addSource(slotWaits(this.waits, this.agents, this.store, hasRoom)),
+      );
+    }
+    if (onHint === undefined) return;
+    this.#subscriptions.push(onHint([{ about: 'tasks', queue: '*' }, { about: 'reconnected' }], this.wake));
+  }
+
+  #decide(run: Run, error: unknown): RetryDecision {
+    const policy = overrideRetry(this.#retry, run.settings.retry);
+    const report = (thrown: unknown): void => {
+      this.runtime.logger.warn('retry.decide failed', { message: describe(thrown) });
+    };
+    return decideRetry(policy, { attempt: run.claim.attempt, error }, this.runtime.random, report);
+  }
+
+  #takeLocks(run: Run): void {
+    takeLocks(run, {
+      parts: this.parts,
+      settler: this.settler,
+      decide: (one, error) => this.#decide(one, error),
+      place: (one) => {
+        this.dispatcher.placeLocked(one);
+        if (!waitsForSlot(one)) return;
+        // It holds locks and wants a slot: whoever has the slot may want the locks.
+        this.waits.addLocked(one);
+        this.parts.waits?.entered(one.node);
+      },
+      lost: (one, reason) => this.cancellation.stop(one, 'lock-lost', reason.message, reason),
+      done: () => {
+        this.dispatcher.locking.delete(run);
+        this.dispatcher.wake();
+      },
+    });
+  }
+
+  #considerPreemption(): void {
+    makeWay(this.store, [...this.agents.all()], (victim, by) => {
+      victim.extras.preemptedBy = by;
+      this.executor.stop(victim, 'preempt', by);
+    });
+  }
+}
