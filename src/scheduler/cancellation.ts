@@ -7,7 +7,7 @@ import type { Awaitable } from '../core/ports/words.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
-import type { Run, StopCause } from './agent.ts';
+import type { Run, StopCause } from './run.ts';
 import { settleFailure, stopError } from './settlement.ts';
 import type { Settler } from './settler.ts';
 import { LocalHandle } from './task-handle.ts';
@@ -82,7 +82,7 @@ export class Cancellation {
   #takeOut(run: Run, cause: StopCause, reason: string): void {
     const { dispatcher, agents } = this.#deps;
     if (run.agent?.dequeue(run) === true) agents.queued(run.agent, -1);
-    dispatcher.unpark(run);
+    dispatcher.parked.remove(run);
     run.phase = 'ending';
     run.facts.deadlineTimer?.cancel();
     run.giveLocksBack();

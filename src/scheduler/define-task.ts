@@ -1,7 +1,15 @@
-import { checkArray, checkFunction, checkId, checkObject, checkOptions, unreadable } from '../core/check.ts';
-import { CoordinationError } from '../core/errors.ts';
+import {
+  checkArray,
+  checkFunction,
+  checkId,
+  checkObject,
+  checkOptions,
+  checkRecord,
+  invalid,
+  unreadable,
+} from '../core/check.ts';
 import { DEFINITION } from './definition-key.ts';
-import { type StandardSchema, validate } from './standard-schema.ts';
+import { checkSchema, type StandardSchema, validate } from './standard-schema.ts';
 import type {
   AnyTaskDefinition,
   DefinedContext,
@@ -25,10 +33,11 @@ export function defineTask<I = unknown, O = unknown, G = I>(options: {
   readonly defaults?: TaskDefinition<I, O, G>['defaults'];
   readonly handler?: (context: DefinedContext<I>) => O | Promise<O>;
 }): TaskDefinition<I, O, G> {
-  checkObject(options, 'a task definition');
-  const { schema, defaults = {}, handler } = options;
-  const type = checkId(options.name, 'the name of a task definition');
+  const { name, schema, defaults = {}, handler } = checkRecord(options, 'a task definition');
+  const type = checkId(name, 'the name of a task definition');
   if (handler !== undefined) checkFunction(handler, `handler of ${type}`);
+  if (schema !== undefined) checkSchema(schema, `schema of ${type}`);
+  checkObject(defaults, `defaults of ${type}`);
   const make = (input: G, more: TaskFields = {}): DefinedTask<G, O> => ({
     ...defaults,
     ...more,
@@ -75,15 +84,15 @@ function definitionOf(spec: TaskSpec): AnyTaskDefinition | undefined {
 export function handlersOf(
   definitions: readonly AnyTaskDefinition[],
 ): Readonly<Record<string, (context: TaskContext) => unknown>> {
-  const handlers: Record<string, (context: TaskContext) => unknown> = {};
-  for (const { name, handler } of checkArray(definitions, 'agent.tasks') as typeof definitions) {
-    if (handler === undefined) {
-      throw new CoordinationError(
-        'INVALID_ARGUMENT',
-        `Task definition ${name} has no handler for an agent to run`,
-      );
-    }
-    handlers[name] = handler as (context: TaskContext) => unknown;
-  }
-  return handlers;
+  const given = checkArray(definitions, 'agent.tasks') as typeof definitions;
+  // As entries: a type may have any name, `__proto__` too.
+  return Object.fromEntries(given.map((definition) => handlerOf(definition)));
+}
+
+function handlerOf(definition: AnyTaskDefinition): readonly [string, (context: TaskContext) => unknown] {
+  if (typeof definition !== 'function') checkObject(definition, 'a definition of agent.tasks');
+  const { name, handler } = definition;
+  checkId(name, 'the name of a task definition');
+  if (handler === undefined) throw invalid(`Task definition ${name} has no handler for an agent to run`);
+  return [name, handler as (context: TaskContext) => unknown];
 }

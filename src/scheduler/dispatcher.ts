@@ -2,15 +2,19 @@ import { andThen, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Runtime, Timer } from '../core/ports/runtime.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
-import { type Agent, type ClaimedAt, Run, type RunHome } from './agent.ts';
+import { type Agent } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { BarredKinds } from './barred-kinds.ts';
 import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
+import { ParkedRuns } from './parked-runs.ts';
 import type { Placement } from './placement.ts';
+import { type ClaimedAt, Run, type RunHome } from './run.ts';
 import type { Settler } from './settler.ts';
+import type { SlotLoans } from './slot-loans.ts';
+import type { Slots } from './slots.ts';
 import { LocalHandle } from './task-handle.ts';
 
 /** Claims between two turns of the event loop: beyond, timers and I/O of the application get their turn first. */
@@ -18,17 +22,8 @@ const CLAIMS_A_TURN = 512;
 const TURN_MS = 5;
 /** Assigned tasks that may wait in run queues, over all agents. */
 const MAX_ASSIGNED = 10_000;
-/** Claimed tasks that no agent would take, or that wait for their locks; beyond, they go back to the queue. */
-const MAX_PARKED = 64;
+/** Claimed tasks that wait for their locks; beyond, no more are claimed. */
 const MAX_LOCKING = 1_000;
-/** What goes back comes again after this at the earliest, and no more often than one each 2 ms: however many nobody takes, that costs little. */
-const PARKED_DELAY_MS = 50;
-const PARKED_SPACING_MS = 2;
-const PARKED_MAX_MS = 60_000;
-const PARKED_BATCH_MS = 100;
-/** A strategy that would rather wait is asked again after this, then twice that, and so on, unless something happens before. */
-const ASK_AGAIN_MS = 25;
-const ASK_AGAIN_MAX_MS = 1_000;
 /** A claim that failed is tried again after this. */
 const CLAIM_AGAIN_MS = 1_000;
 
@@ -39,6 +34,8 @@ export interface DispatcherDeps {
   readonly operations: () => Operations;
   readonly agents: AgentRegistry;
   readonly executor: Executor;
+  readonly slots: Slots;
+  readonly loans: SlotLoans;
   readonly placement: Placement;
   readonly settler: Settler;
   /** How much waiting is worth a priority point in a queue. */
@@ -72,21 +69,18 @@ export class Dispatcher {
   /** The last claim was for fewer than there may be. */
   #cutShort = false;
   /** Claimed, but no agent would take them now. */
-  readonly parked: Run[] = [];
+  readonly parked: ParkedRuns;
   /** Claimed runs that wait for their locks. */
   readonly locking = new Set<Run>();
   readonly #hungry = new Set<Agent>();
   readonly #barred: BarredKinds;
-  /** When the last that went back comes again, mono ms. */
-  #backAt = 0;
-  /** Something happened that may change who takes the parked. */
-  #askParked = false;
-  #askTimer: Timer | undefined;
-  #askMs = ASK_AGAIN_MS;
 
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
-    this.#barred = new BarredKinds(deps.agents.pool);
+    const barred = new BarredKinds(deps.agents.pool);
+    this.#barred = barred;
+    const { settler, slots, runtime } = deps;
+    this.parked = new ParkedRuns({ clock: runtime.clock, settler, slots, barred, wake: () => this.wake() });
   }
 
   /** Something changed: work to do, a slot, an agent, a setting. */
@@ -107,10 +101,9 @@ export class Dispatcher {
   freed(agent: Agent, wasFull: boolean): void {
     const isHungry = agent.resuming.length > 0 || agent.queue.length > 0;
     if (isHungry) this.#hungry.add(agent);
-    this.#askParked = true;
-    this.#askMs = ASK_AGAIN_MS;
+    this.parked.askAfresh();
     // Whatever there was for an agent with free slots it has been given: nothing more is to be found by asking again.
-    if (isHungry || wasFull || this.#cutShort || this.parked.length > 0 || this.#barred.size > 0) this.wake();
+    if (isHungry || wasFull || this.#cutShort || this.parked.size > 0 || this.#barred.size > 0) this.wake();
   }
 
   /** Claims and places in this call what can be placed now: the assignment is recorded when it returns. */
@@ -121,7 +114,7 @@ export class Dispatcher {
   /** Claims and starts nothing any more; what runs goes on, and gets its slot back after a wait. */
   stop(): void {
     this.#stopped = true;
-    this.#stopAsking();
+    this.parked.stop();
   }
 
   /** Resolves when no claim is on its way. */
@@ -145,12 +138,6 @@ export class Dispatcher {
     return [...agent.queue, ...[...this.locking].filter((run) => run.agent === agent)];
   }
 
-  /** It is parked no more. */
-  unpark(run: Run): void {
-    const at = this.parked.indexOf(run);
-    if (at >= 0) this.parked.splice(at, 1);
-  }
-
   readonly #turn = (): void => {
     this.#woken = false;
     if (!this.#stopped) this.#pump();
@@ -158,29 +145,29 @@ export class Dispatcher {
   };
 
   #pump(): void {
-    if (this.#hungry.size > 0 || this.parked.length > 0) {
+    if (this.#hungry.size > 0 || this.parked.size > 0) {
       this.#now = this.#deps.runtime.clock.mono();
       this.#serveAgents();
     }
     if (this.#barred.size > 0) this.#barred.review();
-    if (this.parked.length > 0) this.#placeParked();
+    if (this.parked.size > 0)
+      for (const run of this.parked.toPlace()) if (run.phase === 'parked') this.place(run);
     this.#claim();
-    if (this.parked.length > 0) this.#parkedRemain();
-    else if (this.#askTimer !== undefined) this.#stopAsking();
+    if (!this.#stopped) this.parked.rest();
   }
 
   /** Runs that want their slot back first, then each agent's run queue. */
   #serveAgents(): void {
-    const { executor, agents } = this.#deps;
+    const { agents, loans, slots } = this.#deps;
     for (const agent of this.#hungry) {
       // Of many that have slots none can be served: they stay where they are.
-      if (executor.free <= 0) return;
-      while (agent.hasSlot && agent.resuming.length > 0 && executor.free > 0)
-        executor.resume(agent.resuming.shift() as Run, agent);
+      if (slots.free <= 0) return;
+      while (agent.hasSlot && agent.resuming.length > 0 && slots.free > 0)
+        loans.resume(agent.resuming.shift() as Run, agent);
       while (agent.hasSlot && agent.queue.length > 0 && this.#free() > 0) {
         const run = this.#nextOf(agent);
         if (run === undefined) {
-          if (agents.stall(agent)) this.#askParked = true;
+          if (agents.stall(agent)) this.parked.ask();
           break;
         }
         agents.queued(agent, -1);
@@ -223,67 +210,8 @@ export class Dispatcher {
     this.#deps.takeLocks?.(run);
   }
 
-  #placeParked(): void {
-    if (!this.#askParked) return;
-    this.#askParked = false;
-    const waiting = this.parked.splice(0);
-    for (const run of waiting) {
-      if (run.phase !== 'parked') continue;
-      if (this.#barred.has(run.claim.body)) this.parked.push(run);
-      else this.place(run);
-    }
-  }
-
-  /** Sends back what is too many, and sees to it that a strategy that would rather wait is asked again though nothing else happens. */
-  #parkedRemain(): void {
-    const { clock } = this.#deps.runtime;
-    while (this.parked.length > MAX_PARKED) {
-      const run = this.parked.shift() as Run;
-      // Its kind isn't claimed until somebody may take it: it can go to its place at once.
-      this.#sendBack(run, this.#barred.has(run.claim.body) ? 0 : this.#backInMs());
-    }
-    if (this.#stopped || this.#askTimer !== undefined) return;
-    if (this.#free() === 0 || this.parked.every((run) => this.#barred.has(run.claim.body))) return;
-    this.#askTimer = clock.after(
-      this.#askMs,
-      () => {
-        this.#askTimer = undefined;
-        this.#askMs = Math.min(2 * this.#askMs, ASK_AGAIN_MAX_MS);
-        this.#askParked = true;
-        this.wake();
-      },
-      true,
-    );
-  }
-
-  #stopAsking(): void {
-    this.#askTimer?.cancel();
-    this.#askTimer = undefined;
-  }
-
-  #backInMs(): number {
-    const now = this.#deps.runtime.clock.mono();
-    const at = Math.max(this.#backAt + PARKED_SPACING_MS, now + PARKED_DELAY_MS);
-    this.#backAt = Math.min(at, now + PARKED_MAX_MS);
-    // Many at a time: each moment at which something is due costs as much as some tasks.
-    return Math.ceil(this.#backAt / PARKED_BATCH_MS) * PARKED_BATCH_MS - now;
-  }
-
-  #sendBack(run: Run, delayMs: number): void {
-    run.phase = 'ending';
-    run.facts.deadlineTimer?.cancel();
-    run.giveLocksBack();
-    this.#deps.settler.add(run, {
-      claim: run.claim,
-      as: 'release',
-      delayMs,
-      reason: 'no agent would take it',
-      refundAttempt: true,
-    });
-  }
-
   #free(): number {
-    return this.#deps.executor.free;
+    return this.#deps.slots.free;
   }
 
   #claim(): void {
@@ -411,7 +339,7 @@ export class Dispatcher {
     const chosen = this.#free() > 0 ? placement.choose(run) : undefined;
     if (chosen === undefined) {
       if (this.#free() > 0) this.#barred.bar(run.claim.body, run.settings);
-      this.parked.push(run);
+      this.parked.add(run);
       return;
     }
     run.agent = chosen.agent;

@@ -2,7 +2,7 @@ import type { EventSink } from '../core/events.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { Consequences, Ended, Settlement, SettleResult } from '../core/ports/tasks.ts';
 import { cancelled, completed, dead, type Outcome, reviveError, skipped } from './outcome.ts';
-import type { Run } from './agent.ts';
+import type { Run } from './run.ts';
 import { LocalHandle } from './task-handle.ts';
 
 export interface EndingDeps {

@@ -7,7 +7,6 @@ import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
 import { AgeSteps } from './age-steps.ts';
-import type { Run, RunHome } from './agent.ts';
 import { AgentAdmin } from './agent-admin.ts';
 import { AgentRegistry } from './agent-registry.ts';
 import { Cancellation } from './cancellation.ts';
@@ -28,11 +27,15 @@ import { Reassignment } from './reassignment.ts';
 import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
 import { RunHost } from './run-host.ts';
 import { childWaits, RunWaits, slotWaits, waitsForSlot } from './run-waits.ts';
+import type { Run, RunHome } from './run.ts';
 import type { SchedulerOptions } from './scheduler-options.ts';
 import { Settler } from './settler.ts';
 import { Shutdown, stopped } from './shutdown.ts';
 import { builtInStrategies } from './strategies/built-in.ts';
+import { SlotLoans } from './slot-loans.ts';
+import { Slots } from './slots.ts';
 import { Submission } from './submission.ts';
+import { SurvivorWaits } from './survivor-waits.ts';
 import { Sweeper } from './sweeper.ts';
 import { AwaitedHandles, type HandleHost } from './task-handle.ts';
 import { TaskHistory } from './task-history.ts';
@@ -60,6 +63,9 @@ export class Engine {
   readonly host: HandleHost;
   readonly ending: Ending;
   readonly settler: Settler;
+  readonly slots: Slots;
+  readonly loans: SlotLoans;
+  readonly survivors: SurvivorWaits;
   readonly executor: Executor;
   readonly dispatcher: Dispatcher;
   readonly sweeper: Sweeper;
@@ -100,6 +106,16 @@ export class Engine {
     this.host = this.#makeHost();
     this.ending = this.#makeEnding();
     this.settler = this.#makeSettler();
+    this.slots = new Slots({
+      maxConcurrentTasks: this.options.maxConcurrentTasks,
+      loaded: (agent, change) => this.agents.loaded(agent, change),
+      slotFreed: (agent, wasFull) => this.dispatcher.freed(agent, wasFull),
+    });
+    this.loans = new SlotLoans(this.slots, clock, parts.waits);
+    this.survivors = new SurvivorWaits(
+      clock,
+      (node) => parts.locks?.untilFinished(node) ?? this.waits.untilOver(node),
+    );
     this.executor = this.#makeExecutor();
     this.dispatcher = this.#makeDispatcher();
     this.sweeper = this.#makeSweeper();
@@ -192,35 +208,37 @@ export class Engine {
   }
 
   #makeExecutor(): Executor {
-    const { parts, runtime, events, waits, settler } = this;
+    const { parts, runtime, events, waits, settler, slots, loans, survivors } = this;
     return new Executor({
       ...this.#sinks,
       ...this.options,
       settler,
+      slots,
+      loans,
+      survivors,
       parts,
       context: new RunHost({
         runtime,
         events,
         parts,
         waits,
-        executor: () => this.executor,
+        loans,
         submit: async (spec) => this.intake.submit(spec),
         submitAll: (specs) => this.intake.submitAll(specs),
       }),
       decide: (run, error) => this.#decide(run, error),
-      loaded: (agent, change) => this.agents.loaded(agent, change),
-      untilOver: (node) => parts.locks?.untilFinished(node) ?? waits.untilOver(node),
-      slotFreed: (agent, wasFull) => this.dispatcher.freed(agent, wasFull),
     });
   }
 
   #makeDispatcher(): Dispatcher {
-    const { agents, executor, placement, settler, home, parts } = this;
+    const { agents, executor, slots, loans, placement, settler, home, parts } = this;
     return new Dispatcher({
       ...this.#sinks,
       ageStepMs: (queue) => this.#ageSteps.of(queue),
       agents,
       executor,
+      slots,
+      loans,
       placement,
       settler,
       home,
@@ -271,7 +289,7 @@ export class Engine {
   #subscribe(): void {
     const { waits: graph, onHint } = this.parts;
     if (graph !== undefined) {
-      const hasRoom = (): boolean => this.executor.free > 0;
+      const hasRoom = (): boolean => this.slots.free > 0;
       this.#subscriptions.push(
         graph.addSource(childWaits(this.waits)),
         graph.addSource(slotWaits(this.waits, this.agents, this.store, hasRoom)),

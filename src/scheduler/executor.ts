@@ -7,9 +7,11 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
 import { WithdrawnCall } from '../core/withdrawn-call.ts';
-import type { Agent, Run, StopCause } from './agent.ts';
+import type { Agent } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
+import { IdleNews } from './idle-news.ts';
 import { RunTimeouts } from './run-timeouts.ts';
+import type { Run, StopCause } from './run.ts';
 import type { Settler } from './settler.ts';
 import {
   breakerDelay,
@@ -21,14 +23,11 @@ import {
   stopError,
   unusableResult,
 } from './settlement.ts';
+import type { SlotLoans } from './slot-loans.ts';
+import type { Slots } from './slots.ts';
+import type { SurvivorWaits } from './survivor-waits.ts';
 import { type ContextHost, RunContext } from './task-context.ts';
 import type { TaskHandler } from './types.ts';
-
-/** Longest wait of a deadlock's victim for its survivor, ms; then it tries again anyway. */
-const SURVIVOR_WAIT_MS = 30_000;
-
-/** Waits of one handler that are cheap to look at. */
-const FEW_WAITS = 8;
 
 export interface ExecutorDeps {
   readonly runtime: Runtime;
@@ -36,63 +35,41 @@ export interface ExecutorDeps {
   readonly store: TaskStore;
   readonly operations: () => Operations;
   readonly settler: Settler;
+  readonly slots: Slots;
+  readonly loans: SlotLoans;
+  readonly survivors: SurvivorWaits;
   readonly parts: SchedulerParts;
   readonly context: ContextHost;
   readonly graceMs: number;
   readonly taskTimeoutMs: number | undefined;
-  readonly maxConcurrentTasks: number;
   /** The retry policy's word on a failed attempt. */
   readonly decide: (run: Run, error: unknown) => RetryDecision;
-  /** The load of an agent changed. */
-  readonly loaded: (agent: Agent, change: 'started' | 'ended') => void;
-  /** Resolves when a node of the wait-for graph is over; `undefined`: nothing is known of it. */
-  readonly untilOver: (node: string) => Promise<unknown> | undefined;
-  /** A slot is free: somebody else may go on. `wasFull`: there was none before. */
-  readonly slotFreed: (agent: Agent, wasFull: boolean) => void;
 }
 
-/** Runs attempts: calls handlers, keeps their time, stops them, frees their slots and hands their ends to the settler. */
+/** Runs attempts: calls handlers, keeps their time, stops them, and hands their ends to the settler. */
 export class Executor {
   readonly #deps: ExecutorDeps;
-  /** Slots held now. */
-  running = 0;
   /** Abandoned handlers that still run (T10). */
   zombies = 0;
-  /** Attempts whose outcome isn't stored yet because a deadlock's survivor goes first. */
-  readonly #deferred = new Set<() => void>();
   /** Whose handler is on the stack: what it waits for without its context would wait for itself. */
   inside: Run | undefined = undefined;
   /** Runs that end by the answer of an external agent. */
   readonly externals = new Map<string, Run>();
   readonly #timeouts: RunTimeouts;
-  /** Agents that became idle in this turn. */
-  readonly #idle: Agent[] = [];
+  readonly #news: IdleNews;
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
     this.#timeouts = new RunTimeouts(deps.runtime.clock, (run, ms) => this.stop(run, 'timeout', `${ms} ms`));
-  }
-
-  /** Slots left of the limit over all agents. */
-  get free(): number {
-    return this.#deps.maxConcurrentTasks - this.running;
-  }
-
-  /** Has the outcomes stored that wait for a deadlock's survivor. */
-  hurry(): void {
-    for (const settle of [...this.#deferred]) settle();
+    this.#news = new IdleNews(deps.events, deps.runtime.clock);
   }
 
   /** Starts a run on an agent that has a free slot. @param now mono ms, read once for all that start in one go */
   begin(run: Run, agent: Agent, now: number): void {
-    const { events } = this.#deps;
     run.startedAt = now;
     agent.attach(run);
-    this.#takeSlot(run, agent);
-    if (agent.toldIdle) {
-      agent.toldIdle = false;
-      if (events.wants('agent:active')) events.emit('agent:active', { agentId: agent.id });
-    }
+    this.#deps.slots.take(run, agent);
+    if (agent.toldIdle) this.#news.active(agent);
     if (this.#isStopped(run)) return;
     if (run.started) this.#invoke(run, agent);
     else this.#confirm(run, agent);
@@ -226,104 +203,14 @@ export class Executor {
     this.#mark(run, cause, reason, because);
     const error = run.facts.stopError as Error;
     run.facts.controller?.abort(error);
-    for (const end of run.facts.waits?.values() ?? []) end(error);
+    const { graceMs, loans, runtime } = this.#deps;
+    loans.end(run, error);
     // Nobody's handler has to give up: it is run elsewhere, or was not called yet.
     if (this.externals.get(run.id) === run || !run.started) {
       this.#fail(run, error);
       return;
     }
-    this.#giveUpResuming(run);
-    const { graceMs, runtime } = this.#deps;
     run.extras.graceTimer = runtime.clock.after(graceMs, () => this.#abandon(run), true);
-  }
-
-  /** Waits for something without holding the slot; other tasks run in it meanwhile. The slot is back when this resolves or rejects. */
-  async lend<T>(run: Run, what: string, wait: Promise<T>): Promise<T> {
-    if (run.facts.stopError !== undefined) throw run.facts.stopError;
-    const waits = (run.extras.waits ??= new Map());
-    run.extras.waitCount += 1;
-    // No id holds a control character, so the name of what is waited for can be told from the number.
-    const key = `${what}\u0000${run.extras.waitCount}`;
-    const ended = new Promise<T>((resolve, reject) => {
-      waits.set(key, reject);
-      wait.then(resolve, reject);
-    });
-    if (run.phase === 'running') {
-      run.phase = 'awaiting';
-      run.extras.since = this.#deps.runtime.clock.mono();
-      this.#giveSlot(run);
-    }
-    this.#deps.parts.waits?.entered(run.node);
-    try {
-      return await ended;
-    } finally {
-      waits.delete(key);
-      try {
-        const back = this.#reclaim(run);
-        if (back !== undefined) await back;
-      } finally {
-        this.#deps.parts.waits?.left?.(run.node);
-      }
-    }
-  }
-
-  /** A run that is told to stop needs no slot to hear of it. */
-  #giveUpResuming(run: Run): void {
-    const { resume } = run.facts;
-    if (run.phase !== 'resuming' || resume === undefined) return;
-    run.agent?.stopResuming(run);
-    run.phase = 'awaiting';
-    run.extras.resume = undefined;
-    resume(run.facts.stopError);
-  }
-
-  /** Gives a waiting run its slot back. */
-  resume(run: Run, agent: Agent): void {
-    run.phase = 'running';
-    run.extras.since = this.#deps.runtime.clock.mono();
-    this.#takeSlot(run, agent);
-    const { resume } = run.facts;
-    run.extras.resume = undefined;
-    resume?.(undefined);
-  }
-
-  /**
-   * While a handler waits for several things at once it holds no slot: with one slot, a parent that took it back after its first child
-   * would block its second.
-   */
-  #reclaim(run: Run): Promise<void> | undefined {
-    const { agent } = run;
-    if (run.phase !== 'awaiting' || agent === undefined) return undefined;
-    if ((run.facts.waits?.size ?? 0) > 0) {
-      this.#lookAgain(run);
-      return undefined;
-    }
-    if (run.facts.stopCause !== undefined || agent.gone) return undefined;
-    if (agent.hasSlot && this.free > 0) {
-      this.resume(run, agent);
-      return undefined;
-    }
-    run.phase = 'resuming';
-    return new Promise<void>((resolve, reject) => {
-      run.extras.resume = (error) => (error === undefined ? resolve() : reject(error));
-      agent.resuming.push(run);
-      if (agent.hasSlot) this.#deps.slotFreed(agent, true);
-      this.#deps.parts.waits?.entered(run.node);
-    });
-  }
-
-  /** What a handler waits for became less: what is left may be part of a deadlock that the rest kept open. Once for all that ended in one turn. */
-  #lookAgain(run: Run): void {
-    const { waits } = this.#deps.parts;
-    const { facts } = run;
-    if (waits === undefined || facts.looksAgain) return;
-    // Nobody waits for one that holds nothing: to look at hundreds of children for each that ends would be in vain.
-    if (!facts.usedParts && facts.lease === undefined && (facts.waits?.size ?? 0) > FEW_WAITS) return;
-    run.extras.looksAgain = true;
-    queueMicrotask(() => {
-      run.extras.looksAgain = false;
-      if (run.phase === 'awaiting' && (run.facts.waits?.size ?? 0) > 0) waits.entered(run.node);
-    });
   }
 
   #armTimers(run: Run): void {
@@ -382,25 +269,13 @@ export class Executor {
     else this.#conclude(run, settlement);
   }
 
-  /**
-   * A deadlock's victim has given its locks and its slot back; it may try again once the survivor has finished. Where that one waits for
-   * the victim's end, or nothing is known of it, it tries again by the retry policy.
-   */
-  #afterSurvivor(run: Run, { cycle, survivor }: DeadlockError['nodes'], settlement: Settlement): void {
-    const { runtime, settler, untilOver } = this.#deps;
+  /** A deadlock's victim gives back what it has, and tries again once the survivor has finished, or else by the retry policy. */
+  #afterSurvivor(run: Run, nodes: DeadlockError['nodes'], settlement: Settlement): void {
+    const { settler, survivors } = this.#deps;
     this.#release(run);
     run.phase = 'ending';
-    const by = cycle.at(-1)?.by;
-    const over = by === 'lock' || by === 'semaphore' || by === 'slot' ? untilOver(survivor) : undefined;
-    if (over === undefined) return settler.add(run, settlement);
-    const settle = (): void => {
-      if (!this.#deferred.delete(settle)) return;
-      timer.cancel();
-      settler.add(run, { ...settlement, delayMs: 0 } as Settlement);
-    };
-    this.#deferred.add(settle);
-    const timer = runtime.clock.after(SURVIVOR_WAIT_MS, settle, true);
-    over.then(settle, settle);
+    const goOn = (): void => settler.add(run, { ...settlement, delayMs: 0 } as Settlement);
+    if (!survivors.after(nodes, goOn)) settler.add(run, settlement);
   }
 
   #abandon(run: Run): void {
@@ -448,49 +323,15 @@ export class Executor {
     if (this.externals.size > 0 && this.externals.get(run.id) === run) this.externals.delete(run.id);
     agent.detach(run);
     if (run.phase === 'resuming') agent.stopResuming(run);
-    if (run.phase === 'running') this.#giveSlot(run);
+    if (run.phase === 'running') this.#deps.slots.give(run);
     run.phase = 'ending';
-    if (agent.isIdle) this.#tellIdle(agent);
+    if (agent.isIdle) this.#news.idle(agent);
   }
-
-  /** Once it is idle at the end of this turn of the loop: between two tasks it isn't worth a word. */
-  #tellIdle(agent: Agent): void {
-    if (agent.tellsIdle) return;
-    agent.tellsIdle = true;
-    this.#idle.push(agent);
-    if (this.#idle.length === 1) this.#deps.runtime.clock.soon(this.#tell);
-  }
-
-  readonly #tell = (): void => {
-    const { events } = this.#deps;
-    for (const agent of this.#idle.splice(0)) {
-      agent.tellsIdle = false;
-      if (!agent.isIdle || agent.toldIdle) continue;
-      agent.toldIdle = true;
-      if (events.wants('agent:idle')) events.emit('agent:idle', { agentId: agent.id });
-    }
-  };
 
   #mark(run: Run, cause: StopCause, reason: string, because?: CoordinationError): void {
     run.extras.stopCause = cause;
     run.extras.stopReason = reason;
     run.extras.stopError = because ?? stopError(cause, run.id, reason);
-  }
-
-  #takeSlot(run: Run, agent: Agent): void {
-    agent.running += 1;
-    this.running += 1;
-    run.phase = 'running';
-    this.#deps.loaded(agent, 'started');
-  }
-
-  #giveSlot(run: Run): void {
-    const agent = run.agent as Agent;
-    const wasFull = !agent.hasSlot || this.free <= 0;
-    agent.running -= 1;
-    this.running -= 1;
-    this.#deps.loaded(agent, 'ended');
-    this.#deps.slotFreed(agent, wasFull);
   }
 }
 

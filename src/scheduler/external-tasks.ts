@@ -5,7 +5,7 @@ import type { Clock } from '../core/ports/runtime.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
 import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
-import type { Run } from './agent.ts';
+import type { Run } from './run.ts';
 
 export interface ExternalDeps {
   readonly clock: Clock;

@@ -4,10 +4,11 @@ import type { EventSink } from '../core/events.ts';
 import { nearestName } from '../core/nearest-name.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskBody } from '../core/ports/tasks.ts';
-import type { Agent, Run } from './agent.ts';
+import type { Agent } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Requirements } from './candidate-pool.ts';
 import { placedTask, RunView } from './placed-task.ts';
+import type { Run } from './run.ts';
 import { settingsOf, type TaskSettings } from './settings.ts';
 import {
   type CandidatePool,

@@ -4,14 +4,14 @@ import { CoordinationError, isCoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
-import type { Executor } from './executor.ts';
 import { checkGather, endOf, gather, type WaitFor } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
-import type { Run } from './agent.ts';
 import { asPart } from './define-task.ts';
 import { isFinal } from './retry.ts';
 import { childWait, type RunWaits } from './run-waits.ts';
+import type { Run } from './run.ts';
 import { heldAlready } from './settlement.ts';
+import type { SlotLoans } from './slot-loans.ts';
 import type { ContextHost } from './task-context.ts';
 import { LocalHandle } from './task-handle.ts';
 import type { Gathered, GatherOptions, ResultOptions, TaskHandle, TaskSpec } from './types.ts';
@@ -22,7 +22,7 @@ export interface RunHostDeps {
   readonly events: EventSink;
   readonly parts: SchedulerParts;
   readonly waits: RunWaits;
-  readonly executor: () => Executor;
+  readonly loans: SlotLoans;
   readonly submit: (spec: TaskSpec) => Promise<TaskHandle>;
   readonly submitAll: (specs: readonly TaskSpec[]) => Promise<readonly TaskHandle[]>;
 }
@@ -59,8 +59,8 @@ export class RunHost implements ContextHost {
     const children = checkArray(specs, 'the children') as readonly TaskSpec[];
     const checked = checkGather(options);
     const handles = await this.#deps.submitAll(children.map((spec) => asPart(spec, run.id)));
-    const { runtime, waits, executor } = this.#deps;
-    const waitFor: WaitFor = (handle, over) => waitForPart(run, handle, over, waits, executor());
+    const { runtime, waits, loans } = this.#deps;
+    const waitFor: WaitFor = (handle, over) => waitForPart(run, handle, over, waits, loans);
     return gather(handles, checked, runtime.clock, waitFor);
   }
 
@@ -99,12 +99,12 @@ export class RunHost implements ContextHost {
   }
 
   #lend<R>(run: Run, what: string, wait: Promise<R>): Promise<R> {
-    const { executor, waits } = this.#deps;
-    return lendSlot(run, what, wait, waits, executor());
+    const { loans, waits } = this.#deps;
+    return lendSlot(run, what, wait, waits, loans);
   }
 
   #child(run: Run, handle: TaskHandle): TaskHandle {
-    return new ChildHandle(run, handle, this.#deps.waits, this.#deps.executor());
+    return new ChildHandle(run, handle, this.#deps.waits, this.#deps.loans);
   }
 }
 
@@ -134,14 +134,14 @@ async function lendSlot<R>(
   what: string,
   wait: Promise<R>,
   waits: RunWaits,
-  executor: Executor,
+  loans: SlotLoans,
 ): Promise<R> {
   handled(wait);
   const { node } = run;
   waits.waiting.set(node, run);
   run.extras.lends += 1;
   try {
-    return await executor.lend(run, what, wait);
+    return await loans.lend(run, what, wait);
   } finally {
     // Of several waits that end at once one gets the slot back for all: it may want that longer than its own wait.
     run.extras.lends -= 1;
@@ -158,7 +158,7 @@ async function waitForPart(
   handle: TaskHandle,
   over: Promise<void>,
   waits: RunWaits,
-  executor: Executor,
+  loans: SlotLoans,
 ): ReturnType<WaitFor> {
   const unfinished = { id: handle.id, status: 'unfinished' } as const;
   let end: Awaited<ReturnType<WaitFor>> | undefined;
@@ -167,7 +167,7 @@ async function waitForPart(
   });
   waits.addChild(handle.id);
   try {
-    await lendSlot(run, childWait(handle.id), Promise.race([ended, over]), waits, executor);
+    await lendSlot(run, childWait(handle.id), Promise.race([ended, over]), waits, loans);
   } catch (error) {
     if (error !== run.facts.stopError) throw error;
   } finally {
@@ -181,13 +181,13 @@ class ChildHandle implements TaskHandle {
   readonly #run: Run;
   readonly #handle: TaskHandle;
   readonly #waits: RunWaits;
-  readonly #executor: Executor;
+  readonly #loans: SlotLoans;
 
-  constructor(run: Run, handle: TaskHandle, waits: RunWaits, executor: Executor) {
+  constructor(run: Run, handle: TaskHandle, waits: RunWaits, loans: SlotLoans) {
     this.#run = run;
     this.#handle = handle;
     this.#waits = waits;
-    this.#executor = executor;
+    this.#loans = loans;
   }
 
   get id(): string {
@@ -207,7 +207,7 @@ class ChildHandle implements TaskHandle {
     handled(result);
     this.#waits.addChild(this.id);
     try {
-      return await lendSlot(run, childWait(this.id), result, this.#waits, this.#executor);
+      return await lendSlot(run, childWait(this.id), result, this.#waits, this.#loans);
     } finally {
       this.#waits.removeChild(this.id);
     }

@@ -3,9 +3,10 @@ import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import { isRunNode, nodeName, runNode } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
-import type { Agent, Run } from './agent.ts';
+import type { Agent } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { limitWaits } from './limit-waits.ts';
+import type { Run } from './run.ts';
 import { LocalHandle } from './task-handle.ts';
 
 const NOTHING: readonly Requirement[] = [];

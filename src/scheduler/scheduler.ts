@@ -237,12 +237,12 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   getSchedulingMetrics(): SchedulingMetrics {
-    const { executor, placement, ending, agents: registry } = this.#engine;
+    const { executor, slots, placement, ending, agents: registry } = this.#engine;
     const agents = [...registry.all()];
     return {
       agents: agents.length,
       slots: agents.reduce((sum, agent) => sum + (Number.isFinite(agent.slots) ? agent.slots : 0), 0),
-      running: executor.running,
+      running: slots.taken,
       queued: registry.queuedTotal,
       decisions: placement.decisions,
       strategyFailures: placement.failures,

@@ -1,12 +1,13 @@
 import { CoordinationError } from '../core/errors.ts';
 import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
-import type { Run, StopCause } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Cancellation } from './cancellation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
+import type { Run, StopCause } from './run.ts';
 import type { Settler } from './settler.ts';
+import type { SurvivorWaits } from './survivor-waits.ts';
 
 /** How long a shutdown waits for the store beyond the grace of handlers, ms. */
 const STORE_MS = 5_000;
@@ -22,6 +23,7 @@ export interface ShutdownDeps {
   readonly agents: AgentRegistry;
   readonly dispatcher: Dispatcher;
   readonly executor: Executor;
+  readonly survivors: SurvivorWaits;
   readonly settler: Settler;
   readonly cancellation: Cancellation;
   /** Nothing runs any more, or nothing more can be done about it: everybody who waits hears so. */
@@ -48,14 +50,14 @@ export class Shutdown {
 
   /** Starts nothing new; resolves when what runs has ended. @param inside a run that is not waited for: the one that asks */
   async drain(inside: Run | undefined): Promise<void> {
-    const { agents, dispatcher, executor, settler, cancellation } = this.#deps;
+    const { agents, dispatcher, settler, survivors, cancellation } = this.#deps;
     this.isDrained = true;
     dispatcher.stop();
     for (const run of dispatcher.unstarted()) cancellation.stop(run, 'shutdown-release', 'draining');
-    executor.hurry();
+    survivors.hurry();
     await dispatcher.untilQuiet();
     await Promise.all(agents.busy().map((agent) => agent.untilIdle(inside)));
-    executor.hurry();
+    survivors.hurry();
     await settler.untilIdle();
   }
 

@@ -5,14 +5,15 @@ import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable, Cursor } from '../core/ports/words.ts';
 import { runNode } from '../core/run-node.ts';
-import type { Agent, Run } from './agent.ts';
+import type { Agent } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import type { Executor } from './executor.ts';
 import type { Outcome } from './outcome.ts';
 import type { SchedulerParts } from './parts.ts';
 import type { Placement } from './placement.ts';
+import type { Run } from './run.ts';
 import { type Shutdown, stopped } from './shutdown.ts';
+import type { Slots } from './slots.ts';
 import { DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
 import { outcomeOf, toView } from './task-view.ts';
 import type { TaskHandle, TaskView, WaitReason } from './types.ts';
@@ -24,7 +25,7 @@ export interface TaskLookupDeps {
   readonly parts: SchedulerParts;
   readonly agents: AgentRegistry;
   readonly dispatcher: Dispatcher;
-  readonly executor: Executor;
+  readonly slots: Slots;
   readonly placement: Placement;
   readonly shutdown: Shutdown;
   readonly host: HandleHost;
@@ -89,14 +90,14 @@ export class TaskLookup {
 
   /** @throws UNKNOWN_TASK */
   async why(id: string): Promise<WaitReason> {
-    const { runtime, store, parts, agents, executor, placement, shutdown } = this.#deps;
+    const { runtime, store, parts, agents, placement, shutdown, slots } = this.#deps;
     const reason = await whyTask(checkId(id, 'taskId'), {
       record: (one) => this.record(one),
       run: runOf,
       agents: () => agents.all(),
       queue: async (name) => (await store.counts([name])).queues[0],
       claimedOf: (queue, group, most) => this.#claimedOf(queue, group, most),
-      freeInProcess: () => executor.free,
+      freeInProcess: () => slots.free,
       strategy: () => placement.current.name,
       drained: () => shutdown.isDrained,
       breakerMs: (name) => parts.breaker?.(name).closedInMs() ?? 0,

@@ -3,7 +3,7 @@ import { copyJson } from '../core/json.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
 import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
-import type { Run } from './agent.ts';
+import type { Run } from './run.ts';
 import type { TaskStatus, TaskView } from './types.ts';
 
 /** The word for people; `assigned` and `running` need the local run where there is one. */

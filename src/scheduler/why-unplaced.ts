@@ -1,6 +1,7 @@
 import type { QueueCounts, TaskRecord } from '../core/ports/tasks.ts';
-import type { Agent, Run } from './agent.ts';
+import type { Agent } from './agent.ts';
 import { mayRun } from './run-waits.ts';
+import type { Run } from './run.ts';
 import { settingsOf } from './settings.ts';
 import type { WaitLink } from './types.ts';
 

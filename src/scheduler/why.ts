@@ -1,7 +1,7 @@
 import type { ResourceRequest } from '../core/lock-types.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
-import type { Run } from './agent.ts';
 import { childOf } from './run-waits.ts';
+import type { Run } from './run.ts';
 import { settingsOf } from './settings.ts';
 import { PROBE_PAUSE_MS } from './settlement.ts';
 import type { WaitLink, WaitReason } from './types.ts';
