@@ -189,12 +189,7 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
         table.giveBack(row, now, 0, 'SESSION_CLOSED');
       }
     }
-    if (holder.claims.size === 0) {
-      table.holders.delete(session);
-      return;
-    }
-    holder.dead = true;
-    table.deadHolders.add(holder);
+    table.holders.bury(holder);
   }
 
   orders(session: SessionNumber): readonly Order[] {

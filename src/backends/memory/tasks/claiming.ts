@@ -161,7 +161,7 @@ export class Claiming {
   }
 
   #take(queue: TaskQueue, pool: Pool, started: boolean): void {
-    this.#holder ??= this.#table.holder(this.#session);
+    this.#holder ??= this.#table.holders.of(this.#session);
     const row = queue.take(pool);
     this.#table.claim(row, this.#holder, started, this.#now);
     const claim = new MemoryClaim(row, started, false);

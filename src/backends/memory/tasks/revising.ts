@@ -129,7 +129,7 @@ function redrive(
     row.attempt = 0;
     rare.crashes = 0;
   }
-  table.rearmDeadline(row);
+  table.deadlines.arm(row);
   row.readied = table.due(moment, revision.delayMs + revision.spreadMs * share);
   if (edges.length > 0) {
     table.graph.attach(row, edges);

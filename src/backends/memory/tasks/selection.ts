@@ -155,7 +155,7 @@ function endedAs(table: TaskTable, states: ReadonlySet<string>): readonly TaskRo
 
 function claimed(table: TaskTable): readonly TaskRow[] {
   const rows: TaskRow[] = [];
-  for (const { claims } of table.holders.values()) {
+  for (const { claims } of table.holders.all()) {
     for (let row = claims.first; row !== undefined; row = row.next) rows.push(row);
   }
   return rows;

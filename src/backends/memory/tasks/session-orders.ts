@@ -1,6 +1,7 @@
 import type { Order } from '../../../core/ports/sessions.ts';
 import type { SessionNumber, Token } from '../../../core/ports/words.ts';
 import type { MemoryCore } from '../memory-core.ts';
+import type { TaskRow } from './row.ts';
 
 type TaskOrder = Extract<Order, { kind: 'cancel' | 'taken' }>;
 
@@ -18,7 +19,17 @@ export class SessionOrders {
     return orders === undefined ? [] : [...orders.values()];
   }
 
-  give(session: SessionNumber, order: TaskOrder): void {
+  /** The session shall stop this attempt. */
+  askToCancel(session: SessionNumber, row: TaskRow, reason: string): void {
+    this.#give(session, { kind: 'cancel', task: row.task.id, token: row.token as Token, reason });
+  }
+
+  /** The session has this claim no more. */
+  tellTaken(session: SessionNumber, row: TaskRow): void {
+    this.#give(session, { kind: 'taken', task: row.task.id, token: row.token as Token });
+  }
+
+  #give(session: SessionNumber, order: TaskOrder): void {
     let orders = this.#bySession.get(session);
     if (orders === undefined) {
       orders = new Map();

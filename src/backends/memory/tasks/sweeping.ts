@@ -1,6 +1,6 @@
 import type { Consequences } from '../../../core/ports/tasks.ts';
 import { Effects } from './effects.ts';
-import { CLAIMED, DEAD, type Moment, rareOf } from './row.ts';
+import { CLAIMED, DEAD, type Moment } from './row.ts';
 import type { TaskTable } from './table.ts';
 
 /** While other sessions hold claims somebody has to look at their leases. */
@@ -29,7 +29,7 @@ export function sweep(table: TaskTable, limit: number): Swept {
     more: nextInMs === 0,
     opened: table.takeOpened(),
     pruned,
-    deadSessions: table.deadHolders.size,
+    deadSessions: table.holders.dead.size,
     nextInMs,
   };
 }
@@ -54,7 +54,6 @@ function enforceDeadlines(table: TaskTable, effects: Effects): void {
     if (due === undefined || due.at > now.at) return;
     const row = table.deadlines.pop();
     if (row === undefined) return;
-    rareOf(row).deadline = undefined;
     // What runs may finish; should it come back, its deadline is set again.
     if (row.state === CLAIMED) continue;
     const { local } = row.task;

@@ -1,11 +1,12 @@
 import type { NewTask } from '../../../core/ports/tasks.ts';
-import type { BackendTime, SessionNumber, Token } from '../../../core/ports/words.ts';
+import type { BackendTime, Token } from '../../../core/ports/words.ts';
 import type { MemoryCore } from '../memory-core.ts';
 import { Cascade, type CascadeTarget } from './cascade.ts';
+import { Deadlines } from './deadlines.ts';
 import { DependencyGraph } from './dependency-graph.ts';
 import type { Effects } from './effects.ts';
 import { Forgotten } from './forgotten.ts';
-import { deadlineOf } from './memory-claim.ts';
+import { Holders } from './holders.ts';
 import { NameSets } from './name-set.ts';
 import { OfferKinds } from './offers.ts';
 import { ReadyQueues } from './ready-queues.ts';
@@ -22,7 +23,6 @@ import {
   PRUNED,
   rareOf,
   READY,
-  RowList,
   SCHEDULED,
   type SKIPPED,
   STARTED,
@@ -73,12 +73,10 @@ export class TaskTable implements CascadeTarget {
   readonly graph: DependencyGraph;
   readonly cascade: Cascade = new Cascade(this);
   readonly delays: RowHeap = new RowHeap();
-  readonly deadlines: RowHeap = new RowHeap();
+  readonly deadlines: Deadlines = new Deadlines();
   readonly retention: Retention;
   readonly log: TransitionLog;
-  readonly holders: Map<SessionNumber, Holder> = new Map();
-  /** Holders whose session has ended. */
-  readonly deadHolders: Set<Holder> = new Set();
+  readonly holders: Holders;
   readonly orders: SessionOrders;
   readonly #keepEnded: number;
   readonly #forgotten: Forgotten;
@@ -93,6 +91,7 @@ export class TaskTable implements CascadeTarget {
 
   constructor(core: MemoryCore, options: MemoryTaskStoreOptions) {
     this.core = core;
+    this.holders = new Holders((session) => core.log.isOpen(session));
     this.orders = new SessionOrders(core);
     this.#keepEnded = options.keepEnded ?? 10_000;
     this.#forgotten = new Forgotten(options.rememberEnded ?? 50_000);
@@ -119,16 +118,6 @@ export class TaskTable implements CascadeTarget {
     return queue;
   }
 
-  holder(session: SessionNumber): Holder {
-    let holder = this.holders.get(session);
-    if (holder === undefined) {
-      holder = { session, claims: new RowList(), dead: !this.core.log.isOpen(session) };
-      this.holders.set(session, holder);
-      if (holder.dead) this.deadHolders.add(holder);
-    }
-    return holder;
-  }
-
   /** A new row in the indexes, not yet in a state. @param isNew no other task can have its id */
   insert(task: NewTask, queue: TaskQueue, now: Moment, isNew = false): TaskRow {
     this.#sequence += 1;
@@ -138,7 +127,7 @@ export class TaskTable implements CascadeTarget {
     if (task.key !== undefined) this.#giveKey(task.key, row);
     if (task.parent !== undefined) this.#subTasks.add(row);
     queue.totals.enqueued += 1;
-    if (task.limits.deadlineMs !== undefined) this.#armDeadline(row);
+    if (task.limits.deadlineMs !== undefined) this.deadlines.arm(row);
     return row;
   }
 
@@ -196,18 +185,14 @@ export class TaskTable implements CascadeTarget {
 
   /** Gives an unclaimed live row another body, which keeps its place in time. Its deadline counts from now. */
   replace(row: TaskRow, task: NewTask, now: Moment): void {
-    const { rare } = row;
-    if (rare?.deadline !== undefined) {
-      this.deadlines.remove(rare.deadline);
-      rare.deadline = undefined;
-    }
+    this.deadlines.drop(row);
     if (row.task.parent !== task.parent) this.#subTasks.move(row, task.parent);
     this.relocate(row, () => {
       row.task = task;
     });
     if (task.limits.deadlineMs === undefined) return;
     rareOf(row).redriven = now;
-    this.#armDeadline(row);
+    this.deadlines.arm(row);
   }
 
   /** Gives an unclaimed row another due time, as if it were new. */
@@ -239,21 +224,14 @@ export class TaskTable implements CascadeTarget {
     const former = row.holder as Holder;
     former.claims.remove(row);
     this.orders.drop(former.session, row.token as Token);
-    if (!former.dead && former !== holder) this.#tellTaken(former.session, row);
+    if (!former.dead && former !== holder) this.orders.tellTaken(former.session, row);
     row.later.token = this.core.clock.token(now.at);
     row.later.holder = holder;
     holder.claims.push(row);
     this.log.add(row, CLAIMED, CLAIMED, now.at, steal);
     const reason = row.rare?.cancelRequested;
-    if (reason !== undefined) {
-      this.orders.give(holder.session, {
-        kind: 'cancel',
-        task: row.task.id,
-        token: row.token as Token,
-        reason,
-      });
-    }
-    this.#forget(former);
+    if (reason !== undefined) this.orders.askToCancel(holder.session, row, reason);
+    this.holders.release(former);
   }
 
   /** Ends a claim without ending the task. */
@@ -268,8 +246,8 @@ export class TaskTable implements CascadeTarget {
     this.place(row, now, reason);
     row.later.holder = undefined;
     row.flags &= ~(STARTED | ADOPTED);
-    this.#forget(holder);
-    if (row.task.limits.deadlineMs !== undefined && row.rare?.deadline === undefined) this.#armDeadline(row);
+    this.holders.release(holder);
+    this.deadlines.arm(row);
   }
 
   /** The session shall stop this attempt. */
@@ -277,15 +255,14 @@ export class TaskTable implements CascadeTarget {
     const rare = rareOf(row);
     if (rare.cancelRequested !== undefined) return;
     rare.cancelRequested = reason;
-    const { session } = row.holder as Holder;
-    this.orders.give(session, { kind: 'cancel', task: row.task.id, token: row.token as Token, reason });
+    this.orders.askToCancel((row.holder as Holder).session, row, reason);
   }
 
   /** Takes the claim from its session, which will be told. The caller ends the task. */
   revoke(row: TaskRow, now: Moment): void {
     const { session, dead } = row.holder as Holder;
     this.orders.drop(session, row.token as Token);
-    if (!dead) this.#tellTaken(session, row);
+    if (!dead) this.orders.tellTaken(session, row);
     row.later.token = this.core.clock.token(now.at);
   }
 
@@ -297,7 +274,7 @@ export class TaskTable implements CascadeTarget {
     if (holder !== undefined) {
       row.later.holder = undefined;
       row.flags &= ~(STARTED | ADOPTED);
-      this.#forget(holder);
+      this.holders.release(holder);
     }
     row.later.ended = now;
     if (row.rare !== undefined || reason !== undefined) this.#endRare(row, reason);
@@ -348,10 +325,6 @@ export class TaskTable implements CascadeTarget {
     queue.totals.pruned += 1;
     row.flags |= PRUNED;
     row.later.result = undefined;
-  }
-
-  rearmDeadline(row: TaskRow): void {
-    if (row.rare?.deadline === undefined && row.task.limits.deadlineMs !== undefined) this.#armDeadline(row);
   }
 
   // What a cascade does.
@@ -441,19 +414,11 @@ export class TaskTable implements CascadeTarget {
     return holder;
   }
 
-  /** A dead session without claims is of no interest any more. */
-  #forget(holder: Holder): void {
-    if (!holder.dead || holder.claims.size > 0) return;
-    this.deadHolders.delete(holder);
-    this.holders.delete(holder.session);
-  }
-
   #endRare(row: TaskRow, reason: string | undefined): void {
     const rare = rareOf(row);
     rare.reason = reason;
     rare.deferred = undefined;
-    if (rare.deadline !== undefined) this.deadlines.remove(rare.deadline);
-    rare.deadline = undefined;
+    this.deadlines.drop(row);
   }
 
   /**
@@ -468,14 +433,6 @@ export class TaskTable implements CascadeTarget {
     row.task = { ...task, payload, headers: undefined, local: undefined } as unknown as NewTask;
     row.later.result = undefined;
     if (row.rare !== undefined) row.rare.lastError = undefined;
-  }
-
-  #armDeadline(row: TaskRow): void {
-    rareOf(row).deadline = this.deadlines.push(row, deadlineOf(row) as number, row.seq);
-  }
-
-  #tellTaken(session: SessionNumber, row: TaskRow): void {
-    this.orders.give(session, { kind: 'taken', task: row.task.id, token: row.token as Token });
   }
 
   #hintReady(queue: TaskQueue): void {

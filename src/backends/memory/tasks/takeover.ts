@@ -27,7 +27,7 @@ export function takeover(
     if (claims.length >= limit) break;
     if (row.queue.settings.paused || room?.takes(row) === false) continue;
     const wasStarted = countMove(row);
-    table.reclaim(row, table.holder(session), steal, now);
+    table.reclaim(row, table.holders.of(session), steal, now);
     claims.push(new MemoryClaim(row, wasStarted, true));
   }
   return claims;
@@ -46,7 +46,7 @@ function countMove(row: TaskRow): boolean {
 
 /** A copy, because taking changes the lists. */
 function deadClaims(table: TaskTable): readonly TaskRow[] {
-  return [...table.deadHolders].flatMap((holder) => claimsOf(holder));
+  return [...table.holders.dead].flatMap((holder) => claimsOf(holder));
 }
 
 function idleClaims(table: TaskTable, victim: SessionNumber, maxMoves: number): readonly TaskRow[] {
