@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import ts from 'typescript';
-import { OPTIONS, type OptionSpec, type OptionTable, type Part } from '../src/core/options.ts';
+import { OPTIONS, type OptionSpec, type OptionTable, type Part } from '../src/core/option-table.ts';
 import { cell, commentOf, GENERATED, parse, root, sentence } from './doc-comments.ts';
 import { renderCalls } from './reference-calls.ts';
 
@@ -40,7 +40,7 @@ export function renderErrors(): string {
   const lines = [
     '# Errors',
     '',
-    `${GENERATED} Every error of the library is a \`CoordinationError\` with one of these codes; match on \`code\`, or with \`isCoordinationError(error, code)\`. An aborted call rejects with \`signal.reason\` instead.`,
+    `${GENERATED} Every error of the library is a \`CoordinationError\` with one of these codes; match on \`code\`, or with \`isCoordinationError(error, code)\`, which narrows to the class of the code where it has one (\`DeadlockError\` with its \`cycle\`). What a store has kept of an error (the \`cause\` of a task that is looked up after its end) has code and texts only. An aborted call rejects with \`signal.reason\` instead.`,
   ];
   for (const element of list.elements) {
     const group = groupOf(element, source);

@@ -39,7 +39,8 @@ export async function openHealthEndpoint(
 
 function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    // Stays: a connection that can't be accepted (EMFILE) is the caller's loss, and must not end the process.
+    server.on('error', reject);
     server.listen(port, '127.0.0.1', () => resolve());
   });
 }

@@ -32,6 +32,9 @@ export class HealthMonitor {
   readonly #clock: Clock;
   readonly #events: EventSink;
   readonly #intervalMs: number;
+  readonly #backend: string;
+  /** Since when the backend does not answer, mono ms. */
+  #lostAt: number | undefined;
   #timer: Timer | undefined;
   #last: HealthStatus | undefined;
   #reportedAt = Number.NEGATIVE_INFINITY;
@@ -39,12 +42,19 @@ export class HealthMonitor {
 
   constructor(
     checks: HealthChecks,
-    parts: { readonly clock: Clock; readonly events: EventSink; readonly intervalMs: number },
+    parts: {
+      readonly clock: Clock;
+      readonly events: EventSink;
+      readonly intervalMs: number;
+      /** The name of the backend. */
+      readonly backend: string;
+    },
   ) {
     this.#checks = checks;
     this.#clock = parts.clock;
     this.#events = parts.events;
     this.#intervalMs = parts.intervalMs;
+    this.#backend = parts.backend;
   }
 
   /** The last verdict of the continuous check. */
@@ -73,6 +83,8 @@ export class HealthMonitor {
   }
 
   #schedule(): void {
+    // A round from before a stop may come to its end after the next start.
+    this.#timer?.cancel();
     this.#timer = this.#clock.after(this.#intervalMs, () => {
       void this.check().then(() => {
         if (this.#running) this.#schedule();
@@ -99,6 +111,7 @@ export class HealthMonitor {
   #report(status: HealthStatus): void {
     const changed = this.#last?.healthy !== status.healthy || this.#last.error !== status.error;
     this.#last = status;
+    this.#tellBackend(status.components['backend']);
     const now = this.#clock.mono();
     if (!changed && now - this.#reportedAt < REPORT_MS) return;
     this.#reportedAt = now;
@@ -106,6 +119,18 @@ export class HealthMonitor {
       healthy: status.healthy,
       problems: problemsOf(status.components),
     });
+  }
+
+  #tellBackend(part: PartHealth | undefined): void {
+    if (part === undefined || !this.#running) return;
+    const now = this.#clock.mono();
+    if (!part.healthy && this.#lostAt === undefined) {
+      this.#lostAt = now;
+      this.#events.emit('backend:lost', { backend: this.#backend, message: part.error ?? 'unhealthy' });
+    } else if (part.healthy && this.#lostAt !== undefined) {
+      this.#events.emit('backend:recovered', { backend: this.#backend, outageMs: now - this.#lostAt });
+      this.#lostAt = undefined;
+    }
   }
 }
 

@@ -10,9 +10,9 @@ export {
   EventBus,
   type EventBusOptions,
   type EventStats,
-  type EventStream,
   type Listener,
 } from './core/event-bus.ts';
+export type { EventStream } from './core/event-stream.ts';
 export {
   type CoordinationEvent,
   type CoordinationEvents,
@@ -26,9 +26,9 @@ export {
   ERROR_CODES,
   type ErrorCode,
   type ErrorOptions,
-  isCoordinationError,
   type StoredError,
 } from './core/errors.ts';
+export { type ErrorOf, type ErrorsByCode, isCoordinationError } from './is-coordination-error.ts';
 export { DeadlockError } from './core/deadlock-error.ts';
 export { DependencyCycleError } from './core/dependency-cycle-error.ts';
 export { Logger, type LogLevel } from './core/runtime/logger.ts';

@@ -1,11 +1,15 @@
 import { andThen, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError } from './core/errors.ts';
-import type { Operations } from './core/operations.ts';
+import type { Operations, OwnedOperations } from './core/operations.ts';
 import type { Awaitable, Operation, SessionNumber } from './core/ports/words.ts';
+
+const MAYBE_DONE = 'It may have been carried out.';
 
 /** The operations of a session that is opened later: parts are built before the backend answers. */
 export class LazyOperations implements Operations {
-  #operations: Operations | undefined;
+  #operations: OwnedOperations | undefined;
+  /** Of sessions that are over, as long as something of theirs is under way. */
+  #former: readonly OwnedOperations[] = [];
   #ended = false;
   #renew: ((session: SessionNumber) => Awaitable<void>) | undefined;
 
@@ -25,7 +29,13 @@ export class LazyOperations implements Operations {
     this.#renew = renew;
   }
 
-  use(operations: Operations): void {
+  /**
+   * What is under way in the session before is left to its own answer: refused, it is carried out in this one; a settlement counts also
+   * now (T4); and of what was sent before the store alone knows the outcome.
+   */
+  use(operations: OwnedOperations): void {
+    if (this.#operations !== undefined)
+      this.#former = [...this.#former, this.#operations].filter((one) => one.underWay() > 0);
     this.#operations = operations;
     this.#ended = false;
   }
@@ -34,10 +44,20 @@ export class LazyOperations implements Operations {
     return this.#operations !== undefined;
   }
 
-  /** Refuses everything from now on, or until there is another session. */
+  /** Refuses everything from now on, or until there is another session; also what is under way: nobody will ask for its answer again. */
   end(forGood: boolean): void {
+    const all = [...this.#former, this.#operations];
     this.#operations = undefined;
+    this.#former = [];
     this.#ended = forGood;
+    const error = forGood
+      ? new CoordinationError('STOPPED', 'The mesh was shut down before the store had answered', {
+          hint: MAYBE_DONE,
+        })
+      : new CoordinationError('NOT_STARTED', 'The start of the mesh failed before the store had answered', {
+          hint: MAYBE_DONE,
+        });
+    for (const operations of all) operations?.close(error);
   }
 
   /**

@@ -1,11 +1,12 @@
+import { type BackendPorts, portsOf } from './backend-checks.ts';
+import { memory } from './backends/memory/memory.ts';
 import type { CircuitBreakerOptions } from './circuit-breaker/breaker-rules.ts';
 import { CoordinationError, describe } from './core/errors.ts';
 import { EventBus } from './core/event-bus.ts';
 import { reading } from './core/check.ts';
+import { OPTIONS, type Part } from './core/option-table.ts';
 import {
   checkMethods,
-  OPTIONS,
-  type Part,
   readOptions,
   refuseMisplaced,
   refuseMisplacedIn,
@@ -68,14 +69,18 @@ export interface CoordinationOptions extends LegacyConfig {
 
 export interface ManagerSettings {
   readonly options: CoordinationOptions;
+  readonly backend: Backend;
+  readonly ports: BackendPorts;
   readonly runtime: Runtime;
   readonly events: EventBus;
+  /** Whether the bus was made here. */
+  readonly ownsEvents: boolean;
   readonly environment: Environment;
   readonly shutdown: Resolved<'shutdown'>;
   readonly health: Resolved<'health'>;
 }
 
-/** Checks a manager's options and joins them with the positional arguments. @throws INVALID_OPTION */
+/** Checks a manager's options and joins them with the positional arguments. @throws INVALID_OPTION, NOT_SUPPORTED for a backend that lacks a port */
 export function managerSettings(
   given: CoordinationOptions | undefined,
   events: EventBus | undefined,
@@ -95,10 +100,14 @@ export function managerSettings(
     ids: options.ids ?? (random === undefined ? undefined : createIds(clock, random.fork('ids'))),
     logger: log === undefined ? undefined : asLogger(log),
   });
+  const backend = options.backend ?? memory();
   return {
     options,
+    backend,
+    ports: portsOf(backend),
     runtime,
     events: options.events ?? events ?? new EventBus({ clock }),
+    ownsEvents: options.events === undefined && events === undefined,
     environment: readEnvironment(options.env === undefined ? process.env : readOptions('env', options.env)),
     shutdown: resolveOptions('shutdown', options.shutdown, true),
     health: resolveOptions('health', options.health, true),

@@ -1,23 +1,22 @@
-import { memory } from './backends/memory/memory.ts';
-import { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
+import type { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
 import type { CircuitBreaker } from './circuit-breaker/circuit-breaker.ts';
 import type { CircuitBreakerOptions } from './circuit-breaker/breaker-rules.ts';
-import { ConflictResolver } from './conflicts/conflict-resolver.ts';
-import { handled } from './core/awaitable.ts';
-import { checkId, invalid } from './core/check.ts';
+import type { ConflictResolver } from './conflicts/conflict-resolver.ts';
+import { composeParts } from './compose-parts.ts';
+import { invalid } from './core/check.ts';
 import type { ConflictRecord } from './core/coordination-types.ts';
-import { CoordinationError, describe, toStoredError } from './core/errors.ts';
+import { CoordinationError, describe } from './core/errors.ts';
 import type { EventBus } from './core/event-bus.ts';
 import type { AcquireOptions, Lease, ResourceRequest } from './core/lock-types.ts';
-import type { Backend, BackendReport } from './core/ports/backend.ts';
+import type { BackendReport } from './core/ports/backend.ts';
 import type { Logger } from './core/ports/runtime.ts';
 import type { PinoLogger } from './core/runtime/pino-logger.ts';
-import { DependencyGraph } from './dependency-graph/dependency-graph.ts';
-import { type HealthEndpoint, openHealthEndpoint } from './health-endpoint.ts';
-import { HealthMonitor, type HealthStatus, type PartHealth } from './health.ts';
+import type { DependencyGraph } from './dependency-graph/dependency-graph.ts';
+import type { HealthStatus } from './health.ts';
 import { LazyOperations } from './lazy-operations.ts';
-import { type CoordinationOptions, managerSettings, type ManagerSettings } from './manager-options.ts';
-import { MessageRouter } from './messaging/router.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { type CoordinationOptions, managerSettings } from './manager-options.ts';
+import type { MessageRouter } from './messaging/router.ts';
 import type {
   MessageHandler,
   RequestOptions,
@@ -25,10 +24,10 @@ import type {
   SubscribeOptions,
   Subscription,
 } from './messaging/types.ts';
-import { CoordinationMetricsCollector } from './metrics/coordination-metrics-collector.ts';
+import type { CoordinationMetricsCollector } from './metrics/coordination-metrics-collector.ts';
 import type { CurrentMetrics } from './metrics/figures/current-metrics.ts';
-import { ResourceManager } from './resources/resource-manager.ts';
-import { AdvancedTaskScheduler } from './scheduler/scheduler.ts';
+import type { ResourceManager } from './resources/resource-manager.ts';
+import type { AdvancedTaskScheduler } from './scheduler/scheduler.ts';
 import type { QueueAdmin } from './scheduler/queue-admin.ts';
 import type {
   AgentHandle,
@@ -47,15 +46,10 @@ import type {
   TypeName,
   WaitReason,
 } from './scheduler/types.ts';
-import { SessionKeeper } from './session-keeper.ts';
-import { sessionReport } from './session-report.ts';
-import { conflictParts, queueGauges, schedulerParts, stealingLoads } from './wiring.ts';
-import { WorkStealingCoordinator } from './work-stealing/work-stealing-coordinator.ts';
+import type { WorkStealingCoordinator } from './work-stealing/work-stealing-coordinator.ts';
 
 /** Settled conflicts older than this are forgotten by maintenance, ms. */
 const MAINTENANCE_AGE_MS = 24 * 3_600_000;
-
-type State = 'new' | 'starting' | 'ready' | 'stopping' | 'stopped';
 
 /**
  * Composes every part over one backend: tasks and agents, locks, messages, stealing, breakers, conflicts, a dependency graph, metrics and
@@ -79,95 +73,26 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   readonly metrics: CoordinationMetricsCollector | undefined;
   /** A graph of your own to plan with; the tasks' dependencies are kept by the queue itself. */
   readonly graph: DependencyGraph;
-  readonly #settings: ManagerSettings;
-  readonly #backend: Backend;
   readonly #operations = new LazyOperations();
-  readonly #health: HealthMonitor;
-  readonly #session: SessionKeeper;
-  /** The backend was started here, so it is to be stopped. */
-  #connected = false;
-  #state: State = 'new';
-  #starting: Promise<BackendReport> | undefined;
-  #stopping: Promise<void> | undefined;
-  #endpoint: HealthEndpoint | undefined;
+  readonly #life: Lifecycle;
 
   /** Checks everything, connects nothing. @throws INVALID_OPTION */
   constructor(options?: CoordinationOptions, events?: EventBus, logger?: Logger | PinoLogger) {
-    this.#settings = managerSettings(options, events, logger);
-    const { runtime, environment } = this.#settings;
-    const given = this.#settings.options;
-    this.events = this.#settings.events;
-    this.#backend = given.backend ?? memory();
-    const { tasks: store, locks, messages, sessions } = needed(this.#backend);
-    const log = runtime.logger;
-    const legacy = legacyOf(given);
-    const operations = this.#operations;
-    const onHint = this.#backend.capabilities.shared ? this.#backend.onHint.bind(this.#backend) : undefined;
-    const shared = { runtime, operations, ...(onHint === undefined ? {} : { onHint }) };
-    this.locks = new ResourceManager({ ...legacy, ...given.resources }, this.events, log, {
-      ...shared,
-      store: locks,
+    const settings = managerSettings(options, events, logger);
+    const parts = composeParts<T>(settings, this.#operations, {
+      agentJoined: (agentId) => this.#joined(agentId),
+      agentLeft: (agentId) => this.#left(agentId),
     });
-    this.breakers = new CircuitBreakerManager(given.breakers, log, this.events, { runtime });
-    this.messages = new MessageRouter({ ...legacy, ...given.messaging }, this.events, log, {
-      ...shared,
-      transport: messages,
-      capabilities: this.#backend.capabilities,
-      waits: this.locks.waits,
-      runsOf: (agentId) => this.tasks.runsOf(agentId),
-    });
-    const scheduling = { ...legacy, ...given.scheduling };
-    this.tasks = new AdvancedTaskScheduler<T>(
-      environment.agentSlots === undefined
-        ? scheduling
-        : { agentSlots: environment.agentSlots, ...scheduling },
-      this.events,
-      log,
-      { ...shared, store, ...schedulerParts(this.locks, this.messages, this.breakers) },
-    );
-    this.conflicts = new ConflictResolver(log, this.events, {
-      runtime,
-      ...conflictParts(this.tasks, this.locks),
-    });
-    this.graph = new DependencyGraph(log);
-    this.stealing =
-      given.workStealing === false
-        ? undefined
-        : new WorkStealingCoordinator(
-            given.workStealing,
-            this.events,
-            log,
-            (moves) => moves.map((move) => this.tasks.steal(move.from, move.to, move.count, move.maxMoves)),
-            { runtime, loads: () => stealingLoads(this.tasks) },
-          );
-    this.metrics =
-      given.metrics === false
-        ? undefined
-        : new CoordinationMetricsCollector(log, this.events, given.metrics, {
-            runtime,
-            gauges: {
-              queues: queueGauges(store),
-              agentSlots: () => this.tasks.slotUse(),
-              locks: () => this.locks.lockUse(),
-            },
-          });
-    this.#session = new SessionKeeper({
-      backend: this.#backend,
-      sessions,
-      runtime,
-      events: this.events,
-      report: () => sessionReport(this.tasks),
-      use: (one) => operations.use(one),
-      obey: (orders) => this.tasks.obey(orders),
-      lost: () => this.locks.sessionLost(),
-      renewed: () => this.#rejoin(),
-    });
-    if (this.#backend.capabilities.shared) operations.renewBy((session) => this.#session.renew(session));
-    this.#health = new HealthMonitor(this.#healthChecks(), {
-      clock: runtime.clock,
-      events: this.events,
-      intervalMs: this.#settings.health.intervalMs,
-    });
+    this.events = settings.events;
+    this.tasks = parts.tasks;
+    this.locks = parts.locks;
+    this.messages = parts.messages;
+    this.breakers = parts.breakers;
+    this.conflicts = parts.conflicts;
+    this.stealing = parts.stealing;
+    this.metrics = parts.metrics;
+    this.graph = parts.graph;
+    this.#life = new Lifecycle(settings, this.#operations, parts);
   }
 
   /** A started manager: `await using mesh = await CoordinationManager.start({ … })`. @throws as the constructor and initialize */
@@ -183,24 +108,16 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   /** Connects and starts every part. Idempotent. @throws BACKEND_UNAVAILABLE, SCHEMA_MISMATCH, STOPPED after shutdown */
   initialize(): Promise<BackendReport> {
-    if (this.#state === 'stopping' || this.#state === 'stopped') {
-      return Promise.reject(
-        new CoordinationError('STOPPED', 'A mesh that was shut down cannot be started again', {
-          hint: 'Create a new one.',
-        }),
-      );
-    }
-    this.#starting ??= this.#start();
-    return this.#starting;
+    return this.#life.start();
   }
 
   /**
    * Stops in order: no new work, running tasks finish within `shutdown.drainMs` or are aborted by the stated policy, all promises settle,
-   * the session and the backend are closed. Idempotent; afterwards the process exits by itself.
+   * the session and the backend are closed. Takes `drainMs` + `graceMs` + 5 s at most, whatever the backend does. Idempotent; afterwards
+   * the process exits by itself.
    */
   shutdown(reason = 'shutdown'): Promise<void> {
-    this.#stopping ??= this.#stop(reason);
-    return this.#stopping;
+    return this.#life.stop(reason);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -209,30 +126,38 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   /** Port of the health endpoint, when AGENTMESH_HEALTH_PORT opened one. */
   get healthPort(): number | undefined {
-    return this.#endpoint?.port;
+    return this.#life.healthPort;
   }
 
   // ── agents ──
 
   /** Adds an agent: with a handler it works here, without it is told by `task:assigned`. @throws INVALID_ARGUMENT, STOPPED */
   registerAgent(agent: AgentProfile<T>): AgentHandle {
-    this.#check();
-    const handle = this.tasks.registerAgent(agent);
-    // The id as it was read once: a getter could answer differently now.
-    const { id } = handle;
-    this.locks.agentJoined(id);
-    if (this.#operations.isOpen) handled(this.messages.agentJoined(id));
-    this.stealing?.addAgent(id);
-    const leave = (reason?: string): Promise<void> => this.unregisterAgent(id, reason);
-    return { ...handle, leave, [Symbol.asyncDispose]: () => leave() };
+    this.#life.refuseEnding();
+    return this.tasks.registerAgent(agent);
   }
 
-  /** Takes an agent out: its tasks go back, its locks are released, its waits end, its id is refused until registered again. */
-  async unregisterAgent(agentId: string, reason = 'unregistered'): Promise<void> {
-    checkId(agentId, 'agentId');
+  /**
+   * Takes an agent out: its tasks go back, its locks are released, its waits end, its id is refused until registered again.
+   * @throws UNKNOWN_AGENT for one that was never registered
+   */
+  unregisterAgent(agentId: string, reason?: string): Promise<void> {
+    return this.tasks.unregisterAgent(agentId, reason);
+  }
+
+  #joined(agentId: string): void {
+    this.locks.agentJoined(agentId);
+    if (this.#operations.isOpen) this.#life.watch('messaging', this.messages.agentJoined(agentId));
+    this.stealing?.addAgent(agentId);
+  }
+
+  async #left(agentId: string): Promise<void> {
     this.stealing?.removeAgent(agentId);
-    const left = this.tasks.unregisterAgent(agentId, reason);
-    await Promise.all([left, this.locks.agentLeft(agentId), this.messages.agentLeft(agentId)]);
+    const parted = this.messages.agentLeft(agentId).catch((error: unknown) => {
+      // Before the start there is no mailbox to take away.
+      if (this.#operations.isOpen) throw error;
+    });
+    await Promise.all([this.locks.agentLeft(agentId), parted]);
   }
 
   // ── tasks ──
@@ -241,17 +166,17 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   submitTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
   ): Promise<TaskHandle<NoInfer<O>>> {
-    return this.#state === 'ready' ? this.tasks.submitTask(task) : this.#refused();
+    return this.#life.isReady ? this.tasks.submitTask(task) : this.#life.refused();
   }
 
   /** Stores a task and waits for its result. */
   runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>> {
-    return this.#state === 'ready' ? this.tasks.runTask(task) : this.#refused();
+    return this.#life.isReady ? this.tasks.runTask(task) : this.#life.refused();
   }
 
   /** Stores many; resolves with the handle of each, of its own result type. See `tasks.submitTasks`. */
   submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>> {
-    return this.#state === 'ready' ? this.tasks.submitTasks(tasks) : this.#refused();
+    return this.#life.isReady ? this.tasks.submitTasks(tasks) : this.#life.refused();
   }
 
   /** Gives a task to an agent, also to one that was never registered (an external agent). Resolves when the assignment is recorded. */
@@ -259,7 +184,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     task: Submittable<T, N, O>,
     agentId?: string,
   ): Promise<TaskHandle<NoInfer<O>>> {
-    return this.#state === 'ready' ? this.tasks.assignTask(task, agentId) : this.#refused();
+    return this.#life.isReady ? this.tasks.assignTask(task, agentId) : this.#life.refused();
   }
 
   completeTask(taskId: string, result?: unknown, claim?: string): Promise<void> {
@@ -315,7 +240,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     agentId: string,
     options: number | AcquireOptions = {},
   ): Promise<Lease> {
-    if (this.#state !== 'ready') return this.#refused();
+    if (!this.#life.isReady) return this.#life.refused();
     return typeof options === 'number'
       ? this.locks.acquire(resourceId, agentId, options)
       : this.locks.acquire(resourceId, agentId, undefined, options);
@@ -327,7 +252,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   /** Takes a lock, a path lock or units of a semaphore. */
   acquire(resource: ResourceRequest, options?: AcquireOptions): Promise<Lease> {
-    return this.#state === 'ready' ? this.locks.acquire(resource, options) : this.#refused();
+    return this.#life.isReady ? this.locks.acquire(resource, options) : this.#life.refused();
   }
 
   /** Runs `use` while holding; gives back whatever happens. */
@@ -336,22 +261,22 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     use: (lease: Lease) => R | Promise<R>,
     options?: AcquireOptions,
   ): Promise<R> {
-    return this.#state === 'ready' ? this.locks.withLock(resource, use, options) : this.#refused();
+    return this.#life.isReady ? this.locks.withLock(resource, use, options) : this.#life.refused();
   }
 
   // ── messages ──
 
   /** Resolves when the message is in the receiver's mailbox. */
   sendMessage(from: string, to: string, message: unknown, options?: SendOptions): Promise<string> {
-    return this.#state === 'ready' ? this.messages.send(from, to, message, options) : this.#refused();
+    return this.#life.isReady ? this.messages.send(from, to, message, options) : this.#life.refused();
   }
 
   broadcast(...args: Parameters<MessageRouter['broadcast']>): ReturnType<MessageRouter['broadcast']> {
-    return this.#state === 'ready' ? this.messages.broadcast(...args) : this.#refused();
+    return this.#life.isReady ? this.messages.broadcast(...args) : this.#life.refused();
   }
 
   request<R = unknown>(from: string, to: string, payload: unknown, options?: RequestOptions): Promise<R> {
-    return this.#state === 'ready' ? this.messages.request<R>(from, to, payload, options) : this.#refused();
+    return this.#life.isReady ? this.messages.request<R>(from, to, payload, options) : this.#life.refused();
   }
 
   subscribe<P = unknown>(
@@ -359,7 +284,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     handler: MessageHandler<P>,
     options?: SubscribeOptions,
   ): Subscription {
-    this.#check();
+    this.#life.refuseEnding();
     return this.messages.subscribe(agentId, handler, options);
   }
 
@@ -391,7 +316,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   /** Asks every part now. */
   getHealthStatus(): Promise<HealthStatus> {
-    return this.#health.check();
+    return this.#life.health.check();
   }
 
   /** @throws NOT_SUPPORTED with `metrics: false` */
@@ -405,208 +330,9 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   /** Does the chores that otherwise come by themselves: due tasks, expired leases, old conflicts. */
   async performMaintenance(): Promise<void> {
-    this.#check();
+    this.#life.refuseEnding();
     this.tasks.sweep();
     this.locks.waits.sweep();
     this.conflicts.cleanupOldConflicts(MAINTENANCE_AGE_MS);
-  }
-
-  async #start(): Promise<BackendReport> {
-    this.#state = 'starting';
-    try {
-      const report = await this.#connect();
-      this.#refuseIfStopping();
-      this.#state = 'ready';
-      this.tasks.wake();
-      this.metrics?.start();
-      await this.stealing?.initialize();
-      this.#health.start();
-      this.events.emit('system:ready', { backend: this.#backend.name });
-      return report;
-    } catch (error) {
-      await this.#disconnect();
-      if (this.#state === 'starting') {
-        this.#state = 'new';
-        this.#starting = undefined;
-      }
-      throw error;
-    }
-  }
-
-  async #connect(): Promise<BackendReport> {
-    const { runtime, options, environment } = this.#settings;
-    const report = await this.#backend.start(runtime);
-    this.#connected = true;
-    refuseProblems(report, options.allow ?? [], runtime.logger);
-    this.#refuseIfStopping();
-    await this.#session.open();
-    this.#refuseIfStopping();
-    if (environment.healthPort !== undefined) {
-      this.#endpoint = await openHealthEndpoint(environment.healthPort, () => this.getHealthStatus());
-    }
-    // Those that were registered before there was a mailbox to give them.
-    for (const { id } of this.tasks.loads()) await this.messages.agentJoined(id);
-    return report;
-  }
-
-  /** Gives back what a start has opened, in whatever step it ended. */
-  async #disconnect(): Promise<void> {
-    await this.#attempt('session', () => this.#session.close());
-    this.#operations.end(this.#state !== 'starting');
-    if (this.#connected) await this.#attempt('backend', () => this.#backend.stop());
-    this.#connected = false;
-    await this.#attempt('health endpoint', () => this.#endpoint?.close());
-    this.#endpoint = undefined;
-  }
-
-  /** The session is another one: what the former carried is stored anew. */
-  #rejoin(): void {
-    this.messages.rejoin().catch((error: unknown) => {
-      const { code, message } = toStoredError(error);
-      this.events.emit('system:error', { part: 'messaging', code, message });
-    });
-    this.tasks.wake();
-  }
-
-  async #stop(reason: string): Promise<void> {
-    const starting = this.#starting;
-    this.#state = 'stopping';
-    const started =
-      (await starting?.then(
-        () => true,
-        () => false,
-      )) === true;
-    if (started) this.events.emit('system:shutdown', { reason });
-    this.#health.stop();
-    await this.#attempt('stealing', () => this.stealing?.shutdown());
-    if (started) {
-      await this.#attempt('tasks', () => this.tasks.shutdown(this.#settings.shutdown));
-      await this.#attempt('messages', () =>
-        this.messages.shutdown({ drainMs: this.#settings.shutdown.drainMs }),
-      );
-      await this.#attempt('locks', () => this.locks.shutdown());
-    }
-    this.metrics?.stop();
-    this.breakers.shutdown();
-    await this.#disconnect();
-    this.#state = 'stopped';
-  }
-
-  #refuseIfStopping(): void {
-    if (this.#state !== 'starting')
-      throw new CoordinationError('STOPPED', 'The mesh was shut down while it started');
-  }
-
-  /** A part that fails to stop must not keep the others from stopping. */
-  async #attempt(part: string, stop: () => unknown): Promise<void> {
-    try {
-      await stop();
-    } catch (error) {
-      const { code, message } = toStoredError(error);
-      this.#settings.runtime.logger.error(`Stopping ${part} failed`, { code, message });
-      this.events.emit('system:error', { part, code, message });
-    }
-  }
-
-  #healthChecks(): ConstructorParameters<typeof HealthMonitor>[0] {
-    const { health } = this.#settings;
-    return {
-      manager: () =>
-        this.#state === 'ready'
-          ? { healthy: true }
-          : { healthy: false, error: `the mesh is ${this.#state === 'new' ? 'not started' : this.#state}` },
-      backend: async () => {
-        const { healthy, detail } = await this.#backend.check();
-        return healthy ? { healthy } : { healthy, error: detail ?? 'it does not answer' };
-      },
-      scheduler: () => {
-        const overdueMs = this.tasks.overdueMs();
-        const { running, queued, agents, zombies } = this.tasks.getSchedulingMetrics();
-        const metrics = { running, queued, agents, zombies };
-        if (overdueMs <= health.stuckMs) return { healthy: true, metrics };
-        return { healthy: false, error: `its sweep is overdue for ${Math.round(overdueMs)} ms`, metrics };
-      },
-      session: () => this.#session.health(),
-      resources: () => ({
-        ...punctual('its renewals', this.locks.overdueMs(), health.stuckMs),
-        metrics: { ...this.locks.lockUse() },
-      }),
-      breakers: () => {
-        const open = [...this.breakers.getAllBreakers()].filter(
-          ([, breaker]) => breaker.getState() === 'open',
-        );
-        const metrics = { open: open.length };
-        if (open.length === 0) return { healthy: true, metrics };
-        return {
-          healthy: false,
-          error: `${open
-            .map(([name]) => name)
-            .slice(0, 5)
-            .join(', ')} open`,
-          metrics,
-        };
-      },
-      messages: () => punctual('its chores', this.messages.overdueMs(), health.stuckMs),
-    };
-  }
-
-  #check(): void {
-    if (this.#state === 'stopping' || this.#state === 'stopped')
-      throw new CoordinationError('STOPPED', 'The mesh has been shut down');
-  }
-
-  /** Why a call can't be taken now. */
-  #refused(): Promise<never> {
-    try {
-      this.#check();
-      void this.#operations.session;
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    return Promise.reject(
-      new CoordinationError('NOT_STARTED', 'The mesh has not been started', {
-        hint: 'Call `await manager.initialize()` first.',
-      }),
-    );
-  }
-}
-
-function punctual(what: string, overdueMs: number, stuckMs: number): PartHealth {
-  if (overdueMs <= stuckMs) return { healthy: true };
-  return { healthy: false, error: `${what} are overdue for ${Math.round(overdueMs)} ms` };
-}
-
-function legacyOf(options: CoordinationOptions): object {
-  const { maxRetries, retryDelay, deadlockDetection, resourceTimeout, messageTimeout } = options;
-  return Object.fromEntries(
-    Object.entries({ maxRetries, retryDelay, deadlockDetection, resourceTimeout, messageTimeout }).filter(
-      ([, value]) => value !== undefined,
-    ),
-  );
-}
-
-function needed(backend: Backend): Required<Pick<Backend, 'tasks' | 'locks' | 'messages' | 'sessions'>> {
-  const { tasks, locks, messages, sessions } = backend;
-  if (tasks === undefined) throw lacks(backend, 'tasks');
-  if (locks === undefined) throw lacks(backend, 'locks');
-  if (messages === undefined) throw lacks(backend, 'messages');
-  if (sessions === undefined) throw lacks(backend, 'sessions');
-  return { tasks, locks, messages, sessions };
-}
-
-function lacks(backend: Backend, port: string): CoordinationError {
-  return new CoordinationError('NOT_SUPPORTED', `Backend ${backend.name} has no ${port}`, {
-    hint: 'Combine it with one that has.',
-  });
-}
-
-function refuseProblems(report: BackendReport, allowed: readonly string[], logger: Logger): void {
-  for (const { code, severity, message, hint } of report.problems) {
-    if (severity === 'refuse' && !allowed.includes(code)) {
-      throw new CoordinationError('BACKEND_UNAVAILABLE', `${report.server}: ${message}`, {
-        hint: `${hint} Or start with allow: ['${code}'].`,
-      });
-    }
-    logger.warn(message, { code, hint });
   }
 }

@@ -1,7 +1,7 @@
 import { andThen, handled, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError, toStoredError } from './core/errors.ts';
 import type { EventSink } from './core/events.ts';
-import { createOperations, type Operations } from './core/operations.ts';
+import { createOperations, type OwnedOperations } from './core/operations.ts';
 import type { Backend } from './core/ports/backend.ts';
 import type { Runtime, Timer } from './core/ports/runtime.ts';
 import type { Order, SessionReport, Sessions } from './core/ports/sessions.ts';
@@ -24,9 +24,11 @@ export interface SessionKeeperParts {
   /** What the process says of itself at each beat. */
   readonly report: () => SessionReport;
   /** Everything that mutates goes by these operations from now on. */
-  readonly use: (operations: Operations) => void;
+  readonly use: (operations: OwnedOperations) => void;
   /** What the store wants stopped; it says so again with each beat until it has. */
   readonly obey: (orders: readonly Order[]) => void;
+  /** What the session carries. */
+  readonly held: () => { readonly heldClaims: number; readonly heldLocks: number };
   /** The session is gone, and what it carried with it: locks and waits. */
   readonly lost: () => void;
   /** There is a new session: memberships have to be stored anew. */
@@ -35,7 +37,6 @@ export interface SessionKeeperParts {
 
 /** A session that was opened. */
 interface Life {
-  readonly boot: string;
   readonly session: SessionNumber;
   /** When it counts as lost unless a beat is answered before, mono ms. */
   validUntil: number;
@@ -48,12 +49,15 @@ interface Life {
 export class SessionKeeper {
   readonly #parts: SessionKeeperParts;
   readonly #leaseMs: number;
+  /** The session there is; none before the first, after the last, and while a new one is being opened. */
   #life: Life | undefined;
-  #closed = false;
-  /** A new session is being opened, because the one before is gone. */
-  #reopening: Promise<void> | undefined;
+  /** While a new session is being opened: resolves with it, rejects when there is none any more. */
+  #next: PromiseWithResolvers<void> | undefined;
+  /** Counts openings and closings, so that an answer from before is known as such. */
+  #epoch = 0;
   #beatTimer: Timer | undefined;
   #deadline: Timer | undefined;
+  #again: Timer | undefined;
   #hints: Disposable | undefined;
   /** Why the last beat, or the last try to open a session, failed. */
   #problem: string | undefined;
@@ -65,18 +69,20 @@ export class SessionKeeper {
 
   /** Opens the session and begins to keep it. @throws what the backend says */
   async open(): Promise<void> {
-    this.#closed = false;
+    this.#epoch += 1;
     await this.#openFirst(this.#parts.runtime.ids.next());
-    if (this.#leaseMs === Number.POSITIVE_INFINITY) return;
+    if (this.#life === undefined || this.#leaseMs === Number.POSITIVE_INFINITY) return;
     const { backend } = this.#parts;
     this.#hints = backend.onHint([{ about: 'orders' }, { about: 'reconnected' }], () => this.beat());
   }
 
   /** Ends the session: what it carries is given back at once instead of when its lease is over. Idempotent. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#epoch += 1;
     this.#rest();
     this.#hints?.[Symbol.dispose]();
+    this.#next?.reject(new CoordinationError('STOPPED', 'The mesh has been shut down'));
+    this.#next = undefined;
     const life = this.#life;
     this.#life = undefined;
     if (life !== undefined) await this.#parts.sessions.close(life.session);
@@ -85,17 +91,17 @@ export class SessionKeeper {
   /** Renews the lease now and takes the store's orders. */
   beat(): void {
     const life = this.#life;
-    if (life === undefined || this.#closed || this.#reopening !== undefined) return;
-    const { sessions, report, runtime } = this.#parts;
+    if (life === undefined) return;
+    const { sessions, report, runtime, obey } = this.#parts;
     const sentAt = runtime.clock.mono();
     this.#beatIn(this.#leaseMs / 3);
     try {
       const heard = andThen(sessions.beat(life.session, report()), (answer) => {
-        if (life !== this.#life || this.#closed) return;
-        if (answer.status === 'expired') return this.#lose('its lease had run out');
+        if (life !== this.#life) return;
+        if (answer.status === 'expired') return this.#lose(life, 'its lease had run out');
         this.#problem = undefined;
         this.#extend(life, sentAt);
-        if (answer.orders.length > 0) this.#parts.obey(answer.orders);
+        if (answer.orders.length > 0) obey(answer.orders);
       });
       if (isPromise(heard)) heard.catch((error: unknown) => this.#failed(life, error));
     } catch (error) {
@@ -105,30 +111,26 @@ export class SessionKeeper {
 
   /**
    * An operation of this session was refused because it is over: continues when there is another one.
-   * @throws BACKEND_UNAVAILABLE when there is none for as long as a lease
+   * @throws BACKEND_UNAVAILABLE when there is none for as long as a lease, STOPPED when there will be none
    */
   renew(session: SessionNumber): Awaitable<void> {
-    if (this.#closed) return undefined;
-    if (this.#life?.session === session) this.#lose('its lease had run out');
-    return this.#reopening === undefined ? undefined : this.#bounded(this.#reopening);
+    const life = this.#life;
+    if (life?.session === session) this.#lose(life, 'its lease had run out');
+    return this.#next === undefined ? undefined : this.#bounded(this.#next.promise);
   }
 
   /** Whether there is a session whose lease is being renewed. */
   health(): PartHealth {
-    if (this.#closed || (this.#life === undefined && this.#reopening === undefined)) return { healthy: true };
-    if (this.#leaseMs === Number.POSITIVE_INFINITY) return { healthy: true };
-    const { clock } = this.#parts.runtime;
-    const leftMs = Math.max(0, Math.round((this.#life?.validUntil ?? 0) - clock.mono()));
-    const metrics = { leftMs };
-    if (this.#reopening !== undefined)
-      return {
-        healthy: false,
-        error: `it is lost, and ${this.#problem ?? 'a new one is being opened'}`,
-        metrics,
-      };
-    if (this.#problem !== undefined)
-      return { healthy: false, error: `${this.#problem}; ${leftMs} ms of its lease are left`, metrics };
-    return { healthy: true, metrics };
+    if (this.#next !== undefined) {
+      const error = `it is lost, and ${this.#problem ?? 'a new one is being opened'}`;
+      return { healthy: false, error, metrics: { leftMs: 0 } };
+    }
+    const life = this.#life;
+    if (life === undefined || this.#leaseMs === Number.POSITIVE_INFINITY) return { healthy: true };
+    const leftMs = Math.max(0, Math.round(life.validUntil - this.#parts.runtime.clock.mono()));
+    if (this.#problem === undefined) return { healthy: true, metrics: { leftMs } };
+    const error = `${this.#problem}; ${leftMs} ms of its lease are left`;
+    return { healthy: false, error, metrics: { leftMs } };
   }
 
   /** An answer that was lost is asked for again: the same boot has the same session. */
@@ -142,28 +144,23 @@ export class SessionKeeper {
     }
   }
 
-  #bounded(reopening: Promise<void>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const late = (): void =>
-        reject(new CoordinationError('BACKEND_UNAVAILABLE', 'No new session could be opened'));
-      const timer = this.#parts.runtime.clock.after(LEASE_MS, late, true);
-      void reopening.then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+  #bounded(next: Promise<void>): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const late = (): void =>
+      reject(new CoordinationError('BACKEND_UNAVAILABLE', 'No new session could be opened'));
+    const timer = this.#parts.runtime.clock.after(LEASE_MS, late, true);
+    void next.then(resolve, reject).finally(() => timer.cancel());
+    return promise;
   }
 
   #open(boot: string): Awaitable<void> {
     const { sessions, report, runtime, backend, use } = this.#parts;
+    const epoch = this.#epoch;
     const sentAt = runtime.clock.mono();
     const request = { boot, leaseMs: this.#leaseMs, writer: WRITER, report: report() };
     return andThen(sessions.open(request), ({ session }) => {
-      if (this.#closed) {
-        this.#end(session);
-        return;
-      }
-      const life = { boot, session, validUntil: Number.POSITIVE_INFINITY };
+      if (epoch !== this.#epoch) return this.#end(session);
+      const life = { session, validUntil: sentAt };
       this.#life = life;
       this.#problem = undefined;
       use(createOperations(session, runtime, { maxInFlight: backend.capabilities.maxInFlight }));
@@ -173,15 +170,15 @@ export class SessionKeeper {
     });
   }
 
+  /** Answers may come in another order than the beats they belong to. */
   #extend(life: Life, sentAt: number): void {
     const { clock } = this.#parts.runtime;
-    life.validUntil = sentAt + (this.#leaseMs * 2) / 3;
+    life.validUntil = Math.max(life.validUntil, sentAt + (this.#leaseMs * 2) / 3);
     this.#deadline?.cancel();
     this.#deadline = clock.after(life.validUntil - clock.mono(), () => {
       // The store may have heard every beat: then it must not keep for us what we have told our users is gone.
-      if (life !== this.#life || this.#closed) return;
       this.#end(life.session);
-      this.#lose('no beat was answered in time');
+      this.#lose(life, 'no beat was answered in time');
     });
   }
 
@@ -193,10 +190,11 @@ export class SessionKeeper {
   #rest(): void {
     this.#beatTimer?.cancel();
     this.#deadline?.cancel();
+    this.#again?.cancel();
   }
 
   #failed(life: Life, error: unknown): void {
-    if (life !== this.#life || this.#closed || this.#reopening !== undefined) return;
+    if (life !== this.#life) return;
     const { code, message } = toStoredError(error);
     this.#problem = `its beat failed with ${code}`;
     this.#parts.runtime.logger.warn('A beat of the session failed', { code, message });
@@ -204,40 +202,64 @@ export class SessionKeeper {
   }
 
   /** The session is over: everybody is told, and another one is opened, however long that takes. */
-  #lose(why: string): void {
-    if (this.#reopening !== undefined) return;
-    const { runtime, events, lost, renewed } = this.#parts;
-    const message = `The session of this process is over: ${why}`;
+  #lose(life: Life, why: string): void {
+    if (life !== this.#life) return;
+    const { runtime, events, held, lost, renewed } = this.#parts;
+    const next = Promise.withResolvers<void>();
+    handled(next.promise);
+    this.#life = undefined;
+    this.#next = next;
+    this.#problem = undefined;
     this.#rest();
     const opening = this.#reopen(runtime.ids.next());
-    if (isPromise(opening)) {
-      this.#reopening = opening.then(() => {
-        this.#reopening = undefined;
-        if (!this.#closed) renewed();
-      });
-    }
+    if (!isPromise(opening)) this.#found(next);
+    const message = `The session of this process is over: ${why}`;
     runtime.logger.error(message, { code: 'SESSION_EXPIRED' });
+    events.emit('session:expired', { session: life.session, ...held() });
     events.emit('system:error', { part: 'session', code: 'SESSION_EXPIRED', message });
     // After the new one is under way: what is given back now finds it.
     lost();
-    if (!isPromise(opening) && !this.#closed) renewed();
+    if (!isPromise(opening)) renewed();
+    else
+      void opening.then(() => {
+        if (this.#next !== next) return;
+        this.#found(next);
+        renewed();
+      });
+  }
+
+  #found(next: PromiseWithResolvers<void>): void {
+    this.#next = undefined;
+    next.resolve();
   }
 
   /** The boot stays the same over all tries: one whose answer was lost is found again. */
   #reopen(boot: string): Awaitable<void> {
+    const epoch = this.#epoch;
+    const again = (error: unknown): Promise<void> => this.#reopenLater(boot, epoch, error);
     try {
       const opened = this.#open(boot);
-      return isPromise(opened) ? opened.catch((error: unknown) => this.#reopenLater(boot, error)) : opened;
+      return isPromise(opened) ? opened.catch(again) : opened;
     } catch (error) {
-      return this.#reopenLater(boot, error);
+      return again(error);
     }
   }
 
-  async #reopenLater(boot: string, error: unknown): Promise<void> {
-    const { runtime } = this.#parts;
-    this.#problem = `a new one could not be opened: ${toStoredError(error).code}`;
-    await new Promise<void>((resolve) => void runtime.clock.after(AGAIN_MS, resolve));
-    if (!this.#closed) await this.#reopen(boot);
+  async #reopenLater(boot: string, epoch: number, first: unknown): Promise<void> {
+    const { clock } = this.#parts.runtime;
+    // One that was under way when everything ended may fail after that: it is the last.
+    for (let error = first; epoch === this.#epoch; ) {
+      this.#problem = `a new one could not be opened: ${toStoredError(error).code}`;
+      // Whoever closes cancels this too.
+      await new Promise<void>((resolve) => {
+        this.#again = clock.after(AGAIN_MS, resolve);
+      });
+      try {
+        return await this.#open(boot);
+      } catch (failure) {
+        error = failure;
+      }
+    }
   }
 
   /** Whatever comes of it: its lease ends it as well. */

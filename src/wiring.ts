@@ -1,5 +1,6 @@
 import { handled, isPromise } from './core/awaitable.ts';
 import type { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
+import type { Resolution } from './core/coordination-types.ts';
 import type { QueueCounts, TaskStore } from './core/ports/tasks.ts';
 import type { BackendTime } from './core/ports/words.ts';
 import { nodeName } from './core/run-node.ts';
@@ -46,26 +47,44 @@ export function conflictParts<T extends TaskTypes>(
   locks: ResourceManager,
 ): Pick<ConflictResolverParts, 'facts' | 'apply'> {
   return {
-    facts: (conflict) => ({
-      agentPriorities: new Map(conflict.agents.map((agent) => [agent, tasks.agentPriority(agent)])),
-      ...(conflict.kind === 'resource'
-        ? { requestTimestamps: locks.requestTimes(conflict.subject, conflict.agents) }
-        : {}),
-    }),
-    apply: async (resolution, conflict) => {
-      // A holder that has to leave gets a grace: the winner has the lock after it, the resolution holds at once.
-      if (conflict.kind === 'resource') {
-        if (await isLocked(locks, conflict.subject))
-          handled(locks.moveLock(conflict.subject, resolution.winner));
-      } else if (conflict.kind === 'assignment') await tasks.moveTask(conflict.subject, resolution.winner);
+    facts: ({ kind, subject, agents }) => {
+      // Whoever isn't registered has no priority: 0 would be a guess.
+      const registered = new Set(tasks.loads().map(({ id }) => id));
+      const known = agents.filter((agent) => registered.has(agent));
+      const agentPriorities = new Map(known.map((agent) => [agent, tasks.agentPriority(agent)]));
+      if (kind !== 'resource') return { agentPriorities };
+      return { agentPriorities, requestTimestamps: locks.requestTimes(subject, agents) };
+    },
+    apply: async (resolution, { kind, subject }) => {
+      if (kind === 'resource') await moveLock(locks, subject, resolution);
+      else if (kind === 'assignment') await tasks.moveTask(subject, resolution.winner);
     },
   };
 }
 
-/** Whether there is a lock to move. What nobody holds, or a semaphore that has room for many, is nobody's to give. */
-async function isLocked(locks: ResourceManager, resource: string): Promise<boolean> {
+/** Resolves when the move is certain, not when it is over: a holder that has to leave gets a grace. Rejects when it is refused. */
+async function moveLock(
+  locks: ResourceManager,
+  resource: string,
+  { winner, losers }: Resolution,
+): Promise<void> {
+  if (!(await isHeldBy(locks, resource, losers))) return;
+  await new Promise<void>((resolve, reject) => {
+    locks.moveLock(resource, winner, { begun: resolve }).then(() => resolve(), reject);
+  });
+}
+
+/** Whether these agents have a lock to give. What nobody of them holds, or a semaphore that has room for many, stays where it is. */
+async function isHeldBy(
+  locks: ResourceManager,
+  resource: string,
+  agents: readonly string[],
+): Promise<boolean> {
   const { items } = await locks.list({ resource }, { limit: 1 });
-  return items[0]?.holders.some(({ mode }) => typeof mode === 'string') === true;
+  const holders = items[0]?.holders ?? [];
+  return holders.some(
+    ({ mode, owner }) => typeof mode === 'string' && agents.includes(owner.agent ?? owner.id),
+  );
 }
 
 /** Tasks by queue and state, as the store counts them; of a store across a network, as it said when it was asked last. */

@@ -3,7 +3,8 @@ import type { CircuitState } from '../core/coordination-types.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Logger } from '../core/ports/runtime.ts';
-import { nearestName } from '../core/options.ts';
+import { nearestName } from '../core/nearest-name.ts';
+import { readOptions } from '../core/options.ts';
 import type { Call } from './attempt.ts';
 import type { CircuitBreakerMetrics } from './circuit-breaker-metrics.ts';
 import { breakerRules, type CircuitBreakerOptions } from './breaker-rules.ts';
@@ -94,10 +95,10 @@ export class CircuitBreakerManager {
   /** A breaker's own `window` also replaces a `failureThreshold` of the manager's. */
   #merged(options: CircuitBreakerOptions | undefined): CircuitBreakerOptions {
     if (options === undefined || options === null) return this.#options;
-    if (typeof options !== 'object' || Array.isArray(options)) return options; // refused by the breaker
+    const given = readOptions('breakers', options);
     const { failureThreshold: _replaced, ...others } = this.#options;
-    const inherited = options.window === undefined ? this.#options : others;
-    return { ...inherited, ...options };
+    const inherited = given.window === undefined ? this.#options : others;
+    return { ...inherited, ...given };
   }
 
   #known(name: string): CircuitBreaker {

@@ -3,7 +3,7 @@ import { CoordinationError, describe } from '../core/errors.ts';
 
 /** What is known about a conflict. Strategies decide from this alone; agents that aren't in the conflict are left out. */
 export interface ConflictFacts {
-  /** Larger is more urgent; an agent that is missing counts 0. */
+  /** Larger is more urgent. An agent that is missing counts 0 in `resolveConflict`; `autoResolve` escalates. */
   readonly agentPriorities?: ReadonlyMap<string, number> | undefined;
   /** When each agent asked: a Date, or ms on any one axis. */
   readonly requestTimestamps?: ReadonlyMap<string, Date | number> | undefined;
@@ -44,6 +44,17 @@ function readFacts(facts: ConflictFacts, agents: readonly string[]): ConflictFac
     contents: contents === undefined ? undefined : readContents(contents, agents),
     custom,
   });
+}
+
+/**
+ * The facts that the mesh knows and those that were given, which win. Priorities join, agent by agent; of everything else what was given
+ * stands alone, because times may be of another axis and texts of another base.
+ */
+export function addFacts(known: ConflictFacts, given: ConflictFacts): ConflictFacts {
+  if (known.agentPriorities === undefined || given.agentPriorities === undefined)
+    return { ...known, ...given };
+  const agentPriorities = new Map([...known.agentPriorities, ...given.agentPriorities]);
+  return { ...known, ...given, agentPriorities };
 }
 
 /** So that facts can be spread over others without hiding them. */

@@ -1,20 +1,20 @@
 import { isPromise } from '../core/awaitable.ts';
 import { checkArray, checkId, checkInteger, checkMs, invalid } from '../core/check.ts';
 import type { ConflictKind, ConflictRecord, Resolution } from '../core/coordination-types.ts';
-import { CoordinationError, describe } from '../core/errors.ts';
+import { CoordinationError, describe, isCoordinationError } from '../core/errors.ts';
 import { silentSink, type EventSink } from '../core/events.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { createRuntime } from '../core/runtime/runtime.ts';
-import { autoOrder } from './auto-order.ts';
+import { autoOrder, neverGuessing } from './auto-order.ts';
 import {
   ConflictBook,
   type ConflictEntry,
   type ConflictStats,
   type ResolvedConflict,
 } from './conflict-book.ts';
-import { checkFacts, type ConflictFacts } from './conflict-facts.ts';
+import { addFacts, checkFacts, type ConflictFacts } from './conflict-facts.ts';
 import { defineConflictStrategy, type ConflictStrategy } from './conflict-strategy.ts';
 import { judge, type Verdict } from './decision.ts';
 import { MergeStrategy } from './strategies/merge-strategy.ts';
@@ -52,6 +52,9 @@ export class ConflictResolver {
   readonly #parts: ConflictResolverParts;
   readonly #timeoutMs: number;
   readonly #book: ConflictBook;
+  /** How those who wait for a user's function are sent away. */
+  readonly #stops = new Set<() => void>();
+  #isStopped = false;
   readonly #strategies = new Map<string, ConflictStrategy>();
 
   constructor(logger?: Logger, events: EventSink = silentSink, parts: ConflictResolverParts = {}) {
@@ -129,17 +132,21 @@ export class ConflictResolver {
   }
 
   /**
-   * Resolves a conflict from the facts that the mesh itself knows, by this strategy or by the first that they suffice for: merge, vote,
-   * optimistic-version, priority, timestamp. Invents nothing.
+   * Resolves a conflict from the facts that were reported and those that the mesh itself knows, by this strategy or by the first that they
+   * suffice for: merge, vote, optimistic-version, priority, timestamp. Never guesses: a version, a priority or a time decides only when it
+   * is known of every agent.
    * @throws as {@link resolveConflict}; CONFLICT_ESCALATED, and the event `conflict:escalated`, when nothing known decides it.
    */
   async autoResolve(conflictId: string, strategy?: string): Promise<Resolution> {
     const chosen = strategy === undefined ? undefined : this.#strategy(strategy);
     const entry = this.#find(conflictId);
     return this.#once(entry, strategy, async () => {
-      const facts = { ...(await this.#knownFacts(entry)), ...entry.facts };
-      const order = autoOrder(entry.record.agents, facts).map((name) => this.#strategy(name));
-      return this.#resolve(entry, chosen === undefined ? order : [chosen], facts);
+      const facts = addFacts(await this.#knownFacts(entry), entry.facts);
+      const order =
+        chosen === undefined
+          ? autoOrder(entry.record.agents, facts).map((name) => this.#strategy(name))
+          : [chosen];
+      return this.#resolve(entry, order.map(neverGuessing), facts);
     });
   }
 
@@ -156,6 +163,12 @@ export class ConflictResolver {
   /** Forgets conflicts that were resolved at least this long ago; open ones stay. @returns how many. */
   cleanupOldConflicts(maxAgeMs: number): number {
     return this.#book.forget(this.#runtime.clock.mono() - checkMs(maxAgeMs, 'maxAgeMs'));
+  }
+
+  /** What a user's function is being waited for is waited for no more: those who asked hear STOPPED. Idempotent. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const stop of [...this.#stops]) stop();
   }
 
   getStats(): ConflictStats {
@@ -278,13 +291,23 @@ export class ConflictResolver {
   /** Whatever a user's function does, an attempt ends. */
   #bounded<T>(answer: Awaitable<T>, what: string): Awaitable<T> {
     if (!isPromise(answer)) return answer;
+    if (this.#isStopped) return Promise.reject(stopped(what));
     return new Promise((resolve, reject) => {
-      const late = (): void =>
+      const end = (): void => {
+        timer.cancel();
+        this.#stops.delete(stop);
+      };
+      const late = (): void => {
+        end();
         reject(new CoordinationError('TIMEOUT', `${what} took longer than ${this.#timeoutMs} ms`));
+      };
       const timer = this.#runtime.clock.after(this.#timeoutMs, late, true);
-      Promise.resolve(answer)
-        .then(resolve, reject)
-        .finally(() => timer.cancel());
+      const stop = (): void => {
+        end();
+        reject(stopped(what));
+      };
+      this.#stops.add(stop);
+      Promise.resolve(answer).then(resolve, reject).finally(end);
     });
   }
 
@@ -303,6 +326,7 @@ export class ConflictResolver {
   }
 
   #unresolved(message: string, cause: unknown): CoordinationError {
+    if (isCoordinationError(cause, 'STOPPED')) return cause;
     this.#book.failed += 1;
     return new CoordinationError('CONFLICT_UNRESOLVED', `${message}: ${messageOf(cause)}`, {
       cause,
@@ -351,4 +375,8 @@ function checkAgents(agents: readonly string[]): readonly string[] {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? String(error.message) : describe(error);
+}
+
+function stopped(what: string): CoordinationError {
+  return new CoordinationError('STOPPED', `The mesh was shut down before ${what} was done`);
 }

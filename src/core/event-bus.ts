@@ -9,9 +9,9 @@ import type {
 import { handled, isPromise } from './awaitable.ts';
 import { checkFunction, checkInteger, checkMs, checkOptions, checkSignal, invalid } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
+import { EventBuffer, type EventStream } from './event-stream.ts';
 import { checkMethods, readOptions } from './options.ts';
 import type { Clock, Logger, Timer } from './ports/runtime.ts';
-import { Ring } from './ring.ts';
 import { Logger as LineLogger } from './runtime/logger.ts';
 import { systemClock } from './runtime/runtime.ts';
 
@@ -57,11 +57,6 @@ export interface EventStats {
   readonly lastAt?: number;
 }
 
-export interface EventStream extends AsyncIterable<CoordinationEvent> {
-  /** Events that a slow reader lost so far. */
-  readonly dropped: number;
-}
-
 /**
  * Typed bus. Listeners run synchronously, in the order they were added. One that throws or rejects is reported as `listener:failed` and
  * disturbs neither the emitter nor the next listener (G5); no return value is used.
@@ -72,6 +67,9 @@ export class EventBus implements EventSink {
   readonly #debug: Logger | undefined;
   readonly #clock: Clock;
   #taps: readonly AnyListener[] = [];
+  /** How what waits for events is ended. */
+  readonly #ends = new Set<() => void>();
+  #isClosed = false;
   readonly #log: AnyListener = (event) => {
     const { name, payload } = event as CoordinationEvent;
     this.#debug?.debug(name, payload);
@@ -95,10 +93,13 @@ export class EventBus implements EventSink {
 
   /** False when nobody would see the event; then it is counted here, so that the emitter can skip it altogether. */
   wants(name: Name): boolean {
+    return isWanted(this.#known(name) ?? this.#open(name));
+  }
+
+  /** `wants` of one event without its look-up. @internal */
+  wanting(name: Name): () => boolean {
     const channel = this.#known(name) ?? this.#open(name);
-    if (channel.seen) return true;
-    channel.count += 1;
-    return false;
+    return () => isWanted(channel);
   }
 
   /** Listens until disposed, aborted or `off`. */
@@ -136,33 +137,31 @@ export class EventBus implements EventSink {
   }
 
   /** Listens to the payloads for which `filter` holds. A filter that throws counts as a failed listener. */
-  onFiltered<N extends EventName>(
+  onFiltered<N extends Name>(
     name: N,
-    filter: (payload: CoordinationEvents[N]) => boolean,
-    listener: (payload: CoordinationEvents[N]) => void | Promise<void>,
+    filter: (payload: PayloadOf<N>) => boolean,
+    listener: Listener<N>,
   ): Disposable {
     checkFunction(filter, 'the filter');
     return this.#listen(name, listener, (payload) =>
-      passes(filter, payload as CoordinationEvents[N])
-        ? listener(payload as CoordinationEvents[N])
-        : undefined,
+      passes(filter, payload as PayloadOf<N>) ? listener(payload as PayloadOf<N>) : undefined,
     );
   }
 
   /**
    * The next payload of this event (for which `where` holds).
-   * @throws TIMEOUT after `timeoutMs` (default: waits for ever); `signal.reason` when aborted.
+   * @throws TIMEOUT after `timeoutMs` (default: waits for ever); `signal.reason` when aborted; STOPPED when the bus is closed.
    */
-  waitFor<N extends EventName>(
+  waitFor<N extends Name>(
     name: N,
     timeoutOrOptions:
       | number
       | {
           readonly timeoutMs?: number;
           readonly signal?: AbortSignal;
-          readonly where?: (payload: CoordinationEvents[N]) => boolean;
+          readonly where?: (payload: PayloadOf<N>) => boolean;
         } = {},
-  ): Promise<CoordinationEvents[N]> {
+  ): Promise<PayloadOf<N>> {
     const { timeoutMs, signal, where } = checkOptions<Exclude<typeof timeoutOrOptions, number>>(
       typeof timeoutOrOptions === 'number' ? { timeoutMs: timeoutOrOptions } : timeoutOrOptions,
       'the options of waitFor',
@@ -172,9 +171,11 @@ export class EventBus implements EventSink {
     checkSignal(signal, 'signal');
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
+      if (this.#isClosed) return reject(closed(name));
       let timer: Timer | undefined;
       const end = (): void => {
         timer?.cancel();
+        this.#ends.delete(onClose);
         subscription[Symbol.dispose]();
         signal?.removeEventListener('abort', onAbort);
       };
@@ -182,10 +183,15 @@ export class EventBus implements EventSink {
         end();
         reject(signal?.reason as Error);
       };
-      const listener = (payload: unknown): void => {
-        if (where !== undefined && !passes(where, payload as CoordinationEvents[N])) return;
+      const onClose = (): void => {
         end();
-        resolve(payload as CoordinationEvents[N]);
+        reject(closed(name));
+      };
+      this.#ends.add(onClose);
+      const listener = (payload: unknown): void => {
+        if (where !== undefined && !passes(where, payload as PayloadOf<N>)) return;
+        end();
+        resolve(payload as PayloadOf<N>);
       };
       const subscription = this.#listen(name, listener, listener);
       signal?.addEventListener('abort', onAbort, { once: true });
@@ -210,55 +216,35 @@ export class EventBus implements EventSink {
   }
 
   /**
-   * Everything from now on. When the reader is more than `capacity` events behind, the oldest are dropped and counted. Ends when aborted
-   * or when the reader leaves its loop. @default capacity 1,024
+   * Everything from now on. When the reader is more than `capacity` events behind, the oldest are dropped and counted. Ends when aborted,
+   * when the bus is closed, or when the reader leaves its loop. @default capacity 1,024
    */
   stream(options: { readonly capacity?: number; readonly signal?: AbortSignal } = {}): EventStream {
     const { capacity = 1_024, signal } = checkOptions<typeof options>(options, 'the options of stream');
     checkInteger(capacity, 'capacity', 1);
     checkSignal(signal, 'signal');
-    const buffer = new Ring<CoordinationEvent>();
-    let dropped = 0;
-    let woken: (() => void)[] = [];
-    const wake = (): void => {
-      const readers = woken;
-      woken = [];
-      for (const reader of readers) reader();
-    };
-    let ended = signal?.aborted ?? false;
-    const tap = this.tap((event) => {
-      if (buffer.length >= capacity) {
-        buffer.shift();
-        dropped += 1;
-      }
-      buffer.push(event);
-      if (woken.length > 0) wake();
-    });
-    const end = (): void => {
-      ended = true;
+    const buffer = new EventBuffer(capacity, () => {
       tap[Symbol.dispose]();
+      this.#ends.delete(end);
       signal?.removeEventListener('abort', end);
-      wake();
-    };
-    if (ended) tap[Symbol.dispose]();
-    signal?.addEventListener('abort', end, { once: true });
-    const next = async (): Promise<IteratorResult<CoordinationEvent>> => {
-      while (buffer.length === 0 && !ended) {
-        await new Promise<void>((resolve) => woken.push(resolve));
-      }
-      const value = buffer.shift();
-      return value === undefined ? { done: true, value: undefined } : { done: false, value };
-    };
-    const finish = (): Promise<IteratorResult<CoordinationEvent>> => {
-      end();
-      return Promise.resolve({ done: true, value: undefined });
-    };
-    return {
-      get dropped() {
-        return dropped;
-      },
-      [Symbol.asyncIterator]: () => ({ next, return: finish }),
-    };
+    });
+    const tap = this.tap((event) => buffer.add(event));
+    const end = (): void => buffer.end();
+    if (this.#isClosed || signal?.aborted === true) end();
+    else {
+      this.#ends.add(end);
+      signal?.addEventListener('abort', end, { once: true });
+    }
+    return buffer;
+  }
+
+  /**
+   * Nothing is to come any more: what waits for an event rejects with STOPPED, and streams end. Listeners stay. A manager closes the bus
+   * that it made at the end of its shutdown. Idempotent.
+   */
+  close(): void {
+    this.#isClosed = true;
+    for (const end of [...this.#ends]) end();
   }
 
   /** How often this event has occurred, also when nobody listened; never goes back. For whoever needs no more than the number. */
@@ -371,6 +357,12 @@ export class EventBus implements EventSink {
   }
 }
 
+function isWanted(channel: Channel): boolean {
+  if (channel.seen) return true;
+  channel.count += 1;
+  return false;
+}
+
 function readBus(given: EventBusOptions): EventBusOptions {
   const { debug = false, logger, clock } = readOptions('events', given);
   if (typeof debug !== 'boolean') {
@@ -398,4 +390,8 @@ function passes<P>(filter: (payload: P) => unknown, payload: P): boolean {
     throw invalid('A filter must answer at once, not with a promise');
   }
   return Boolean(answer);
+}
+
+function closed(name: Name): CoordinationError {
+  return new CoordinationError('STOPPED', `No ${name} will come: the event bus is closed`);
 }

@@ -109,6 +109,14 @@ export interface CoordinationEvents {
     readonly token: number;
     readonly waitedMs: number;
   };
+  /** A held lock changed its mode by an upgrade, with a new token, or a downgrade. Its grant and its release are counted once all the same. */
+  'resource:converted': {
+    readonly resourceId: string;
+    readonly agentId: string;
+    readonly mode: string;
+    readonly token: number;
+    readonly waitedMs: number;
+  };
   /** A lock request began to wait. */
   'resource:waited': { readonly resourceId: string; readonly agentId: string; readonly ahead: number };
   /** A lock was given back. † */
@@ -209,6 +217,13 @@ export interface EventSink {
   emit<N extends EventName>(name: N, payload: CoordinationEvents[N]): void;
   /** False when nobody would see it: it is counted, and the payload need not be built nor `emit` called. Call it once an event. */
   wants(name: EventName): boolean;
+  /** The same question about one event, for whoever asks all the time. Absent: ask `wants`. @internal */
+  wanting?(name: EventName): () => boolean;
+}
+
+/** Whether somebody wants this event, asked again and again: one look-up for all times. */
+export function wanting(events: EventSink, name: EventName): () => boolean {
+  return events.wanting?.(name) ?? (() => events.wants(name));
 }
 
 /** A sink that drops everything. */

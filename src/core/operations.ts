@@ -1,6 +1,6 @@
 import { isPromise } from './awaitable.ts';
 import { CoordinationError, isCoordinationError } from './errors.ts';
-import type { Runtime } from './ports/runtime.ts';
+import type { Runtime, Timer } from './ports/runtime.ts';
 import type { Awaitable, Operation, SessionNumber } from './ports/words.ts';
 import { Ring } from './ring.ts';
 
@@ -15,72 +15,105 @@ export interface Operations {
   run<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T>;
 }
 
+/** Operations in the hands of who ends them. */
+export interface OwnedOperations extends Operations {
+  /** How many calls are not answered, those that wait for their turn included. */
+  underWay(): number;
+  /**
+   * Refuses everything with `error` from now on, what is under way too, whatever the store does with it: nothing is repeated, and no timer
+   * is left. Idempotent.
+   */
+  close(error: Error): void;
+}
+
 export interface OperationOptions {
   readonly maxInFlight: number;
   /** @default 30,000 */
   readonly giveUpMs?: number;
 }
 
+/** A call that was sent and is not answered. */
+interface Flight {
+  readonly reject: (error: Error) => void;
+  /** Runs until it is sent again. */
+  pause: Timer | undefined;
+}
+
+/** A call that waits for its turn. */
+interface Queued {
+  readonly issue: () => void;
+  readonly reject: (error: Error) => void;
+}
+
 export function createOperations(
   session: SessionNumber,
   runtime: Runtime,
   options: OperationOptions,
-): Operations {
+): OwnedOperations {
   const { maxInFlight, giveUpMs = 30_000 } = options;
   let sequence = 0;
-  /** Sequences sent and not answered; n is sent only once n − maxInFlight is answered. */
-  const open = new Set<number>();
-  const waiting = new Ring<() => void>();
+  /** By their sequences, the oldest first; n is sent only once n − maxInFlight is answered. */
+  const open = new Map<number, Flight>();
+  const waiting = new Ring<Queued>();
+  let closed: Error | undefined;
+  /** There is something to look at before a call is sent. */
+  let busy = false;
 
-  const close = (n: number): void => {
+  const landed = (n: number): void => {
     open.delete(n);
-    while (waiting.length > 0 && room()) waiting.shift()?.();
+    busy = open.size > 0 || closed !== undefined;
+    while (waiting.length > 0 && room()) waiting.shift()?.issue();
   };
   const room = (): boolean => {
-    const [oldest] = open;
+    const [oldest] = open.keys();
     return oldest === undefined || sequence + 1 - oldest < maxInFlight;
   };
-  const pause = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      runtime.clock.after(ms, resolve, true);
-    });
 
-  /** Answers `first`, or asks again with the same operation until something final comes. */
-  async function settle<T>(
-    op: Operation,
-    first: Promise<T>,
-    send: (op: Operation) => Awaitable<T>,
-  ): Promise<T> {
-    const started = runtime.clock.mono();
-    let attempt: Awaitable<T> = first;
+  /** Settles with the first final answer, for which it asks with the same operation again and again, or when everything is closed. */
+  function settle<T>(op: Operation, first: Promise<T>, send: (op: Operation) => Awaitable<T>): Promise<T> {
+    const { clock, random } = runtime;
+    const started = clock.mono();
+    let tries = 0;
     let sent = false;
-    try {
-      for (let tries = 0; ; tries++) {
-        try {
-          return await attempt;
-        } catch (error) {
-          if (!isRepeatable(error)) throw error;
-          sent ||= isCoordinationError(error, 'OUTCOME_UNKNOWN');
-          if (runtime.clock.mono() - started > giveUpMs) throw sent ? unknownOutcome(error) : error;
-          await pause(Math.min(1_000, 10 * 2 ** Math.min(tries, 7)) * (0.5 + runtime.random.next() / 2));
-          attempt = attemptAgain(op, send);
+    return new Promise((resolve, reject) => {
+      const flight: Flight = { reject, pause: undefined };
+      const answered = (answer: T): void => {
+        landed(op.sequence);
+        resolve(answer);
+      };
+      const failed = (error: unknown): void => {
+        const mayRepeat = closed === undefined && isRepeatable(error);
+        if (mayRepeat) sent ||= isCoordinationError(error, 'OUTCOME_UNKNOWN');
+        if (mayRepeat && clock.mono() - started <= giveUpMs) {
+          const ms = Math.min(1_000, 10 * 2 ** Math.min(tries++, 7)) * (0.5 + random.next() / 2);
+          flight.pause = clock.after(ms, again, true);
+          return;
         }
-      }
-    } finally {
-      close(op.sequence);
-    }
+        landed(op.sequence);
+        reject(mayRepeat && sent ? unknownOutcome(error) : error);
+      };
+      const again = (): void => {
+        void attempt(op, send).then(answered, failed);
+      };
+      open.set(op.sequence, flight);
+      busy = true;
+      // The very call may have ended its session.
+      if (closed !== undefined) reject(closed);
+      first.then(answered, failed);
+    });
   }
 
   /** Issues in the very call that made room: a later turn would find the room taken by all who waited. */
   function queued<T>(send: (op: Operation) => Awaitable<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      waiting.push(() => {
+      const issueNow = (): void => {
         try {
           resolve(issue(send));
         } catch (error) {
           reject(error);
         }
-      });
+      };
+      waiting.push({ issue: issueNow, reject });
     });
   }
 
@@ -94,13 +127,29 @@ export function createOperations(
       answer = Promise.reject(error);
     }
     if (!isPromise(answer)) return answer;
-    open.add(op.sequence);
     return settle(op, answer, send);
+  }
+
+  function issueInTurn<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T> {
+    if (closed !== undefined) throw closed;
+    return waiting.length === 0 && room() ? issue(send) : queued(send);
   }
 
   return {
     session,
-    run: (send) => (open.size === 0 || (waiting.length === 0 && room()) ? issue(send) : queued(send)),
+    // No getter: calls through an object that has one take twice as long.
+    underWay: () => open.size + waiting.length,
+    run: (send) => (busy ? issueInTurn(send) : issue(send)),
+    close(error) {
+      closed ??= error;
+      busy = true;
+      while (waiting.length > 0) waiting.shift()?.reject(closed);
+      for (const flight of open.values()) {
+        flight.pause?.cancel();
+        flight.reject(closed);
+      }
+      open.clear();
+    },
   };
 }
 
@@ -120,12 +169,10 @@ function unknownOutcome(error: unknown): unknown {
   );
 }
 
-function attemptAgain<T>(op: Operation, send: (op: Operation) => Awaitable<T>): Awaitable<T> {
+async function attempt<T>(op: Operation, send: (op: Operation) => Awaitable<T>): Promise<T> {
   try {
-    return send(op);
+    return await send(op);
   } catch (error) {
-    return Promise.reject(
-      error instanceof Error ? error : new CoordinationError('OUTCOME_UNKNOWN', String(error)),
-    );
+    throw error instanceof Error ? error : new CoordinationError('OUTCOME_UNKNOWN', String(error));
   }
 }

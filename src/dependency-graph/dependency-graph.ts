@@ -1,4 +1,4 @@
-import { checkId, checkObject, invalid } from '../core/check.ts';
+import { checkId, checkOptions, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { FailurePolicy } from '../core/ports/tasks.ts';
@@ -130,7 +130,7 @@ export class DependencyGraph {
    * @throws as {@link settle}
    */
   markFailed(id: string, options: { readonly final?: boolean } = {}): readonly string[] {
-    const { final = true } = checkObject(options, 'the options of markFailed') as typeof options;
+    const { final = true } = checkOptions(options, 'the options of markFailed');
     if (typeof final !== 'boolean')
       throw invalid(`Expected \`final\` to be true or false, got ${describe(final)}`);
     if (final) return this.settle(id, 'failed').cancelled;

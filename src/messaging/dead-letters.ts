@@ -56,7 +56,7 @@ export class DeadLetters {
       sum += changed;
       this.#pump.reportLost(lost);
       for (const address of readied) this.#pump.wakeAddress(address);
-      if (changed > 0) this.#pump.keepSweeping();
+      if (changed > 0) this.#pump.chores.keepSweeping();
       if (!more) return sum;
     }
   }

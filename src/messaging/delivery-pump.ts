@@ -3,12 +3,14 @@ import type { EventSink } from '../core/events.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Delivery, Lost, MessageSettlement, MessageTransport, Wanted } from '../core/ports/messages.ts';
-import type { Logger, Random, Runtime, Timer } from '../core/ports/runtime.ts';
+import type { Logger, Random, Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { isCoreAddress } from './addresses.ts';
 import { Consumer, type ConsumerHost } from './consumer.ts';
 import { Handling, type HandlingHost } from './handling.ts';
+import { Outcomes } from './outcomes.ts';
 import { decideRedelivery, type Redelivery } from './redelivery.ts';
+import { StoreChores } from './store-chores.ts';
 
 export interface PumpSettings {
   readonly ackWithinMs: number;
@@ -27,11 +29,6 @@ export interface PumpHost extends Pick<HandlingHost, 'reply' | 'request'> {
   failed(): void;
 }
 
-interface SettleAnswer {
-  readonly settled: readonly boolean[];
-  readonly readied: readonly string[];
-}
-
 interface ReceiveAnswer {
   readonly at: number;
   readonly deliveries: readonly Delivery[];
@@ -48,9 +45,7 @@ interface Turn {
 
 const YIELD_MS = 5;
 const YIELD_STEPS = 4_096;
-const FLUSH_AT = 256;
-const POLL_MS = 1_000;
-const SWEEP_LIMIT = 1_000;
+const AGAIN_MS = 1_000;
 
 /**
  * Moves deliveries from the store to the consumers of this process and their outcomes back. One call to the store at a time; outcomes
@@ -58,6 +53,8 @@ const SWEEP_LIMIT = 1_000;
  */
 export class DeliveryPump implements ConsumerHost, HandlingHost {
   readonly clock: Runtime['clock'];
+  readonly outcomes: Outcomes;
+  readonly chores: StoreChores;
   readonly #transport: MessageTransport;
   readonly #operations: Operations;
   readonly #settings: PumpSettings;
@@ -65,7 +62,6 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   readonly #logger: Logger;
   readonly #random: Random;
   readonly #host: PumpHost;
-  readonly #shared: boolean;
   readonly #consumers = new Map<string, Consumer>();
   #awake: Consumer[] = [];
   #scheduled = false;
@@ -75,18 +71,8 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   /** A call whose answer must come before the next. */
   #calling = false;
   #stopped = false;
-  #outcomes: MessageSettlement[] = [];
-  #flushing: Promise<void> | undefined;
-  #flushScheduled = false;
-  /** Outcomes of the deliveries being handed out are sent when all are. */
-  #handingOut = false;
-  #sweepTimer: Timer | undefined;
-  /** When the next sweep is due, mono ms. */
-  #sweepDue = Number.POSITIVE_INFINITY;
   /** Calls of the store that aren't answered, the oldest first. */
   readonly #unanswered = new Set<{ readonly since: number }>();
-  #pollTimer: Timer | undefined;
-  #staleAcks = 0;
   /** Backend time of the answer being handed out, µs. */
   #at = 0;
 
@@ -101,7 +87,6 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     /** Others use the store too. */
     readonly shared: boolean;
   }) {
-    this.#shared = parts.shared;
     this.clock = parts.runtime.clock;
     this.#random = parts.runtime.random.fork('messaging');
     this.#transport = parts.transport;
@@ -110,6 +95,23 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     this.#events = parts.events;
     this.#logger = parts.logger;
     this.#host = parts.host;
+    const { transport, operations, shared } = parts;
+    const store = { clock: this.clock, transport, operations };
+    const wakeAddress = (address: string): void => this.wakeAddress(address);
+    this.outcomes = new Outcomes({
+      ...store,
+      wakeAddress,
+      failed: (error) => this.#failed('settled', error),
+    });
+    this.chores = new StoreChores({
+      ...store,
+      shared,
+      wakeAddress,
+      wakeAll: () => this.wakeAll(),
+      reportLost: (lost) => this.reportLost(lost),
+      timed: (answer) => this.#timed(answer),
+      failed: (error) => this.#failed('swept', error),
+    });
   }
 
   get ackWithinMs(): number {
@@ -125,10 +127,6 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   nextTurn(): Promise<void> {
     this.#nextTurn ??= Promise.withResolvers<void>();
     return this.#nextTurn.promise;
-  }
-
-  get staleAcks(): number {
-    return this.#staleAcks;
   }
 
   consumer(address: string): Consumer | undefined {
@@ -170,58 +168,20 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     this.#schedule();
   }
 
-  /** The store isn't empty: expiry and lost receipts must be looked after. Costs nothing when that is known. */
-  keepSweeping(): void {
-    if (this.#sweepTimer === undefined && !this.#stopped) this.#armSweep(POLL_MS);
-  }
-
-  /** From the first consumer on asks again and again, for stores that others use and whose hints may be lost (G4). */
-  poll(): void {
-    if (!this.#shared || this.#stopped || this.#pollTimer !== undefined) return;
-    this.#pollTimer = this.clock.after(POLL_MS, () => {
-      this.#pollTimer = undefined;
-      this.wakeAll();
-      this.keepSweeping();
-      this.poll();
-    });
-  }
-
   /** For how long the store has been silent, or its chores are overdue, ms; 0 when neither is. */
   overdueMs(): number {
     if (this.#stopped) return 0;
     const [oldest] = this.#unanswered;
-    const since = Math.min(oldest?.since ?? Number.POSITIVE_INFINITY, this.#sweepDue);
+    const since = Math.min(oldest?.since ?? Number.POSITIVE_INFINITY, this.chores.dueAt);
     return Math.max(0, this.clock.mono() - since);
   }
 
-  /** Does the chores of the store now. */
-  async sweep(): Promise<void> {
-    const { lost, readied, nextInMs } = await this.#timed(
-      this.#operations.run((op) => this.#transport.sweep(op, SWEEP_LIMIT)),
-    );
-    this.reportLost(lost);
-    for (const address of readied) this.wakeAddress(address);
-    if (nextInMs === Number.POSITIVE_INFINITY || this.#stopped) return;
-    if (this.#sweepTimer === undefined) this.#armSweep(nextInMs);
-  }
-
   settle(outcome: MessageSettlement): void {
-    this.#outcomes.push(outcome);
-    if (outcome.as === 'retry' || outcome.as === 'release') this.wakeAddress(outcome.delivery.address);
-    if (this.#handingOut || this.#flushScheduled) return;
-    if (this.#outcomes.length >= FLUSH_AT) {
-      void this.flush();
-      return;
-    }
-    this.#flushScheduled = true;
-    this.clock.soon(() => {
-      this.#flushScheduled = false;
-      void this.flush();
-    });
+    this.outcomes.add(outcome);
   }
 
   ack(delivery: Delivery): void {
-    this.settle({ delivery, as: 'ack' });
+    this.outcomes.add({ delivery, as: 'ack' });
   }
 
   received(handling: Handling): void {
@@ -286,43 +246,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   /** Takes no more messages. */
   pause(): void {
     this.#stopped = true;
-    this.#sweepTimer?.cancel();
-    this.#pollTimer?.cancel();
-  }
-
-  /** Sends all outcomes to the store. @returns a promise until it has them; it never rejects */
-  flush(): Promise<void> | undefined {
-    if (this.#flushing !== undefined) return this.#flushing;
-    if (this.#outcomes.length === 0) return undefined;
-    const outcomes = this.#outcomes;
-    this.#outcomes = [];
-    try {
-      const answer = this.#operations.run((op) => this.#transport.settle(op, outcomes));
-      if (isPromise(answer)) return this.#await(answer);
-      this.#settled(answer);
-    } catch (error) {
-      this.#failed('settle', error);
-    }
-    return undefined;
-  }
-
-  #await(answer: Promise<SettleAnswer>): Promise<void> {
-    this.#flushing = answer
-      .then(
-        (answer) => this.#settled(answer),
-        (error: unknown) => this.#failed('settle', error),
-      )
-      .then(() => {
-        this.#flushing = undefined;
-        return this.flush();
-      });
-    return this.#flushing;
-  }
-
-  #settled(answer: SettleAnswer): void {
-    const { settled, readied } = answer;
-    for (let i = 0; i < settled.length; i++) if (settled[i] === false) this.#staleAcks += 1;
-    for (const address of readied) this.wakeAddress(address);
+    this.chores.stop();
   }
 
   #schedule(): void {
@@ -355,7 +279,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   }
 
   #step(): void {
-    const flushed = this.flush();
+    const flushed = this.outcomes.flush();
     if (flushed !== undefined) return this.#waitFor(flushed);
     const addresses = this.#wanted();
     if (addresses.length === 0) return;
@@ -370,7 +294,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
           addresses,
         );
     } catch (error) {
-      this.#failed('receive', error, addresses);
+      this.#failed('received', error, addresses);
     }
   }
 
@@ -403,7 +327,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     };
     (this.#timed(call) as Promise<unknown>).then(done, (error: unknown) => {
       done();
-      this.#failed('receive', error, addresses);
+      this.#failed('received', error, addresses);
     });
   }
 
@@ -414,15 +338,15 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     let consumer: Consumer | undefined;
     for (const delivery of deliveries) {
       if (consumer?.address !== delivery.address) consumer = this.#consumers.get(delivery.address);
-      if (consumer === undefined || this.#stopped) this.settle({ delivery, as: 'release' });
+      if (consumer === undefined || this.#stopped) this.outcomes.add({ delivery, as: 'release' });
       else consumer.accept(new Handling(delivery, now, this));
     }
-    if (deliveries.length > 0) this.keepSweeping();
-    this.#handingOut = true;
+    if (deliveries.length > 0) this.chores.keepSweeping();
+    this.outcomes.held = true;
     for (const { address, limit } of asked) this.#served(address, limit, nextInMs);
-    this.#handingOut = false;
+    this.outcomes.held = false;
     if (missed.length > 0) this.reportLost(missed);
-    void this.flush();
+    void this.outcomes.flush();
   }
 
   #served(address: string, limit: number, nextInMs: number): void {
@@ -437,24 +361,12 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
       consumer.timer = this.clock.after(nextInMs, () => this.wake(consumer), true);
   }
 
-  #armSweep(ms: number): void {
-    this.#sweepDue = this.clock.mono() + ms;
-    this.#sweepTimer = this.clock.after(ms, () => {
-      this.#sweepTimer = undefined;
-      this.#sweepDue = Number.POSITIVE_INFINITY;
-      this.sweep().catch((error: unknown) => {
-        this.#failed('sweep', error);
-        this.keepSweeping();
-      });
-    });
-  }
-
-  #failed(what: string, error: unknown, addresses: readonly Wanted[] = []): void {
+  #failed(what: 'settled' | 'swept' | 'received', error: unknown, addresses: readonly Wanted[] = []): void {
     if (this.#stopped) return;
     const { code, message } = toStoredError(error);
-    this.#report(code, `Messages could not be ${what === 'sweep' ? 'swept' : `${what}d`}: ${message}`);
+    this.#report(code, `Messages could not be ${what}: ${message}`);
     if (addresses.length === 0) return;
-    this.clock.after(POLL_MS, () => {
+    this.clock.after(AGAIN_MS, () => {
       for (const { address } of addresses) this.wakeAddress(address);
     });
   }

@@ -31,6 +31,7 @@ export class Outbox {
   readonly #defaults: MailboxSettings;
   #queue: Queued[] = [];
   #busy = false;
+  #closed: Error | undefined;
 
   constructor(
     transport: MessageTransport,
@@ -43,7 +44,9 @@ export class Outbox {
     this.#defaults = settings.defaults;
   }
 
+  /** @throws STOPPED when it is closed */
   publish(message: NewMessage): Awaitable<PublishResult> {
+    if (this.#closed !== undefined) throw this.#closed;
     if (this.#busy)
       return new Promise((resolve, reject) => {
         this.#queue.push({ kind: 'message', item: message, resolve, reject });
@@ -53,7 +56,9 @@ export class Outbox {
     return this.#occupy(answer).then((results) => results[0] as PublishResult);
   }
 
+  /** @throws STOPPED when it is closed */
   subscribe(change: Membership): Awaitable<readonly Lost[]> {
+    if (this.#closed !== undefined) throw this.#closed;
     if (this.#busy)
       return new Promise((resolve, reject) => {
         this.#queue.push({ kind: 'membership', item: change, resolve, reject });
@@ -62,8 +67,9 @@ export class Outbox {
     return isPromise(answer) ? this.#occupy(answer) : answer;
   }
 
-  /** Rejects what hasn't been sent yet. */
+  /** Rejects what hasn't been sent yet, and takes nothing any more. */
   close(error: Error): void {
+    this.#closed = error;
     for (const { reject } of this.#queue.splice(0)) reject(error);
   }
 

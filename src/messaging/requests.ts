@@ -148,7 +148,7 @@ export class Requests {
       consumer.ready = true;
       pump.wake(consumer);
     });
-    pump.poll();
+    pump.chores.poll();
     if (isPromise(ready)) handled(ready);
   }
 

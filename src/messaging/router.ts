@@ -37,6 +37,8 @@ import type {
 
 /** Longest wait of `shutdown` for handlers under way, ms. */
 const DRAIN_MS = 5_000;
+/** How long the store may take to hear of the end, ms. */
+const STORE_MS = 5_000;
 /** A mailbox outlives its process's crash by this when nothing expires. */
 const KEEP_FOREVER_MS = 365 * 24 * 3_600_000;
 
@@ -263,7 +265,8 @@ export class MessageRouter implements AsyncDisposable {
     if (typeof reason !== 'string') throw invalid(`Expected reason to be a string, got ${describe(reason)}`);
     if (this.#stopped !== undefined) return;
     const error = new CoordinationError('UNKNOWN_AGENT', `Agent ${agentId} left: ${reason}`);
-    const stored = this.#subscriptions.leave(agentId, error);
+    // Its refusal comes last: whatever the store says, nobody here waits for the agent any more.
+    const stored = (async () => this.#subscriptions.leave(agentId, error))();
     for (const [end, owner] of this.#streams) if (owner === agentId) end();
     this.#requests.agentLeft(agentId, reason, error);
     this.#pump.reportLost(await stored);
@@ -294,7 +297,7 @@ export class MessageRouter implements AsyncDisposable {
     return {
       ...(await this.#deadLetters.totals()),
       ...this.#requests.stats,
-      staleAcks: this.#pump.staleAcks,
+      staleAcks: this.#pump.outcomes.stale,
     };
   }
 
@@ -316,12 +319,13 @@ export class MessageRouter implements AsyncDisposable {
   /** Does the chores of the store now: expiry, receipts that ran out. Touches no request under way. */
   async performMaintenance(): Promise<void> {
     this.#check();
-    await this.#pump.sweep();
+    await this.#pump.chores.sweep();
   }
 
   /**
    * Stops: takes no more messages, settles every request with STOPPED, waits for handlers under way, then aborts them and gives their
-   * messages back. Idempotent; afterwards nothing of it keeps the process alive.
+   * messages back. A store that doesn't answer is waited for 5 s, then what was to be sent is refused with STOPPED. Idempotent; afterwards
+   * nothing of it keeps the process alive.
    * @param options drainMs: how long handlers may take to finish. @default 5,000
    */
   shutdown(options: { readonly drainMs?: number } = {}): Promise<void> {
@@ -347,22 +351,24 @@ export class MessageRouter implements AsyncDisposable {
     for (const owned of this.#owned) owned[Symbol.dispose]();
     const consumers = [...this.#pump.consumers()];
     for (const consumer of consumers) consumer.releaseHand();
-    if (drainMs > 0)
-      await this.#drained(
-        consumers.map((consumer) => consumer.onIdle()),
-        drainMs,
-      );
+    if (drainMs > 0) await this.#atMost(drainMs, Promise.all(consumers.map((consumer) => consumer.onIdle())));
     for (const consumer of consumers) consumer.abort(error, true);
-    await this.#pump.flush();
-    // The store may be gone already: then there is nobody to tell.
-    await Promise.allSettled([this.#subscriptions.close(), this.#requests.leave()]);
+    await this.#atMost(STORE_MS, this.#tellStore());
     this.#outbox.close(error);
   }
 
-  async #drained(idle: readonly Promise<void>[], drainMs: number): Promise<void> {
+  /** What became of messages, and that nobody listens here any more; after what was sent before, which waits in the same line. */
+  async #tellStore(): Promise<void> {
+    await this.#pump.outcomes.flush();
+    // The store may be gone already: then there is nobody to tell.
+    await Promise.allSettled([this.#subscriptions.close(), this.#requests.leave()]);
+  }
+
+  /** @param work never rejects */
+  async #atMost(ms: number, work: Promise<unknown>): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = this.#clock.after(drainMs, resolve, true);
-      void Promise.all(idle).then(() => {
+      const timer = this.#clock.after(ms, resolve, true);
+      void work.then(() => {
         timer.cancel();
         resolve();
       });
@@ -410,7 +416,7 @@ export class MessageRouter implements AsyncDisposable {
       return;
     }
     if (result.lost !== undefined) this.#pump.reportLost(result.lost);
-    this.#pump.keepSweeping();
+    this.#pump.chores.keepSweeping();
     if (!topic) this.#pump.wakeAddress(to);
     else for (const consumer of this.#subscriptions.ofTopic(to)) this.#pump.wake(consumer);
   }

@@ -154,7 +154,7 @@ export class Subscriptions {
     this.#index(consumer, this.#agents.get(consumer.address)?.subscribers ?? [], subscribers);
     this.#agents.set(consumer.address, agent);
     consumer.subscribers = subscribers;
-    this.#pump.poll();
+    this.#pump.chores.poll();
     return andThen(stored, (lost) => {
       this.#pump.reportLost(lost);
       consumer.ready = true;

@@ -7,6 +7,7 @@ import type { Clock, Logger, Runtime, Timer } from '../core/ports/runtime.ts';
 import { guardedLogger } from '../core/runtime/guarded-logger.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 import { systemClock } from '../core/runtime/runtime.ts';
+import { CustomSeries } from './custom-series.ts';
 import { AgentFigures } from './figures/agent-figures.ts';
 import { CoordinationFigures } from './figures/coordination-figures.ts';
 import type { CurrentMetrics } from './figures/current-metrics.ts';
@@ -21,6 +22,7 @@ import { isMetricName, SAMPLED_FIGURES } from './metric-names.ts';
 import { MetricRegistry } from './metric-registry.ts';
 import { renderPrometheus } from './prometheus.ts';
 import type { MetricSample, Tags } from './sample-ring.ts';
+import { OTHER } from './series.ts';
 
 export interface MetricsOptions {
   /** ms between samples. @default 1_000 */
@@ -51,6 +53,7 @@ export class CoordinationMetricsCollector {
   readonly #intervalMs: number;
   readonly #history: MetricHistory;
   readonly #registry = new MetricRegistry();
+  readonly #custom = new CustomSeries(this.#registry.limits);
   readonly #tasks: TaskFigures;
   readonly #agents: AgentFigures;
   readonly #locks: LockFigures;
@@ -84,9 +87,8 @@ export class CoordinationMetricsCollector {
     this.#locks = new LockFigures(figureParts);
     this.#messages = new MessageFigures(figureParts);
     this.#coordination = new CoordinationFigures(figureParts);
-    this.#registry.gauge('agentmesh_custom_metric', 'Last value of a metric of recordMetric.', () =>
-      [...this.#history.custom].map(([metric, { last }]) => ({ labels: { metric }, value: last })),
-    );
+    const help = 'Last value of a metric of recordMetric.';
+    this.#registry.gauge('agentmesh_custom_metric', help, () => this.#custom.all);
   }
 
   /** Begins to listen and to sample. Idempotent. */
@@ -151,7 +153,8 @@ export class CoordinationMetricsCollector {
   }
 
   /**
-   * Keeps a value under a name of your own, or adds to a counted metric. Beyond 200 own names values go to `__other__`.
+   * Keeps a value under a name of your own, or adds to a counted metric. Tags are labels in Prometheus for names of your own, and in the
+   * history for all. Beyond 200 own names, or 300 sets of tags, values go to `__other__`.
    * @throws INVALID_ARGUMENT
    */
   recordMetric(name: string, value: number, tags?: Tags): void {
@@ -159,7 +162,11 @@ export class CoordinationMetricsCollector {
     const least = isMetricName(name) ? 0 : -Number.MAX_VALUE;
     checkNumber(value, `the value of ${name}`, least, Number.MAX_VALUE);
     const kept = tags === undefined ? undefined : checkTags(tags);
-    if (!this.#history.record(name, value, this.#clock.wall(), kept)) this.#registry.limits.drop();
+    const isKnown = this.#history.record(name, value, this.#clock.wall(), kept);
+    const hasSeries =
+      isMetricName(name) ||
+      (isKnown ? this.#custom.record(name, value, kept) : this.#custom.record(OTHER, value));
+    if (!isKnown || !hasSeries) this.#registry.limits.drop();
   }
 
   /** The metrics that occurred most often. @throws INVALID_ARGUMENT */
@@ -172,6 +179,7 @@ export class CoordinationMetricsCollector {
   clearMetrics(): void {
     this.#countUp();
     this.#history.clear();
+    this.#custom.clear();
     this.#registry.clear();
     for (const figures of this.#figures) figures.clear();
     this.#mark();

@@ -22,17 +22,13 @@ export class MetricHistory {
   readonly #budget = { left: CUSTOM_SAMPLES };
   readonly #counts = new Map<string, EventCount>();
   readonly #rings = new Map<string, SampleRing>();
-  readonly #custom = new Map<string, { count: number; last: number }>();
+  /** How often each metric of the user's own occurred. */
+  readonly #custom = new Map<string, number>();
 
   /** @param capacity samples kept for each metric */
   constructor(capacity: number) {
     this.#capacity = capacity;
     for (const name of Object.keys(METRIC_NAMES)) this.#counts.set(name, { total: 0, sampled: 0 });
-  }
-
-  /** Last value of each metric of the user's own. */
-  get custom(): ReadonlyMap<string, { readonly count: number; readonly last: number }> {
-    return this.#custom;
   }
 
   count(name: MetricName): EventCount {
@@ -50,8 +46,7 @@ export class MetricHistory {
     }
     const known = this.#custom.has(name) || this.#custom.size < MAX_CUSTOM;
     const metric = known ? name : OTHER;
-    const count = this.#custom.get(metric)?.count ?? 0;
-    this.#custom.set(metric, { count: count + 1, last: value });
+    this.#custom.set(metric, (this.#custom.get(metric) ?? 0) + 1);
     this.#ring(metric, this.#budget).push(at, value, tags);
     return known;
   }
@@ -83,7 +78,7 @@ export class MetricHistory {
   /** Names by how often they occurred, most first. */
   top(limit: number): readonly { readonly metric: string; readonly count: number }[] {
     const counted = [...this.#counts].map(([metric, { total }]) => ({ metric, count: total }));
-    const custom = [...this.#custom].map(([metric, { count }]) => ({ metric, count }));
+    const custom = [...this.#custom].map(([metric, count]) => ({ metric, count }));
     return [...counted, ...custom]
       .filter(({ count }) => count > 0)
       .sort((a, b) => b.count - a.count || (a.metric < b.metric ? -1 : 1))

@@ -1,6 +1,7 @@
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import { nodeName } from '../core/run-node.ts';
 import type { Requirement, WaitSource } from '../core/waits.ts';
+import { type FailureReport, runGuarded } from './callback-failures.ts';
 
 interface Declared {
   readonly waiter: string;
@@ -15,11 +16,13 @@ export class DeclaredWaits implements WaitSource {
   /** By the name of who waits: whom a name means is asked when somebody looks. */
   readonly #byWaiter = new Map<string, Set<Declared>>();
   readonly #nodeOf: (id: string) => string;
+  readonly #failed: FailureReport;
 
   /** @param nodeOf the node that an id means now */
-  constructor(abortable: boolean, nodeOf: (id: string) => string) {
+  constructor(abortable: boolean, nodeOf: (id: string) => string, failed: FailureReport) {
     this.abortable = abortable;
     this.#nodeOf = nodeOf;
+    this.#failed = failed;
   }
 
   add(wait: Declared): Disposable {
@@ -56,7 +59,8 @@ export class DeclaredWaits implements WaitSource {
     const waits = this.#of(node);
     for (const wait of waits) {
       this.#remove(wait);
-      wait.abort?.(error);
+      // It has ended whatever comes of that: nobody but its declarer could be told.
+      runGuarded('`abort` of a declared wait', this.#failed, () => wait.abort?.(error));
     }
     return waits.length > 0;
   }

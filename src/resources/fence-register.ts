@@ -27,7 +27,8 @@ export class FenceRegister {
     for (const { resource, token } of lock.namedItems()) {
       const newest = this.#newest.get(resource) ?? 0;
       if (token < newest) refuseFence(this.#events, resource, token, newest);
-      if (lock.status !== 'held') refuseFence(this.#events, resource, token, Math.max(newest, token + 1));
+      if (lock.status !== 'held' || lock.expiresInMs <= 0)
+        refuseFence(this.#events, resource, token, Math.max(newest, token + 1));
     }
   }
 

@@ -6,9 +6,13 @@ import type { SessionNumber, Token } from '../core/ports/words.ts';
 /** Something the store is asked about from time to time: a lease to renew, a wait that nobody tells us of. */
 export interface Kept {
   readonly id: string;
+  /** Read whenever the store is asked: upgrades change it. */
   readonly token: Token | undefined;
-  /** @param sentAt mono ms when the store was asked. Returns ms until the next time; `undefined`: no more. */
-  answered(answer: LockAnswer, sentAt: number): number | undefined;
+  /**
+   * Returns ms until the next time; `undefined`: no more.
+   * @param sentAt mono ms when the store was asked; @param token that it was asked with
+   */
+  answered(answer: LockAnswer, sentAt: number, token: Token | undefined): number | undefined;
 }
 
 /** Refs of one call. */
@@ -102,7 +106,7 @@ export class LeaseKeeper {
     try {
       const refs = part.map(({ id, token }) => ({ id, token }));
       const done = andThen(this.#store.keep(this.#session(), refs), ({ answers }) => {
-        part.forEach((kept, i) => this.#answered(kept, answers[i] as LockAnswer, sentAt));
+        part.forEach((kept, i) => this.#answered(kept, answers[i] as LockAnswer, sentAt, refs[i]?.token));
       });
       if (!isPromise(done)) return;
       const call = { since: sentAt };
@@ -113,10 +117,10 @@ export class LeaseKeeper {
     }
   }
 
-  #answered(kept: Kept, answer: LockAnswer, sentAt: number): void {
+  #answered(kept: Kept, answer: LockAnswer, sentAt: number, token: Token | undefined): void {
     if (!this.#due.has(kept)) return;
     this.#due.delete(kept);
-    const next = kept.answered(answer, sentAt);
+    const next = kept.answered(answer, sentAt, token);
     if (next !== undefined) this.add(kept, next);
   }
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/ports/runtime.ts';
-import { type LockRecord, lostError } from './lock-record.ts';
+import type { LockRecord } from './lock-record.ts';
+import { lostError } from './lost-errors.ts';
 import type { Kept, LeaseKeeper } from './lease-keeper.ts';
 
 /** Renews leases of their own at a third of their time, and gives them up at two thirds when no renewal came through. */
@@ -45,9 +46,13 @@ export class LeaseTimers {
     const due = (from: number): number => Math.max(0, from + leaseMs / 3 - this.#clock.mono());
     const kept: Kept = {
       id: lock.grant.id,
-      token: lock.grant.token,
-      answered: (answer, at) => {
+      get token() {
+        return lock.ref.token;
+      },
+      answered: (answer, at, token) => {
         if (lock.status !== 'held' || lock.isRevoked) return undefined;
+        // An upgrade may have overtaken the question: it is asked again, without a token if need be.
+        if (answer.status === 'lost' && token !== undefined && token !== lock.ref.token) return 0;
         if (answer.status !== 'granted' || answer.revoked !== undefined) {
           lock.lockChanged(answer);
           return undefined;
@@ -75,7 +80,7 @@ export class LeaseTimers {
     terms.timer?.cancel();
     terms.timer = this.#clock.after(terms.deadline - this.#clock.mono(), () => {
       if (lock.status !== 'held') return;
-      lock.abort(lock.reason ?? lostError(lock));
+      lock.abort(lock.reason ?? lostError(lock.names));
       this.#gaveUp(lock);
     });
   }

@@ -15,6 +15,7 @@ import type { Timer } from '../core/ports/runtime.ts';
 import type { Token } from '../core/ports/words.ts';
 import { nodeName } from '../core/run-node.ts';
 import type { Linked, OwnerBook, SingleOwner } from './owner-book.ts';
+import type { ModeChange } from './mode-change.ts';
 import type { Pending } from './pending.ts';
 import type { LockPlan } from './resource-request.ts';
 
@@ -79,6 +80,8 @@ interface Rest {
   reason: CoordinationError | undefined;
   /** The store hasn't answered the request yet: a withdrawal must not overtake it. */
   underWay: boolean;
+  withdrawn: boolean;
+  change: ModeChange | undefined;
 }
 
 /** Of whoever doesn't say. */
@@ -166,13 +169,13 @@ export class LockRecord implements Lease, LockWish, Linked {
    * @throws UPGRADE_CONFLICT at once when another holder waits to upgrade too; LOCK_TIMEOUT; DEADLOCK; LEASE_LOST
    */
   async upgrade(options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {}): Promise<void> {
-    this.#check();
+    this.checkHeld();
     await this.host.upgrade(this, options);
   }
 
   /** Turns exclusive and update locks into shared ones, with the same tokens. @throws LEASE_LOST */
   async downgrade(): Promise<void> {
-    this.#check();
+    this.checkHeld();
     await this.host.downgrade(this);
   }
 
@@ -198,7 +201,8 @@ export class LockRecord implements Lease, LockWish, Linked {
       : { resources, owner, token: this.token, status };
   }
 
-  #check(): void {
+  /** @internal @throws why it isn't held */
+  checkHeld(): void {
     if (this.status === 'held') return;
     throw (
       this.reason ?? new CoordinationError('LEASE_LOST', `The lock on ${this.names.join(', ')} was released`)
@@ -332,6 +336,12 @@ export class LockRecord implements Lease, LockWish, Linked {
     return (this.quick ?? this.#rest?.far) as GrantRef & { readonly tokens: readonly Token[] };
   }
 
+  /** @internal As the store finds it: without its token while only the store knows that for certain. */
+  get ref(): { readonly id: string; readonly token: Token | undefined } {
+    const { id, token } = this.grant;
+    return { id, token: this.change?.isDoubtful === true ? undefined : token };
+  }
+
   /** @internal A store that isn't in this process has granted it. */
   setFar(grant: Grant, grantedAt: number): void {
     const rest = this.#more;
@@ -360,6 +370,22 @@ export class LockRecord implements Lease, LockWish, Linked {
   }
   set isUnderWay(underWay: boolean) {
     this.#more.underWay = underWay;
+  }
+
+  /** The store was asked to forget the request. */
+  get isWithdrawn(): boolean {
+    return this.#rest?.withdrawn ?? false;
+  }
+  set isWithdrawn(withdrawn: boolean) {
+    this.#more.withdrawn = withdrawn;
+  }
+
+  /** The latest change of its modes that a store across a network was asked for; of an upgrade that one itself. */
+  get change(): ModeChange | undefined {
+    return this.#rest?.change;
+  }
+  set change(change: ModeChange) {
+    this.#more.change = change;
   }
 
   /** Why it isn't, or soon won't be, held any more. */
@@ -394,14 +420,9 @@ export class LockRecord implements Lease, LockWish, Linked {
       controller: undefined,
       reason: undefined,
       underWay: false,
+      withdrawn: false,
+      change: undefined,
     };
     return this.#rest;
   }
-}
-
-/** The lease ran out. */
-export function lostError(lock: LockRecord): CoordinationError {
-  return new CoordinationError('LEASE_LOST', `The lease on ${lock.names.join(', ')} ran out`, {
-    hint: 'Stop writing; somebody else may hold it. Write through `fenced`, so that late writes are refused.',
-  });
 }

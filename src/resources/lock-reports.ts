@@ -1,22 +1,31 @@
-import type { EventSink } from '../core/events.ts';
+import { type EventSink, wanting } from '../core/events.ts';
 import { modeName } from '../core/lock-modes.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { LockRecord } from './lock-record.ts';
 import type { Pending } from './pending.ts';
 
+/** Of a wait that ended in the turn of the loop in which it began. */
+const LEAST_WAIT_MS = 0.001;
+
 /** What locks report. Every event is asked for first: on the way of an uncontended lock that is all it costs. */
 export class LockReports {
   readonly #events: EventSink;
   readonly #clock: Clock;
+  readonly #wantsAcquired: () => boolean;
+  readonly #wantsWaited: () => boolean;
+  readonly #wantsReleased: () => boolean;
 
   constructor(events: EventSink, clock: Clock) {
     this.#events = events;
     this.#clock = clock;
+    this.#wantsAcquired = wanting(events, 'resource:acquired');
+    this.#wantsWaited = wanting(events, 'resource:waited');
+    this.#wantsReleased = wanting(events, 'resource:released');
   }
 
   /** @param pending its wait, if it had to wait */
   acquired(lock: LockRecord, pending: Pending<LockRecord> | undefined): void {
-    if (!this.#events.wants('resource:acquired')) return;
+    if (!this.#wantsAcquired()) return;
     const agentId = lock.holder.label;
     const waited = pending === undefined ? 0 : this.#since(pending);
     for (const { resource, mode, token } of lock.namedItems()) {
@@ -25,14 +34,25 @@ export class LockReports {
     }
   }
 
+  /** A held lock goes on in another mode. @param pending the wait of its upgrade, if that had to wait */
+  converted(lock: LockRecord, pending: Pending<LockRecord> | undefined): void {
+    if (!this.#events.wants('resource:converted')) return;
+    const agentId = lock.holder.label;
+    const waited = pending === undefined ? 0 : this.#since(pending);
+    for (const { resource, mode, token } of lock.namedItems()) {
+      const payload = { resourceId: resource, agentId, mode: modeName(mode), token, waitedMs: waited };
+      this.#events.emit('resource:converted', payload);
+    }
+  }
+
   waited(record: LockRecord, ahead: number): void {
-    if (!this.#events.wants('resource:waited')) return;
+    if (!this.#wantsWaited()) return;
     const agentId = record.holder.label;
     this.#events.emit('resource:waited', { resourceId: record.resource, agentId, ahead });
   }
 
   released(lock: LockRecord): void {
-    if (!this.#events.wants('resource:released')) return;
+    if (!this.#wantsReleased()) return;
     const agentId = lock.holder.label;
     const held = lock.host.ageMs(lock);
     for (const resourceId of lock.names) {
@@ -59,9 +79,9 @@ export class LockReports {
     });
   }
 
-  /** ms; 0 in the turn of the loop in which the wait began. */
+  /** ms; never 0, so that it tells a wait from a grant at once. */
   #since({ startedAt }: Pending<LockRecord>): number {
-    return Math.max(0, this.#clock.mono() - startedAt);
+    return Math.max(LEAST_WAIT_MS, this.#clock.mono() - startedAt);
   }
 }
 

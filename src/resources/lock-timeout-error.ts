@@ -5,14 +5,13 @@ export class LockTimeoutError extends CoordinationError {
   declare readonly code: 'LOCK_TIMEOUT';
   /** What was asked for; the first of several. */
   readonly resource: string;
-  /** Agents or owners that held it when the wait began or was last looked at; at most 5. */
+  /** Agents or owners that held it, as far as is known: in this process at the end of the wait, else at its beginning. At most 5. */
   readonly holders: readonly string[];
 
   constructor(resource: string, holders: readonly string[], timeoutMs: number) {
-    const by = holders.length === 0 ? '' : `, held by ${holders.join(', ')}`;
+    const by = holders.length === 0 ? '' : `: ${holders.join(', ')} held it`;
     super('LOCK_TIMEOUT', `${resource} was not granted within ${timeoutMs} ms${by}`, {
-      retryAfterMs: 0,
-      hint: 'Try again, wait longer with `timeoutMs`, or ask `whyWaiting` what holds it up.',
+      hint: 'Wait longer with `timeoutMs`, or ask `whyWaiting` about its holders, which are in `holders`.',
     });
     this.name = 'LockTimeoutError';
     this.resource = resource;

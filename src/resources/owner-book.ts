@@ -21,7 +21,6 @@ export class OwnerBook<Entry extends Linked> implements Owner {
   readonly task: string | undefined;
   /** Of its latest request. */
   priority: number;
-  readonly single = false;
   /** When the present unit of work began; 0 until it has to wait. Kept over defeats. */
   since = 0 as BackendTime;
   defeats = 0;
@@ -41,6 +40,9 @@ export class OwnerBook<Entry extends Linked> implements Owner {
     this.priority = priority;
   }
 
+  get single(): false {
+    return false;
+  }
   /** Whom events name. */
   get label(): string {
     return this.agent ?? nodeName(this.id);

@@ -1,3 +1,4 @@
+import { isRunNode } from '../core/run-node.ts';
 import type { LockRecord } from './lock-record.ts';
 import { chain, linkFirst, OwnerBook, type SingleOwner, unlink } from './owner-book.ts';
 
@@ -8,14 +9,19 @@ const SWEEP_AT = 16_384;
 export class OwnerRegistry {
   /** Owners with a name of their own. */
   readonly books = new Map<string, OwnerBook<LockRecord>>();
-  /** Locks and waits of owners that were made for one request, linked. */
+  /** Locks and waits of owners that were made for one request, linked; but those that the store in this process has. */
   #singles: LockRecord | undefined;
   #limit = SWEEP_AT;
   readonly #mayForget: (book: OwnerBook<LockRecord>) => boolean;
+  readonly #inStore: () => Iterable<LockRecord>;
 
-  /** @param mayForget whether nothing needs the record of an idle owner any more */
-  constructor(mayForget: (book: OwnerBook<LockRecord>) => boolean) {
+  /**
+   * @param mayForget whether nothing needs the record of an idle owner any more
+   * @param inStore what was asked for by the quick way, and is held or waits in the store: there it is listed already
+   */
+  constructor(mayForget: (book: OwnerBook<LockRecord>) => boolean, inStore: () => Iterable<LockRecord>) {
     this.#mayForget = mayForget;
+    this.#inStore = inStore;
   }
 
   /** The record of an owner with a name; made if there is none. */
@@ -36,33 +42,34 @@ export class OwnerRegistry {
 
   addHeld(lock: LockRecord): void {
     const { book } = lock;
-    if (book === undefined) this.#addSingle(lock);
-    else book.addHeld(lock);
+    if (book !== undefined) book.addHeld(lock);
+    else if (lock.quick === undefined) this.#addSingle(lock);
   }
 
   removeHeld(lock: LockRecord): void {
     const { book } = lock;
-    if (book === undefined) this.#removeSingle(lock);
-    else book.removeHeld(lock);
+    if (book !== undefined) book.removeHeld(lock);
+    else if (lock.quick === undefined) this.#removeSingle(lock);
   }
 
   addWait(record: LockRecord): void {
     const { book } = record;
-    if (book === undefined) this.#addSingle(record);
-    else book.addWait(record);
+    if (book !== undefined) book.addWait(record);
+    else if (record.quick === undefined) this.#addSingle(record);
   }
 
   removeWait(record: LockRecord): void {
     const { book } = record;
-    if (book === undefined) this.#removeSingle(record);
-    else book.removeWait(record);
+    if (book !== undefined) book.removeWait(record);
+    else if (record.quick === undefined) this.#removeSingle(record);
   }
 
   /** Locks and waits of an owner; copies. */
   recordsOf(id: string): readonly LockRecord[] {
     const book = this.books.get(id);
     if (book !== undefined) return [...book.held(), ...book.waits()];
-    return chain(this.#singles).filter((record) => record.holder.id === id);
+    if (isRunNode(id)) return [];
+    return [...this.#ofSingles()].filter((record) => record.holder.id === id);
   }
 
   /** Whom events name, for an owner that is known here. */
@@ -81,7 +88,7 @@ export class OwnerRegistry {
       if (book.firstHeld !== undefined) yield* book.held();
       if (book.firstWait !== undefined) yield* book.waits();
     }
-    yield* chain(this.#singles);
+    yield* this.#ofSingles();
   }
 
   /** A wait has become a lock. */
@@ -91,6 +98,11 @@ export class OwnerRegistry {
     if (book === undefined) return;
     book.removeWait(record);
     book.addHeld(record);
+  }
+
+  *#ofSingles(): Iterable<LockRecord> {
+    yield* chain(this.#singles);
+    for (const record of this.#inStore()) if (record.single) yield record;
   }
 
   #addSingle(record: LockRecord): void {

@@ -29,6 +29,6 @@ export function refusalError(
     case 'owner-gone':
       return new CoordinationError('LEASE_LOST', `${owner} is gone; ${what} was not granted`);
     default:
-      return new CoordinationError('LOCK_TIMEOUT', `${what} is held`, { retryAfterMs: 0 });
+      return new CoordinationError('LOCK_TIMEOUT', `${what} is held`);
   }
 }

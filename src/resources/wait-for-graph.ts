@@ -7,6 +7,7 @@ import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { nodeName } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitGraph, WaitSource } from '../core/waits.ts';
+import { type FailureReport, failureReport } from './callback-failures.ts';
 import { cycleThrough, findDeadlocks, VictimTrial } from './find-deadlock.ts';
 import { OpenDeadlocks } from './open-deadlocks.ts';
 import { findStuck, type StuckNode, type WaitView } from './reduce.ts';
@@ -48,6 +49,7 @@ export class WaitForGraph implements WaitGraph {
   readonly #policy: VictimPolicy | undefined;
   readonly #enabled: boolean;
   readonly #open: OpenDeadlocks;
+  readonly #failed: FailureReport;
   #sources: readonly WaitSource[] = [];
   #remote = false;
   #timer: Timer | undefined;
@@ -60,6 +62,7 @@ export class WaitForGraph implements WaitGraph {
     this.#policy = options.victim;
     this.#enabled = options.enabled ?? true;
     this.#open = new OpenDeadlocks(options.runtime.clock, this.#events);
+    this.#failed = failureReport(this.#events, options.runtime.logger);
   }
 
   addSource(source: WaitSource): Disposable {
@@ -76,6 +79,15 @@ export class WaitForGraph implements WaitGraph {
 
   /** @param noLock nobody waits for a lock that this node holds or stands in front of: the lock store says so */
   entered(node: string, noLock = false): void {
+    try {
+      this.#entered(node, noLock);
+    } catch (error) {
+      // The wait of whoever called goes on; somebody's source of waits is broken.
+      this.#failed('Looking for deadlocks', error);
+    }
+  }
+
+  #entered(node: string, noLock: boolean): void {
     const sources = this.#sources;
     if (this.#remote) this.#look(FIRST_LOOK_MS);
     if (this.#open.unreported > 0) this.#open.check((known) => isWaiting(sources, known));
@@ -104,6 +116,14 @@ export class WaitForGraph implements WaitGraph {
   }
 
   sweep(): void {
+    try {
+      this.#sweep();
+    } catch (error) {
+      this.#failed('Looking for deadlocks', error);
+    }
+  }
+
+  #sweep(): void {
     const sources = this.#sources.filter((source) => !isRemote(source));
     this.#resolve(new Set(sources.flatMap((source) => [...source.waiting()])), sources);
     if (this.#sources.length > sources.length) this.#look(0);
@@ -261,9 +281,7 @@ export class WaitForGraph implements WaitGraph {
       this.#timer = undefined;
       this.#looking = true;
       void this.#lookAround()
-        .catch((error: unknown) => {
-          this.#runtime.logger.warn('Looking for deadlocks failed', { error: describe(error) });
-        })
+        .catch((error: unknown) => this.#failed('Looking for deadlocks', error))
         .then(() => {
           this.#looking = false;
           if (this.#sources.some((source) => isRemote(source) && !isEmpty(source.waiting())))

@@ -4,18 +4,18 @@ import { Limit, type Pending } from './pending.ts';
 /** Time limits of waits: one timer for all waits with the same limit, held while there are any. Adding and removing O(1). */
 export class WaitTimeouts<Record> {
   readonly #clock: Clock;
-  readonly #ended: (wait: Pending<Record>) => void;
+  readonly #ended: (wait: Pending<Record>, afterMs: number) => void;
   readonly #limits = new Map<number, Limit<Record>>();
   /** The one used last: most waits have the same. */
   #latest: Limit<Record> | undefined;
 
-  constructor(clock: Clock, ended: (wait: Pending<Record>) => void) {
+  constructor(clock: Clock, ended: (wait: Pending<Record>, afterMs: number) => void) {
     this.#clock = clock;
     this.#ended = ended;
   }
 
-  add(wait: Pending<Record>): void {
-    const ms = wait.timeoutMs;
+  /** @param ms `Infinity`: for ever */
+  add(wait: Pending<Record>, ms: number): void {
     if (ms === Number.POSITIVE_INFINITY) return;
     const limit = this.#latest?.ms === ms ? this.#latest : this.#limitOf(ms);
     wait.limit = limit;
@@ -69,7 +69,7 @@ export class WaitTimeouts<Record> {
         return;
       }
       // Ending it takes it out of the list.
-      this.#ended(wait);
+      this.#ended(wait, limit.ms);
     }
   }
 }

@@ -1,5 +1,6 @@
 import { handled } from '../core/awaitable.ts';
 import { checkId, checkObject, invalid, reading } from '../core/check.ts';
+import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Resolved } from '../core/options.ts';
@@ -16,7 +17,11 @@ import { normaliseAgent } from './normalise.ts';
 import type { SchedulerParts } from './parts.ts';
 import { settingsOf } from './settings.ts';
 import type { Settler } from './settler.ts';
+import type { Shutdown } from './shutdown.ts';
 import type { AgentHandle, AgentProfile } from './types.ts';
+
+/** What the store could not do is tried again after this, ms. */
+const AGAIN_MS = 1_000;
 
 export interface AgentAdminDeps {
   readonly runtime: Runtime;
@@ -30,6 +35,7 @@ export interface AgentAdminDeps {
   readonly executor: Executor;
   readonly settler: Settler;
   readonly cancellation: Cancellation;
+  readonly shutdown: Shutdown;
   readonly consequences: (answer: Consequences) => void;
 }
 
@@ -43,12 +49,15 @@ export class AgentAdmin {
 
   /** @throws INVALID_ARGUMENT */
   register(profile: AgentProfile): AgentHandle {
-    const { agents, dispatcher, events, options } = this.#deps;
+    const { agents, dispatcher, events, options, parts } = this.#deps;
     const facts = reading('an agent', () => normaliseAgent(withDefinitions(profile), options.agentSlots));
+    const known = agents.get(facts.id);
     const agent = agents.register(facts);
     if (events.wants('agent:spawned')) {
       events.emit('agent:spawned', { agentId: agent.id, capabilities: facts.capabilities });
     }
+    if (known !== undefined) this.#adopt(known, agent);
+    parts.agentJoined?.(agent.id);
     this.#watchSilence(agent);
     dispatcher.freed(agent, true);
     return this.#handleOf(agent);
@@ -62,13 +71,16 @@ export class AgentAdmin {
     const { inside } = executor;
     agents.remove(agent);
     this.#stopAll(agent, `agent ${agentId} left: ${reason}`);
-    await this.#unpin(agentId);
+    const parted = parts.agentLeft?.(agentId);
+    if (parted !== undefined) handled(parted);
+    await this.#unpinSurely(agentId);
     events.emit('agent:terminated', { agentId, reason });
     parts.waits?.sweep();
     await agent.untilIdle(inside);
     if (agent.isIdle) agents.forget(agent);
     else handled(agent.untilIdle().then(() => agents.forget(agent)));
     await settler.untilIdle();
+    await parted;
     dispatcher.wake();
     // The caller's own task is among those that are stopped: it hears so here too, and goes on elsewhere.
     if (inside?.agent === agent && inside.facts.stopError !== undefined) throw inside.facts.stopError;
@@ -95,6 +107,22 @@ export class AgentAdmin {
     this.#deps.dispatcher.wake();
   }
 
+  /** A store that fails now is asked again until it answers: what is pinned to an agent that left would wait for ever. */
+  async #unpinSurely(agentId: string): Promise<void> {
+    try {
+      await this.#unpin(agentId);
+    } catch (error) {
+      const { runtime, events, shutdown } = this.#deps;
+      if (shutdown.isStopped) return;
+      const { code, message } = toStoredError(error);
+      runtime.logger.warn('Could not unpin the tasks of an agent that left', { agentId, code, message });
+      events.emit('system:error', { part: 'scheduler', code, message });
+      runtime.clock.after(AGAIN_MS, () => {
+        if (!shutdown.isStopped) handled(this.#unpinSurely(agentId));
+      });
+    }
+  }
+
   /** Tasks that wait for this agent alone may go to any, unless they are only for it. */
   async #unpin(agentId: string): Promise<void> {
     const { store, operations, consequences, dispatcher } = this.#deps;
@@ -117,6 +145,19 @@ export class AgentAdmin {
     } while (after !== undefined);
   }
 
+  /**
+   * What was assigned to its id before it was registered is its own. With a handler, what waits for an answer from outside is assigned
+   * anew.
+   */
+  #adopt(known: Agent, agent: Agent): void {
+    for (const run of this.#deps.dispatcher.locking) if (run.agent === known) run.agent = agent;
+    if (agent.external) return;
+    for (const run of agent.runs()) {
+      run.extras.moveTo = agent.id;
+      this.#deps.cancellation.stop(run, 'agent-left', `agent ${agent.id} has a handler now`);
+    }
+  }
+
   #stopAll(agent: Agent, reason: string): number {
     const { dispatcher, cancellation } = this.#deps;
     const runs = [...dispatcher.unstartedAt(agent), ...agent.runs()];
@@ -129,7 +170,7 @@ export class AgentAdmin {
     if (!agent.external || silenceMs === Number.POSITIVE_INFINITY) return;
     const { clock } = this.#deps.runtime;
     const look = (): void => {
-      if (agent.gone) return;
+      if (agent.gone || this.#deps.shutdown.isStopped) return;
       const leftMs = agent.heardAt + silenceMs - clock.mono();
       if (leftMs > 0) clock.after(leftMs, look);
       else handled(this.unregister(agent.id, `silent for ${silenceMs} ms`));

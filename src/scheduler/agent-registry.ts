@@ -81,7 +81,7 @@ export class AgentRegistry {
   /** @throws INVALID_ARGUMENT when the id is taken by a registered agent */
   register(facts: NormalisedAgent): Agent {
     const known = this.#agents.get(facts.id);
-    if (known !== undefined && !this.#isImplicit(known)) {
+    if (known !== undefined && !known.isImplicit) {
       throw invalid(
         `Agent ${JSON.stringify(facts.id)} is registered already`,
         'Unregister it first, or use another id.',
@@ -129,19 +129,19 @@ export class AgentRegistry {
     this.#agents.delete(agent.id);
     if (!agent.isIdle) this.#leaving.add(agent);
     this.#left.add(agent.id);
-    if (!this.#isImplicit(agent)) this.pool.remove(agent.id);
+    if (!agent.isImplicit) this.pool.remove(agent.id);
     this.#hosted = undefined;
   }
 
   /** It takes nothing new; its own tasks stay in the store. */
   drain(agent: Agent): void {
     agent.draining = true;
-    if (!this.#isImplicit(agent)) this.pool.drain(agent.id);
+    if (!agent.isImplicit) this.pool.drain(agent.id);
     this.#hosted = undefined;
   }
 
   loaded(agent: Agent, change: 'started' | 'ended'): void {
-    if (agent.gone || this.#isImplicit(agent)) return;
+    if (agent.gone || agent.isImplicit) return;
     if (change === 'started') this.pool.started(agent.id);
     else this.pool.ended(agent.id);
   }
@@ -151,7 +151,7 @@ export class AgentRegistry {
     const change = agent.queue.length - agent.stalled;
     if (change === 0) return false;
     agent.stalled = agent.queue.length;
-    if (!agent.gone && !this.#isImplicit(agent)) this.pool.queued(agent.id, -change);
+    if (!agent.gone && !agent.isImplicit) this.pool.queued(agent.id, -change);
     return true;
   }
 
@@ -161,11 +161,7 @@ export class AgentRegistry {
       agent.stalled -= 1;
       return;
     }
-    if (!agent.gone && !this.#isImplicit(agent)) this.pool.queued(agent.id, change);
-  }
-
-  #isImplicit(agent: Agent): boolean {
-    return agent.facts.slots === Number.POSITIVE_INFINITY;
+    if (!agent.gone && !agent.isImplicit) this.pool.queued(agent.id, change);
   }
 
   /** A registered agent takes over what was given to its id before. */

@@ -1,17 +1,16 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
-import type { EventSink } from '../core/events.ts';
+import { type EventSink, wanting } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
-import { type Agent } from './agent.ts';
+import { type Agent, type ClaimedAt, Run, type RunHome } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { BarredKinds } from './barred-kinds.ts';
 import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
 import { ParkedRuns } from './parked-runs.ts';
 import type { Placement } from './placement.ts';
-import { type ClaimedAt, Run, type RunHome } from './run.ts';
 import type { Settler } from './settler.ts';
 import type { SlotLoans } from './slot-loans.ts';
 import type { Slots } from './slots.ts';
@@ -54,6 +53,7 @@ export interface DispatcherDeps {
  */
 export class Dispatcher {
   readonly #deps: DispatcherDeps;
+  readonly #wantsAssigned: () => boolean;
   #woken = false;
   #claiming = false;
   /** Something became claimable while a claim was on its way. */
@@ -77,6 +77,7 @@ export class Dispatcher {
 
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
+    this.#wantsAssigned = wanting(deps.events, 'task:assigned');
     const barred = new BarredKinds(deps.agents.pool);
     this.#barred = barred;
     const { settler, slots, runtime } = deps;
@@ -323,7 +324,6 @@ export class Dispatcher {
     this.#now = this.#deps.runtime.clock.mono();
     const { agent } = run;
     if (agent === undefined || run.claim.body.agent === undefined) return this.place(run);
-    if (agent.gone) return this.#deps.home.stop(run, 'agent-left', `agent ${agent.id} has left`);
     if (agent.hasSlot && this.#free() > 0) return this.#deps.executor.begin(run, agent, this.#now);
     // Others wait for its locks: it is the next to start.
     this.enqueueAt(agent, run);
@@ -352,6 +352,7 @@ export class Dispatcher {
     const { agents, executor, home } = this.#deps;
     const agent = agents.get(agentId);
     if (agent === undefined || agent.gone) return home.stop(run, 'agent-left', `agent ${agentId} has left`);
+    if (!agent.mayHave(run.claim, run.settings)) return this.parked.add(run);
     run.agent = agent;
     if (!this.#announce(run, agent, 'assigned', undefined)) return;
     const isFree = agent.hasSlot && agent.queue.length === 0 && this.#free() > 0;
@@ -379,7 +380,7 @@ export class Dispatcher {
   /** Whether it may begin: a listener may have cancelled it, or taken the agent out. */
   #announce(run: Run, agent: Agent, strategy: string, reason: string | undefined): boolean {
     const { events, home } = this.#deps;
-    if (!events.wants('task:assigned')) return true;
+    if (!this.#wantsAssigned()) return true;
     events.emit('task:assigned', {
       taskId: run.id,
       agentId: agent.id,

@@ -1,8 +1,8 @@
-import type { EventSink } from '../core/events.ts';
+import { type EventSink, wanting } from '../core/events.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { Consequences, Ended, Settlement, SettleResult } from '../core/ports/tasks.ts';
+import type { Run } from './agent.ts';
 import { cancelled, completed, dead, type Outcome, reviveError, skipped } from './outcome.ts';
-import type { Run } from './run.ts';
 import { LocalHandle } from './task-handle.ts';
 
 export interface EndingDeps {
@@ -24,11 +24,13 @@ export interface EndingDeps {
 /** Tells handles, listeners and statistics what the store says has become of tasks. */
 export class Ending {
   readonly #deps: EndingDeps;
+  readonly #wantsCompleted: () => boolean;
   /** Late answers that were refused (T4). */
   staleClaims = 0;
 
   constructor(deps: EndingDeps) {
     this.#deps = deps;
+    this.#wantsCompleted = wanting(deps.events, 'task:completed');
   }
 
   /** The end of an attempt was stored, or refused. @param endedAt when its handler was done, mono ms */
@@ -128,7 +130,7 @@ export class Ending {
     const durationMs = durationOf(run, endedAt);
     const agentId = run.agent?.id ?? '';
     this.#deps.observe(run, true, durationMs);
-    if (events.wants('task:completed')) {
+    if (this.#wantsCompleted()) {
       events.emit('task:completed', {
         taskId: run.id,
         agentId,
@@ -171,7 +173,7 @@ export class Ending {
     const durationMs = durationOf(run, endedAt);
     const agentId = run.agent?.id ?? '';
     if (run.startedAt >= 0) this.#deps.observe(run, false, durationMs);
-    if (events.wants('agent:error'))
+    if (run.agent !== undefined && events.wants('agent:error'))
       events.emit('agent:error', { agentId, taskId: run.id, message: error.message });
     if (!events.wants('task:failed')) return;
     const { attempt } = run.claim;

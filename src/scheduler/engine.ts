@@ -9,6 +9,8 @@ import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
 import { AgeSteps } from './age-steps.ts';
 import { AgentAdmin } from './agent-admin.ts';
 import { AgentRegistry } from './agent-registry.ts';
+import type { Run, RunHome } from './agent.ts';
+import { AwaitedChildren } from './awaited-children.ts';
 import { Cancellation } from './cancellation.ts';
 import { AgentPool } from './candidate-pool.ts';
 import { DeadlineHolds } from './deadline-holds.ts';
@@ -23,11 +25,11 @@ import type { SchedulerParts } from './parts.ts';
 import { Placement } from './placement.ts';
 import { makeWay } from './preemption.ts';
 import { QueueAdmin } from './queue-admin.ts';
+import { Recovery } from './recovery.ts';
 import { Reassignment } from './reassignment.ts';
 import { decideRetry, overrideRetry, resolveRetry, type RetryDecision, type RetryOptions } from './retry.ts';
 import { RunHost } from './run-host.ts';
 import { childWaits, RunWaits, slotWaits, waitsForSlot } from './run-waits.ts';
-import type { Run, RunHome } from './run.ts';
 import type { SchedulerOptions } from './scheduler-options.ts';
 import { Settler } from './settler.ts';
 import { Shutdown, stopped } from './shutdown.ts';
@@ -75,6 +77,7 @@ export class Engine {
   readonly externals: ExternalTasks;
   readonly lookup: TaskLookup;
   readonly reassignment: Reassignment;
+  readonly recovery: Recovery;
   readonly idleness: Idleness;
   readonly shutdown: Shutdown;
   readonly intake: Intake;
@@ -111,7 +114,7 @@ export class Engine {
       loaded: (agent, change) => this.agents.loaded(agent, change),
       slotFreed: (agent, wasFull) => this.dispatcher.freed(agent, wasFull),
     });
-    this.loans = new SlotLoans(this.slots, clock, parts.waits);
+    this.loans = new SlotLoans(this.slots, this.waits, clock, parts.waits);
     this.survivors = new SurvivorWaits(
       clock,
       (node) => parts.locks?.untilFinished(node) ?? this.waits.untilOver(node),
@@ -129,6 +132,7 @@ export class Engine {
     this.lookup = new TaskLookup(this);
     this.externals = this.#makeExternals();
     this.reassignment = new Reassignment(this);
+    this.recovery = new Recovery(this);
     this.idleness = new Idleness(this);
     this.shutdown = new Shutdown(this);
     this.intake = new Intake(this);
@@ -208,7 +212,7 @@ export class Engine {
   }
 
   #makeExecutor(): Executor {
-    const { parts, runtime, events, waits, settler, slots, loans, survivors } = this;
+    const { parts, runtime, events, settler, slots, loans, survivors } = this;
     return new Executor({
       ...this.#sinks,
       ...this.options,
@@ -221,8 +225,8 @@ export class Engine {
         runtime,
         events,
         parts,
-        waits,
         loans,
+        children: new AwaitedChildren(this),
         submit: async (spec) => this.intake.submit(spec),
         submitAll: (specs) => this.intake.submitAll(specs),
       }),
@@ -253,8 +257,11 @@ export class Engine {
       ...this.#sinks,
       apply: (answer) => {
         this.ending.consequences(answer);
-        // Hints may be lost: what others made ready is looked for now and then (G4).
-        if (onHint !== undefined) this.wake();
+        if (answer.deadSessions > 0) this.recovery.recover();
+        if (onHint === undefined) return;
+        // Hints may be lost, and of ends there are none: what others made ready or ended is looked for now and then (G4).
+        this.wake();
+        this.idleness.look();
       },
       everyMs: onHint === undefined ? Number.POSITIVE_INFINITY : SWEEP_MS,
     });

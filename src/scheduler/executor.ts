@@ -1,17 +1,16 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
 import { DeadlockError } from '../core/deadlock-error.ts';
 import type { CoordinationError } from '../core/errors.ts';
-import type { EventSink } from '../core/events.ts';
+import { type EventSink, wanting } from '../core/events.ts';
 import { checkJson, RESULT_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
 import { WithdrawnCall } from '../core/withdrawn-call.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run, StopCause } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
 import { IdleNews } from './idle-news.ts';
 import { RunTimeouts } from './run-timeouts.ts';
-import type { Run, StopCause } from './run.ts';
 import type { Settler } from './settler.ts';
 import {
   breakerDelay,
@@ -49,6 +48,7 @@ export interface ExecutorDeps {
 /** Runs attempts: calls handlers, keeps their time, stops them, and hands their ends to the settler. */
 export class Executor {
   readonly #deps: ExecutorDeps;
+  readonly #wantsStarted: () => boolean;
   /** Abandoned handlers that still run (T10). */
   zombies = 0;
   /** Whose handler is on the stack: what it waits for without its context would wait for itself. */
@@ -60,6 +60,7 @@ export class Executor {
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
+    this.#wantsStarted = wanting(deps.events, 'task:started');
     this.#timeouts = new RunTimeouts(deps.runtime.clock, (run, ms) => this.stop(run, 'timeout', `${ms} ms`));
     this.#news = new IdleNews(deps.events, deps.runtime.clock);
   }
@@ -86,7 +87,7 @@ export class Executor {
       agent.attach(run);
     }
     this.externals.set(run.id, run);
-    if (!events.wants('task:started')) return;
+    if (!this.#wantsStarted()) return;
     events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
   }
 
@@ -168,7 +169,7 @@ export class Executor {
   /** False: a listener stopped it, its handler must not be called. */
   #tellStarted(run: Run, agent: Agent): boolean {
     const { events } = this.#deps;
-    if (events.wants('task:started')) {
+    if (this.#wantsStarted()) {
       events.emit('task:started', { taskId: run.id, agentId: agent.id, attempt: run.claim.attempt });
       if (this.#isStopped(run)) return false;
     }
@@ -199,6 +200,7 @@ export class Executor {
    * @param because the reason of the signal, where it is known better than by the cause
    */
   stop(run: Run, cause: StopCause, reason: string, because?: CoordinationError): void {
+    if (run.facts.yieldsTo !== undefined) return this.#stopYielding(run, cause, reason, because);
     if (run.facts.stopCause !== undefined || run.phase === 'ending' || run.phase === 'ended') return;
     this.#mark(run, cause, reason, because);
     const error = run.facts.stopError as Error;
@@ -242,40 +244,52 @@ export class Executor {
 
   #fail(run: Run, error: unknown): void {
     if (this.#isOver(run)) return;
-    const { stopCause } = run.facts;
-    if (stopCause === 'taken') return this.#conclude(run, undefined);
+    const settlement = this.#failureOf(run, error);
+    const deadlock = settlement?.as === 'retry' ? DeadlockError.nodesOf(error) : undefined;
+    if (deadlock === undefined) this.#conclude(run, settlement);
+    else this.#afterSurvivor(run, deadlock, settlement as Settlement);
+  }
+
+  /** How a handler that threw is settled; `undefined`: by somebody else. */
+  #failureOf(run: Run, error: unknown): Settlement | undefined {
+    const { stopCause, stopError: told, stopReason } = run.facts;
+    if (stopCause === 'taken') return undefined;
     if (stopCause !== undefined) {
-      const { stopError: told, stopReason } = run.facts;
       const reason = stopCause === 'cancel' ? stopReason : (told?.message ?? stopCause);
       const stopped = settleStopped(run.claim, stopCause, reason, run.nextAgent);
-      if (stopped !== undefined) return this.#conclude(run, stopped);
+      if (stopped !== undefined) return stopped;
     }
     const delayMs = run.settings.breaker === undefined ? undefined : breakerDelay(error);
     if (delayMs !== undefined) {
-      return this.#conclude(run, {
-        claim: run.claim,
-        as: 'release',
-        delayMs,
-        reason: 'breaker open',
-        refundAttempt: true,
-      });
+      return { claim: run.claim, as: 'release', delayMs, reason: 'breaker open', refundAttempt: true };
     }
-    const cause = stopCause === undefined ? error : run.facts.stopError;
-    const bury = stopCause === 'deadline' ? 'DEADLINE' : undefined;
+    const cause = stopCause === undefined ? error : told;
     run.extras.thrown = cause;
-    const settlement = settleFailure(run.claim, cause, this.#deps.decide(run, cause), bury);
-    const deadlock = settlement.as === 'retry' ? DeadlockError.nodesOf(error) : undefined;
-    if (deadlock !== undefined) this.#afterSurvivor(run, deadlock, settlement);
-    else this.#conclude(run, settlement);
+    const bury = stopCause === 'deadline' ? 'DEADLINE' : undefined;
+    return settleFailure(run.claim, cause, this.#deps.decide(run, cause), bury);
   }
 
   /** A deadlock's victim gives back what it has, and tries again once the survivor has finished, or else by the retry policy. */
   #afterSurvivor(run: Run, nodes: DeadlockError['nodes'], settlement: Settlement): void {
-    const { settler, survivors } = this.#deps;
+    const { settler, survivors, runtime } = this.#deps;
     this.#release(run);
     run.phase = 'ending';
-    const goOn = (): void => settler.add(run, { ...settlement, delayMs: 0 } as Settlement);
-    if (!survivors.after(nodes, goOn)) settler.add(run, settlement);
+    const goOn = (): void => {
+      run.facts.deadlineTimer?.cancel();
+      settler.add(run, { ...settlement, delayMs: 0 } as Settlement);
+    };
+    if (!survivors.after(run, nodes, goOn)) return settler.add(run, settlement);
+    const { deadlineAt } = run.facts;
+    if (deadlineAt === undefined) return;
+    const inMs = Math.max(0, deadlineAt - runtime.clock.mono());
+    run.extras.deadlineTimer = runtime.clock.after(inMs, () => this.stop(run, 'deadline', 'deadline'), true);
+  }
+
+  /** It has failed, and waits for a survivor: what it was stopped for decides now how that is stored. */
+  #stopYielding(run: Run, cause: StopCause, reason: string, because: CoordinationError | undefined): void {
+    this.#deps.survivors.forget(run);
+    this.#mark(run, cause, reason, because);
+    this.#conclude(run, this.#failureOf(run, run.facts.stopError));
   }
 
   #abandon(run: Run): void {

@@ -3,9 +3,9 @@ import { CoordinationError } from '../core/errors.ts';
 import { checkJson, RESULT_LIMITS } from '../core/json.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
+import type { Run } from './agent.ts';
 import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
-import type { Run } from './run.ts';
 
 export interface ExternalDeps {
   readonly clock: Clock;
@@ -58,6 +58,12 @@ export class ExternalTasks {
       this.#deps.takeFromQueue(run);
       this.#deps.executor.beginAnswered(run, run.agent);
       return this.#heard(run);
+    }
+    if (run === undefined) {
+      throw invalid(
+        `Task ${taskId} was assigned by another manager`,
+        'Answer to the one whose `task:assigned` told of it.',
+      );
     }
     throw invalid(
       `Task ${taskId} is run by its agent's handler, whose return value ends it`,

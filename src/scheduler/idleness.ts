@@ -1,12 +1,17 @@
 import { handled } from '../core/awaitable.ts';
 import { CoordinationError } from '../core/errors.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskStore } from '../core/ports/tasks.ts';
 import type { Executor } from './executor.ts';
 import type { Settler } from './settler.ts';
 
 const UNENDED = ['waiting', 'scheduled', 'ready', 'claimed'] as const;
 
+/** A store that does not answer is asked again after this, ms. */
+const AGAIN_MS = 1_000;
+
 export interface IdlenessDeps {
+  readonly runtime: Runtime;
   readonly store: TaskStore;
   readonly settler: Settler;
   readonly executor: Executor;
@@ -45,7 +50,12 @@ export class Idleness {
   look(): void {
     if (this.#waiters.length === 0 || this.#looking) return;
     this.#looking = true;
-    handled(this.#look());
+    handled(
+      this.#look().catch(() => {
+        // Nobody else would look again: it may have been the last end.
+        this.#deps.runtime.clock.after(AGAIN_MS, () => this.look(), true);
+      }),
+    );
   }
 
   /** Nobody waits any more, now or later. */

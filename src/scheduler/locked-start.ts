@@ -1,9 +1,9 @@
 import { handled } from '../core/awaitable.ts';
 import type { CoordinationError } from '../core/errors.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
+import type { Run } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
 import { ownerOf } from './run-host.ts';
-import type { Run } from './run.ts';
 import { type RetryDecision, settleFailure } from './settlement.ts';
 import type { Settler } from './settler.ts';
 

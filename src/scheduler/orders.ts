@@ -1,6 +1,6 @@
 import type { Order } from '../core/ports/sessions.ts';
 import type { Token } from '../core/ports/words.ts';
-import type { Run, StopCause } from './run.ts';
+import type { Run, StopCause } from './agent.ts';
 
 /** How a run is ended from outside. */
 export interface RunStops {

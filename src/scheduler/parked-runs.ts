@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../core/ports/runtime.ts';
+import type { Run } from './agent.ts';
 import type { BarredKinds } from './barred-kinds.ts';
-import type { Run } from './run.ts';
 import type { Settler } from './settler.ts';
 import type { Slots } from './slots.ts';
 

@@ -34,6 +34,10 @@ export interface SchedulerParts {
     why(node: string): readonly WaitLink[];
   };
   readonly waits?: WaitGraph;
+  /** An agent was registered: the other parts take it in. */
+  readonly agentJoined?: (agentId: string) => void;
+  /** An agent has left, whoever took it out: the other parts let it go, and what it has there is given back. */
+  readonly agentLeft?: (agentId: string) => Promise<void>;
   readonly request?: <R>(
     owner: RunOwner,
     to: string,

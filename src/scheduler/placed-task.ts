@@ -1,5 +1,5 @@
 import type { TaskBody } from '../core/ports/tasks.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import type { TaskSettings } from './settings.ts';
 import type { PlacedTask } from './strategy.ts';
 

@@ -4,11 +4,10 @@ import type { EventSink } from '../core/events.ts';
 import { nearestName } from '../core/nearest-name.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskBody } from '../core/ports/tasks.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Requirements } from './candidate-pool.ts';
 import { placedTask, RunView } from './placed-task.ts';
-import type { Run } from './run.ts';
 import { settingsOf, type TaskSettings } from './settings.ts';
 import {
   type CandidatePool,
@@ -167,7 +166,7 @@ export class Placement {
   /** Which agent would get the task, and why; without assigning it. Where the strategy breaks, what the default would do. */
   explain(body: TaskBody): PlacementExplanation {
     const settings = settingsOf(body);
-    if (body.agent !== undefined) return this.#explainPinned(body.agent);
+    if (body.agent !== undefined) return this.#explainPinned(body, body.agent);
     const pool = this.#eligible(body, settings);
     const strategy = this.#current;
     if (pool.isEmpty) {
@@ -190,11 +189,11 @@ export class Placement {
     }
   }
 
-  #explainPinned(id: string): PlacementExplanation {
+  #explainPinned(body: TaskBody, id: string): PlacementExplanation {
     const agent = this.#agents.get(id);
-    if (agent === undefined) {
-      const reason = `it is for ${id} alone, which is not registered`;
-      return { strategy: 'assigned', reason, alternatives: [] };
+    const refusal = refusalOf(agent, body);
+    if (agent === undefined || refusal !== undefined) {
+      return { strategy: 'assigned', reason: `it is for ${id} alone, ${refusal}`, alternatives: [] };
     }
     const reason = `it is for ${id} alone${agent.hasSlot ? '' : ', and waits in its run queue for a slot'}`;
     return { strategy: 'assigned', agent: id, reason, alternatives: [] };
@@ -327,4 +326,11 @@ function othersOf(pool: CandidatePool, chosen: string): readonly string[] {
     if (ids.length === MAX_ALTERNATIVES) break;
   }
   return ids;
+}
+
+/** Why a task that is for this agent alone can't go to it now. */
+function refusalOf(agent: Agent | undefined, body: TaskBody): string | undefined {
+  if (agent === undefined) return 'which is not registered';
+  if (agent.draining) return 'which takes nothing any more';
+  return agent.mayHave({ body }, settingsOf(body)) ? undefined : 'which may not have it now';
 }

@@ -1,8 +1,7 @@
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import type { QueueCounts, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run } from './agent.ts';
 import { mayRun } from './run-waits.ts';
-import type { Run } from './run.ts';
 import { settingsOf } from './settings.ts';
 
 /** Lanes of waiting tasks that are looked at, the most urgent first. */

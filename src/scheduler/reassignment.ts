@@ -3,11 +3,11 @@ import type { Operations } from '../core/operations.ts';
 import type { Order } from '../core/ports/sessions.ts';
 import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import type { Run, RunHome } from './agent.ts';
 import type { Cancellation } from './cancellation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
 import { obeyOrders } from './orders.ts';
-import type { Run, RunHome } from './run.ts';
 import type { Settler } from './settler.ts';
 import { runOf, type TaskLookup } from './task-lookup.ts';
 

@@ -1,15 +1,14 @@
-import { handled } from '../core/awaitable.ts';
 import { checkArray } from '../core/check.ts';
 import { CoordinationError, isCoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
+import type { Run } from './agent.ts';
+import type { AwaitedChildren } from './awaited-children.ts';
 import { checkGather, endOf, gather, type WaitFor } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
 import { asPart } from './define-task.ts';
 import { isFinal } from './retry.ts';
-import { childWait, type RunWaits } from './run-waits.ts';
-import type { Run } from './run.ts';
 import { heldAlready } from './settlement.ts';
 import type { SlotLoans } from './slot-loans.ts';
 import type { ContextHost } from './task-context.ts';
@@ -21,8 +20,8 @@ export interface RunHostDeps {
   readonly runtime: Runtime;
   readonly events: EventSink;
   readonly parts: SchedulerParts;
-  readonly waits: RunWaits;
   readonly loans: SlotLoans;
+  readonly children: AwaitedChildren;
   readonly submit: (spec: TaskSpec) => Promise<TaskHandle>;
   readonly submitAll: (specs: readonly TaskSpec[]) => Promise<readonly TaskHandle[]>;
 }
@@ -59,8 +58,8 @@ export class RunHost implements ContextHost {
     const children = checkArray(specs, 'the children') as readonly TaskSpec[];
     const checked = checkGather(options);
     const handles = await this.#deps.submitAll(children.map((spec) => asPart(spec, run.id)));
-    const { runtime, waits, loans } = this.#deps;
-    const waitFor: WaitFor = (handle, over) => waitForPart(run, handle, over, waits, loans);
+    const { runtime, children: awaited } = this.#deps;
+    const waitFor: WaitFor = (handle, over) => waitForPart(run, handle, over, awaited);
     return gather(handles, checked, runtime.clock, waitFor);
   }
 
@@ -74,9 +73,12 @@ export class RunHost implements ContextHost {
     run.extras.usedParts = true;
     // The slot stays: a lock is held for the time of a write, a slot for the time of a task.
     const lease = await acquire(locks, requests, run);
+    run.extras.locksHeld += 1;
+    this.#deps.children.locked(run);
     try {
       return await use(lease);
     } finally {
+      run.extras.locksHeld -= 1;
       await lease.release();
     }
   }
@@ -99,12 +101,11 @@ export class RunHost implements ContextHost {
   }
 
   #lend<R>(run: Run, what: string, wait: Promise<R>): Promise<R> {
-    const { loans, waits } = this.#deps;
-    return lendSlot(run, what, wait, waits, loans);
+    return this.#deps.loans.lend(run, what, wait);
   }
 
   #child(run: Run, handle: TaskHandle): TaskHandle {
-    return new ChildHandle(run, handle, this.#deps.waits, this.#deps.loans);
+    return new ChildHandle(run, handle, this.#deps.children);
   }
 }
 
@@ -128,27 +129,6 @@ export function ownerOf(run: Run): RunOwner {
   return { node: run.node, agent: run.agent?.id, priority: run.claim.body.priority };
 }
 
-/** Waits without the slot, and is a node of the wait-for graph until the slot is back. */
-async function lendSlot<R>(
-  run: Run,
-  what: string,
-  wait: Promise<R>,
-  waits: RunWaits,
-  loans: SlotLoans,
-): Promise<R> {
-  handled(wait);
-  const { node } = run;
-  waits.waiting.set(node, run);
-  run.extras.lends += 1;
-  try {
-    return await loans.lend(run, what, wait);
-  } finally {
-    // Of several waits that end at once one gets the slot back for all: it may want that longer than its own wait.
-    run.extras.lends -= 1;
-    if (run.facts.lends === 0 && waits.waiting.get(node) === run) waits.waiting.delete(node);
-  }
-}
-
 /**
  * Waits for a part of a gather without the slot. A run that is told to stop waits for nothing more, and keeps what it has.
  * @throws DEADLOCK when this wait was the victim of one
@@ -157,21 +137,17 @@ async function waitForPart(
   run: Run,
   handle: TaskHandle,
   over: Promise<void>,
-  waits: RunWaits,
-  loans: SlotLoans,
+  children: AwaitedChildren,
 ): ReturnType<WaitFor> {
   const unfinished = { id: handle.id, status: 'unfinished' } as const;
   let end: Awaited<ReturnType<WaitFor>> | undefined;
   const ended = endOf(handle).then((result) => {
     end = result;
   });
-  waits.addChild(handle.id);
   try {
-    await lendSlot(run, childWait(handle.id), Promise.race([ended, over]), waits, loans);
+    await children.wait(run, handle.id, Promise.race([ended, over]));
   } catch (error) {
     if (error !== run.facts.stopError) throw error;
-  } finally {
-    waits.removeChild(handle.id);
   }
   return end ?? unfinished;
 }
@@ -180,14 +156,12 @@ async function waitForPart(
 class ChildHandle implements TaskHandle {
   readonly #run: Run;
   readonly #handle: TaskHandle;
-  readonly #waits: RunWaits;
-  readonly #loans: SlotLoans;
+  readonly #children: AwaitedChildren;
 
-  constructor(run: Run, handle: TaskHandle, waits: RunWaits, loans: SlotLoans) {
+  constructor(run: Run, handle: TaskHandle, children: AwaitedChildren) {
     this.#run = run;
     this.#handle = handle;
-    this.#waits = waits;
-    this.#loans = loans;
+    this.#children = children;
   }
 
   get id(): string {
@@ -204,13 +178,7 @@ class ChildHandle implements TaskHandle {
     if (run.phase === 'ending' || run.phase === 'ended') return result;
     const local = this.#handle instanceof LocalHandle ? this.#handle : undefined;
     if (local?.outcome !== undefined) return result;
-    handled(result);
-    this.#waits.addChild(this.id);
-    try {
-      return await lendSlot(run, childWait(this.id), result, this.#waits, this.#loans);
-    } finally {
-      this.#waits.removeChild(this.id);
-    }
+    return this.#children.wait(run, this.id, result);
   }
 
   cancel(reason?: string): ReturnType<TaskHandle['cancel']> {

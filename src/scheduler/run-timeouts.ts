@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../core/ports/runtime.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 
 /** Runs with one time limit, in the order in which they began: the first to run out is the first of the list. */
 class Limit {

@@ -3,11 +3,11 @@ import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import { isRunNode, nodeName, runNode } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { limitWaits } from './limit-waits.ts';
-import type { Run } from './run.ts';
 import { LocalHandle } from './task-handle.ts';
+import { settingsOf } from './settings.ts';
 
 const NOTHING: readonly Requirement[] = [];
 const CHILD = 'child ';
@@ -59,6 +59,11 @@ export class RunWaits {
     else this.children.delete(node);
   }
 
+  /** Whether somebody waits for this child. */
+  awaits(id: string): boolean {
+    return this.children.has(runNode(id));
+  }
+
   /** Resolves when the attempt of a run that waits for a slot, or without one, is over and stored; `undefined`: it is none of those. */
   untilOver(node: string): Promise<unknown> | undefined {
     const run = this.waiting.get(node) ?? this.locked(node);
@@ -78,7 +83,7 @@ export function childWaits(waits: RunWaits): WaitSource {
   return {
     requirements(node) {
       const run = waits.waiting.get(node);
-      if (run?.phase !== 'awaiting' || run.facts.waits === undefined) return NOTHING;
+      if (run?.phase !== 'awaiting' || run.facts.waits === undefined || run.facts.looksAgain) return NOTHING;
       const children: string[] = [];
       for (const key of run.facts.waits.keys()) {
         // A handler that waits for something else at the same time may go on by that: no deadlock can be claimed.
@@ -190,7 +195,7 @@ function isEnded({ state }: TaskRecord): boolean {
 /** Whether an agent could ever run this task. */
 export function mayRun(agent: Agent, record: Pick<TaskRecord, 'body'>): boolean {
   const { body } = record;
-  if (body.agent !== undefined) return agent.id === body.agent;
-  if (agent.gone || agent.draining || agent.slots === Number.POSITIVE_INFINITY) return false;
-  return agent.canDo(body);
+  if (agent.gone || agent.draining) return false;
+  if (body.agent === undefined) return !agent.isImplicit && agent.canDo(body);
+  return agent.id === body.agent && (agent.isImplicit || settingsOf(body).only !== true || agent.canDo(body));
 }

@@ -1,7 +1,7 @@
 import { CoordinationError, errorSignature, isCoordinationError, toStoredError } from '../core/errors.ts';
 import type { ClaimRef, Settlement } from '../core/ports/tasks.ts';
+import type { StopCause } from './agent.ts';
 import { isFinal } from './retry.ts';
-import type { StopCause } from './run.ts';
 
 /** What the retry policy says of a failed attempt. */
 export type RetryDecision = { readonly retryInMs: number } | 'bury';

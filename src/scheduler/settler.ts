@@ -4,7 +4,7 @@ import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, SettleAnswer, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 
 const MAX_BATCH = 1_000;
 /** Never changed: what comes first makes a list of its own. */

@@ -2,10 +2,10 @@ import { CoordinationError } from '../core/errors.ts';
 import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { AgentRegistry } from './agent-registry.ts';
+import type { Run, StopCause } from './agent.ts';
 import type { Cancellation } from './cancellation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
-import type { Run, StopCause } from './run.ts';
 import type { Settler } from './settler.ts';
 import type { SurvivorWaits } from './survivor-waits.ts';
 

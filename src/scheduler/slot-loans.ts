@@ -1,7 +1,8 @@
+import { handled } from '../core/awaitable.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { WaitGraph } from '../core/waits.ts';
-import type { Agent } from './agent.ts';
-import type { Run } from './run.ts';
+import type { Agent, Run } from './agent.ts';
+import type { RunWaits } from './run-waits.ts';
 import type { Slots } from './slots.ts';
 
 /** Waits of one handler that are cheap to look at. */
@@ -10,17 +11,39 @@ const FEW_WAITS = 8;
 /** Lends out the slots of handlers that wait for something, and gets them back. */
 export class SlotLoans {
   readonly #slots: Slots;
+  readonly #waits: RunWaits;
   readonly #clock: Clock;
   readonly #graph: WaitGraph | undefined;
+  /** Runs whose waits have changed in this turn of the loop. */
+  #changed: Run[] = [];
 
-  constructor(slots: Slots, clock: Clock, graph: WaitGraph | undefined) {
+  constructor(slots: Slots, waits: RunWaits, clock: Clock, graph: WaitGraph | undefined) {
     this.#slots = slots;
+    this.#waits = waits;
     this.#clock = clock;
     this.#graph = graph;
   }
 
-  /** Waits for something without holding the slot; other tasks run in it meanwhile. The slot is back when this resolves or rejects. */
+  /**
+   * Waits for something without holding the slot; other tasks run in it meanwhile. The slot is back when this resolves or rejects, and
+   * until then the run is a node of the wait-for graph.
+   */
   async lend<T>(run: Run, what: string, wait: Promise<T>): Promise<T> {
+    handled(wait);
+    const { waiting } = this.#waits;
+    const { node } = run;
+    waiting.set(node, run);
+    run.extras.lends += 1;
+    try {
+      return await this.#lend(run, what, wait);
+    } finally {
+      // Of several waits that end at once one gets the slot back for all: it may want that longer than its own wait.
+      run.extras.lends -= 1;
+      if (run.facts.lends === 0 && waiting.get(node) === run) waiting.delete(node);
+    }
+  }
+
+  async #lend<T>(run: Run, what: string, wait: Promise<T>): Promise<T> {
     if (run.facts.stopError !== undefined) throw run.facts.stopError;
     const waits = (run.extras.waits ??= new Map());
     run.extras.waitCount += 1;
@@ -35,7 +58,7 @@ export class SlotLoans {
       run.extras.since = this.#clock.mono();
       this.#slots.give(run);
     }
-    this.#graph?.entered(run.node);
+    this.#lookLater(run);
     try {
       return await ended;
     } finally {
@@ -78,7 +101,8 @@ export class SlotLoans {
     const { agent } = run;
     if (run.phase !== 'awaiting' || agent === undefined) return undefined;
     if ((run.facts.waits?.size ?? 0) > 0) {
-      this.#lookAgain(run);
+      // What is left may be part of a deadlock that the rest kept open.
+      this.#lookLater(run);
       return undefined;
     }
     if (run.facts.stopCause !== undefined || agent.gone) return undefined;
@@ -95,16 +119,25 @@ export class SlotLoans {
     });
   }
 
-  /** What a handler waits for became less: what is left may be part of a deadlock that the rest kept open. Once for all that ended in one turn. */
-  #lookAgain(run: Run): void {
+  /**
+   * Its waits have changed: it is looked whether they are part of a deadlock once its handler has come to rest, for in this turn it may
+   * begin another wait that ends by itself, or give back a lock. Until then it is no part of one.
+   */
+  #lookLater(run: Run): void {
     const { facts } = run;
     if (this.#graph === undefined || facts.looksAgain) return;
     // Nobody waits for one that holds nothing: to look at hundreds of children for each that ends would be in vain.
     if (!facts.usedParts && facts.lease === undefined && (facts.waits?.size ?? 0) > FEW_WAITS) return;
     run.extras.looksAgain = true;
-    queueMicrotask(() => {
-      run.extras.looksAgain = false;
-      if (run.phase === 'awaiting' && (run.facts.waits?.size ?? 0) > 0) this.#graph?.entered(run.node);
-    });
+    this.#changed.push(run);
+    if (this.#changed.length === 1) this.#clock.soon(this.#look);
   }
+
+  readonly #look = (): void => {
+    const runs = this.#changed;
+    this.#changed = [];
+    for (const run of runs) run.extras.looksAgain = false;
+    for (const run of runs)
+      if (run.phase === 'awaiting' && (run.facts.waits?.size ?? 0) > 0) this.#graph?.entered(run.node);
+  };
 }

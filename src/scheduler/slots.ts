@@ -1,5 +1,4 @@
-import type { Agent } from './agent.ts';
-import type { Run } from './run.ts';
+import type { Agent, Run } from './agent.ts';
 
 export interface SlotsDeps {
   readonly maxConcurrentTasks: number;

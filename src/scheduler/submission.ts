@@ -1,7 +1,7 @@
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
 import { CoordinationError } from '../core/errors.ts';
-import type { EventSink } from '../core/events.ts';
+import { type EventSink, wanting } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type {
   Consequences,
@@ -39,9 +39,13 @@ export type Submitted = TaskHandle | CoordinationError;
 /** Stores tasks and turns the answers into handles and events. */
 export class Submission {
   readonly #deps: SubmissionDeps;
+  readonly #wantsCreated: () => boolean;
+  readonly #wantsReadied: () => boolean;
 
   constructor(deps: SubmissionDeps) {
     this.#deps = deps;
+    this.#wantsCreated = wanting(deps.events, 'task:created');
+    this.#wantsReadied = wanting(deps.events, 'task:readied');
   }
 
   /** One answer for each task, in order; a refused one doesn't hinder its neighbours. */
@@ -120,9 +124,9 @@ export class Submission {
   #stored(task: NewTask, state: Extract<EnqueueResult, { status: 'enqueued' }>['state']): TaskHandle {
     const { events } = this.#deps;
     const { id, queue, type, priority, local } = task;
-    if (events.wants('task:created')) events.emit('task:created', { taskId: id, queue, type, priority });
+    if (this.#wantsCreated()) events.emit('task:created', { taskId: id, queue, type, priority });
     if (state === 'ready') {
-      if (events.wants('task:readied')) events.emit('task:readied', { taskId: id, queue });
+      if (this.#wantsReadied()) events.emit('task:readied', { taskId: id, queue });
       this.#deps.wake();
     } else if (state === 'cancelled' || state === 'skipped') this.#endedAtOnce(task, state);
     else if (state === 'scheduled') this.#deps.due(task.delayMs ?? 0, true);

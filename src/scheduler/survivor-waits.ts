@@ -1,14 +1,21 @@
 import type { DeadlockError } from '../core/deadlock-error.ts';
-import type { Clock } from '../core/ports/runtime.ts';
+import type { Clock, Timer } from '../core/ports/runtime.ts';
+import { nodeName } from '../core/run-node.ts';
+import type { Run } from './agent.ts';
 
 /** Longest wait of a deadlock's victim for its survivor, ms; then it tries again anyway. */
 const SURVIVOR_WAIT_MS = 30_000;
+
+interface Wait {
+  readonly goOn: () => void;
+  readonly timer: Timer;
+}
 
 /** Keeps the victims of deadlocks until their survivors have finished: tried again at once, they would be in their way. */
 export class SurvivorWaits {
   readonly #clock: Clock;
   readonly #untilOver: (node: string) => Promise<unknown> | undefined;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Map<Run, Wait>();
 
   /** @param untilOver resolves when a node of the wait-for graph is over; `undefined`: nothing is known of it */
   constructor(clock: Clock, untilOver: (node: string) => Promise<unknown> | undefined) {
@@ -17,23 +24,36 @@ export class SurvivorWaits {
   }
 
   /** Goes on once the survivor has finished. False: that one waits for the victim's end, or nothing is known of it. */
-  after({ cycle, survivor }: DeadlockError['nodes'], goOn: () => void): boolean {
+  after(victim: Run, { cycle, survivor }: DeadlockError['nodes'], goOn: () => void): boolean {
     const by = cycle.at(-1)?.by;
     const over = by === 'lock' || by === 'semaphore' || by === 'slot' ? this.#untilOver(survivor) : undefined;
     if (over === undefined) return false;
-    const end = (): void => {
-      if (!this.#waiting.delete(end)) return;
-      timer.cancel();
-      goOn();
+    victim.extras.yieldsTo = nodeName(survivor);
+    const wait: Wait = {
+      goOn,
+      timer: this.#clock.after(SURVIVOR_WAIT_MS, () => this.#end(victim, wait), true),
     };
-    this.#waiting.add(end);
-    const timer = this.#clock.after(SURVIVOR_WAIT_MS, end, true);
+    this.#waiting.set(victim, wait);
+    const end = (): void => this.#end(victim, wait);
     over.then(end, end);
     return true;
   }
 
+  /** It waits no more, and does not go on. */
+  forget(victim: Run): void {
+    this.#waiting.get(victim)?.timer.cancel();
+    this.#waiting.delete(victim);
+    victim.extras.yieldsTo = undefined;
+  }
+
   /** Nobody waits for a survivor any more. */
   hurry(): void {
-    for (const end of [...this.#waiting]) end();
+    for (const [victim, wait] of [...this.#waiting]) this.#end(victim, wait);
+  }
+
+  #end(victim: Run, wait: Wait): void {
+    if (this.#waiting.get(victim) !== wait) return;
+    this.forget(victim);
+    wait.goOn();
   }
 }

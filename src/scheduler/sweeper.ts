@@ -3,7 +3,7 @@ import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
-import type { Consequences, QueueCounts, TaskStore } from '../core/ports/tasks.ts';
+import type { QueueCounts, TaskStore } from '../core/ports/tasks.ts';
 
 /** After the first end since there was nothing to do, ms. */
 const TEND_MS = 1_000;
@@ -11,13 +11,15 @@ const LIMIT = 1_000;
 /** A sweep that failed is tried again after this. */
 const SWEEP_AGAIN_MS = 1_000;
 
+export type Swept = Awaited<ReturnType<TaskStore['sweep']>>;
+
 /** Has the store do its chores when they are due: delays, deadlines, cascades that go on, retention. */
 export class Sweeper {
   readonly #store: TaskStore;
   readonly #operations: () => Operations;
   readonly #runtime: Runtime;
   readonly #events: EventSink;
-  readonly #apply: (answer: Consequences) => void;
+  readonly #apply: (answer: Swept) => void;
   /** Chores of other processes are looked for this often; `Infinity` where there are none. */
   readonly #everyMs: number;
   #timer: Timer | undefined;
@@ -36,7 +38,7 @@ export class Sweeper {
     readonly operations: () => Operations;
     readonly runtime: Runtime;
     readonly events: EventSink;
-    readonly apply: (answer: Consequences) => void;
+    readonly apply: (answer: Swept) => void;
     readonly everyMs: number;
   }) {
     this.#store = parts.store;
@@ -121,10 +123,14 @@ export class Sweeper {
         queues.some(({ states }) => states.scheduled > 0),
       );
     };
-    const counts = andThen(this.#store.counts(), arm);
-    if (!isPromise(counts)) return;
+    // Whatever becomes of the question, what falls due next is done.
     this.due(inMs, false);
-    handled(counts);
+    try {
+      const counts = andThen(this.#store.counts(), arm);
+      if (isPromise(counts)) handled(counts);
+    } catch {
+      // The process isn't held; the next sweep asks again.
+    }
   }
 
   /** Goes by what was asked for meanwhile. */
@@ -138,12 +144,14 @@ export class Sweeper {
 
   #failed(error: unknown): void {
     this.#sweeping = false;
+    if (this.#stopped) return;
     const { code, message } = toStoredError(error);
     this.#runtime.logger.error('Could not sweep tasks', { code, message });
     this.#events.emit('system:error', { part: 'scheduler', code, message });
-    if (this.#stopped) return;
     this.#heed();
     this.#timer?.cancel();
+    // What failed is overdue from now on, so that nothing later takes the place of the next try.
+    this.#dueAt = Math.min(this.#dueAt, this.#runtime.clock.mono());
     this.#timer = this.#runtime.clock.after(SWEEP_AGAIN_MS, () => this.sweep(), this.#holding);
   }
 }

@@ -3,7 +3,7 @@ import { checkFunction, checkId, checkMs, checkNumber, reading } from '../core/c
 import { copyJson } from '../core/json.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Logger } from '../core/ports/runtime.ts';
-import type { Run } from './run.ts';
+import type { Run } from './agent.ts';
 import type { Gathered, GatherOptions, TaskContext, TaskHandle, TaskSpec } from './types.ts';
 
 /** What a context asks of the scheduler on behalf of its run. */

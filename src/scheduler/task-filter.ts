@@ -1,18 +1,10 @@
 import { checkArray, checkId, checkMs, checkObject, checkOptions, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import { refuseUnknown } from '../core/options.ts';
-import type { TaskFilter, TaskState } from '../core/ports/tasks.ts';
+import type { TaskFilter } from '../core/ports/tasks.ts';
+import { TASK_STATES } from '../core/task-states.ts';
 
-const STATES: ReadonlySet<unknown> = new Set<TaskState>([
-  'waiting',
-  'scheduled',
-  'ready',
-  'claimed',
-  'completed',
-  'dead',
-  'cancelled',
-  'skipped',
-]);
+const STATES: ReadonlySet<unknown> = new Set(TASK_STATES);
 const TEXTS = ['queue', 'type', 'agent', 'group', 'key', 'parent', 'errorSignature', 'errorText'] as const;
 const MAX_TEXT = 1_000;
 const ORDERS: ReadonlySet<unknown> = new Set(['newest', 'queue', 'ended']);

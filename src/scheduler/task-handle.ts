@@ -2,9 +2,9 @@ import { handled } from '../core/awaitable.ts';
 import { checkMs, checkOptions, checkSignal } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Clock } from '../core/ports/runtime.ts';
+import type { Run } from './agent.ts';
 import type { DeadlineHolds } from './deadline-holds.ts';
 import type { Outcome } from './outcome.ts';
-import type { Run } from './run.ts';
 import type { CancelOutcome, ResultOptions, TaskHandle, TaskView, WaitReason } from './types.ts';
 
 /** What a handle asks of its scheduler. */

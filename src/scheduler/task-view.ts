@@ -2,8 +2,8 @@ import { backendMs } from '../core/backend-ms.ts';
 import { copyJson } from '../core/json.ts';
 import type { StoredError } from '../core/errors.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
+import type { Run } from './agent.ts';
 import { cancelled, dead, type Outcome, reviveError, skipped } from './outcome.ts';
-import type { Run } from './run.ts';
 import type { TaskStatus, TaskView } from './types.ts';
 
 /** The word for people; `assigned` and `running` need the local run where there is one. */
@@ -14,6 +14,7 @@ export function statusOf(record: TaskRecord, run: Run | undefined): TaskStatus {
     case 'scheduled':
       return record.attempt > 0 ? 'retrying' : 'pending';
     case 'claimed':
+      if (run?.facts.yieldsTo !== undefined) return 'retrying';
       if (run !== undefined)
         return run.phase === 'queued' || run.phase === 'locking' || run.phase === 'parked'
           ? 'assigned'
@@ -27,7 +28,8 @@ export function statusOf(record: TaskRecord, run: Run | undefined): TaskStatus {
 export function toView(record: TaskRecord, run: Run | undefined): TaskView {
   const { body } = record;
   const agentId = run?.agent?.id ?? body.agent;
-  const error = record.error as StoredError | undefined;
+  // What an earlier attempt failed with is no news of a task that has made it.
+  const error = record.state === 'completed' ? undefined : (record.error as StoredError | undefined);
   return {
     id: record.id,
     type: body.type,

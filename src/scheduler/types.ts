@@ -66,7 +66,7 @@ export interface TaskFields {
 /** The input is required unless its type has room for `undefined`. */
 type InputField<I> = undefined extends I ? OptionalInput<I> : RequiredInput<I>;
 interface RequiredInput<I> {
-  /** JSON-safe, at most 256 KiB. In memory it is passed on as it is: don't change it after submitting. */
+  /** JSON-safe, at most 256 KiB. Copied at the call: it may be changed or used again afterwards. */
   readonly input: I;
 }
 type OptionalInput<I> = Partial<RequiredInput<I>>;
@@ -166,6 +166,7 @@ export interface TaskView {
   readonly group?: string;
   readonly input?: unknown;
   readonly result?: unknown;
+  /** What the last attempt failed with; a completed task has none. */
   readonly error?: { readonly code: string; readonly message: string; readonly stack?: string };
   /** Why it ended without success, or waits. */
   readonly reason?: string;
@@ -183,6 +184,7 @@ export type WaitKind =
   | 'lock'
   | 'child'
   | 'reply'
+  | 'survivor'
   | 'declared'
   | 'slot'
   | 'limit'
@@ -315,7 +317,7 @@ export interface AgentHandle extends AsyncDisposable {
   drain(): Promise<void>;
   /** Gives tasks back and locks up. */
   leave(reason?: string): Promise<void>;
-  /** External agents: alive. Any call in its name says so too. */
+  /** External agents: alive. Their answers say so too. */
   beat(): void;
 }
 

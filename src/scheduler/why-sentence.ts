@@ -18,6 +18,8 @@ function clause(link: WaitLink): string {
       return `is due in ${Math.round(link.expectedInMs ?? 0)} ms${tail}`;
     case 'lock':
       return `waits for lock ${subject}${by(link.ahead === true ? 'behind' : 'held by', holder)}${tail}`;
+    case 'survivor':
+      return `waits until ${subject}, with which it was deadlocked, has finished${tail}`;
     case 'declared':
       return `waits for ${subject}${by('of', holder)}${tail}`;
     case 'reply':

@@ -1,7 +1,6 @@
-import type { QueueCounts, TaskRecord } from '../core/ports/tasks.ts';
-import type { Agent } from './agent.ts';
+import type { QueueCounts, TaskBody, TaskRecord } from '../core/ports/tasks.ts';
+import type { Agent, Run } from './agent.ts';
 import { mayRun } from './run-waits.ts';
-import type { Run } from './run.ts';
 import { settingsOf } from './settings.ts';
 import type { WaitLink } from './types.ts';
 
@@ -71,9 +70,16 @@ function holderOf(run: Run | undefined): { readonly holder?: string } {
 }
 
 function whyNoneAble({ body }: TaskRecord, all: readonly Agent[]): string {
-  if (body.agent !== undefined) return `only ${body.agent}`;
-  const present = all.filter((agent) => !agent.gone && agent.slots !== Number.POSITIVE_INFINITY);
-  if (present.length === 0) return 'no agent is registered';
+  const { agent: alone } = body;
+  const only = alone === undefined ? '' : `only ${alone}: `;
+  const present = all.filter(
+    ({ gone, isImplicit, id }) => !gone && !isImplicit && (alone === undefined || id === alone),
+  );
+  if (present.length === 0) return alone === undefined ? 'no agent is registered' : `only ${alone}`;
+  return `${only}${whyUnfit(body, present)}`;
+}
+
+function whyUnfit(body: TaskBody, present: readonly Agent[]): string {
   const capable = present.filter(({ facts }) =>
     body.capabilities.every((name) => facts.capabilities.includes(name)),
   );

@@ -1,7 +1,7 @@
 import type { ResourceRequest } from '../core/lock-types.ts';
 import type { TaskRecord } from '../core/ports/tasks.ts';
+import type { Run } from './agent.ts';
 import { childOf } from './run-waits.ts';
-import type { Run } from './run.ts';
 import { settingsOf } from './settings.ts';
 import { PROBE_PAUSE_MS } from './settlement.ts';
 import type { WaitLink, WaitReason } from './types.ts';
@@ -50,6 +50,7 @@ export async function whyTask(id: string, facts: WhyFacts): Promise<WaitReason |
 function taskBehind(link: WaitLink | undefined): string | undefined {
   switch (link?.kind) {
     case 'dependency':
+    case 'survivor':
       return link.subject;
     case 'child':
       return link.holder ?? link.subject;
@@ -124,12 +125,18 @@ async function claimedLinks(record: TaskRecord, facts: WhyFacts): Promise<readon
     }
     case 'ending':
     case 'ended':
-      return [running(record, agent?.id, sinceMs, 'its end is being stored')];
+      return [endingLink(record, run, sinceMs)];
     default: {
       const links = elsewhereLinks(record, facts);
       return links.length > 0 ? links : [running(record, agent?.id, sinceMs)];
     }
   }
+}
+
+function endingLink(record: TaskRecord, { agent, facts }: Run, sinceMs: number): WaitLink {
+  const { yieldsTo } = facts;
+  if (yieldsTo === undefined) return running(record, agent?.id, sinceMs, 'its end is being stored');
+  return { kind: 'survivor', subject: yieldsTo, sinceMs, detail: `retry after attempt ${record.attempt}` };
 }
 
 /** What a handler waits for without its slot: children before replies, for they lead further. */

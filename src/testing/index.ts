@@ -4,6 +4,7 @@ export { createTestClock, type TestClock } from './test-clock.ts';
 export { createTestRuntime, type TestRuntime } from './test-runtime.ts';
 export {
   delayed,
+  type DelayOptions,
   duplicating,
   hintless,
   type ReplyCutting,

@@ -4,6 +4,7 @@ import { CoordinationError, isCoordinationError } from '../core/errors.ts';
 import type { Backend } from '../core/ports/backend.ts';
 import type { Clock, Random } from '../core/ports/runtime.ts';
 import type { Awaitable, Operation } from '../core/ports/words.ts';
+import { createHastyClock } from './hasty-clock.ts';
 
 /**
  * Backends that answer as badly as a backend may: late, not at all, twice, without hints. A suite that is green on a backend must be
@@ -38,16 +39,23 @@ const BY_SESSION: ReadonlySet<string> = new Set([
   'locks.publish',
 ]);
 
+export interface DelayOptions {
+  readonly random: Random;
+  /** Longest travel one way. */
+  readonly maxMs: number;
+  /**
+   * Where the travel passes. It must go on by itself: a test clock, which somebody moves between two calls, stands still while a call
+   * travels. @default a hasty clock, which takes no real time
+   */
+  readonly clock?: Clock;
+}
+
 /**
- * Every call travels for a random time and so does its answer, on the given clock; calls overtake each other, but those that the port
- * promises to carry out in order stay so. `stop` rejects what is under way with STOPPED.
- * @param options maxMs: longest travel one way
+ * Every call travels for a random time and so does its answer; calls overtake each other, but those that the port promises to carry out
+ * in order stay so. `stop` rejects what is under way with STOPPED.
  */
-export function delayed<B extends Backend>(
-  backend: B,
-  options: { readonly clock: Clock; readonly random: Random; readonly maxMs: number },
-): B {
-  const { clock, random, maxMs } = options;
+export function delayed<B extends Backend>(backend: B, options: DelayOptions): B {
+  const { clock = createHastyClock(), random, maxMs } = options;
   const lines = new Map<string, Promise<unknown>>();
   const pending = new Set<(error: Error) => void>();
   let stopped: CoordinationError | undefined;

@@ -2,7 +2,6 @@ import { describe, test } from 'vitest';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { lockSuite } from '../../src/testing/suites/locks.ts';
 import { delayed, duplicating, hintless, replyCutting, retrying } from '../../src/testing/wrappers.ts';
-import { createHastyClock } from '../support/hasty-clock.ts';
 import { MEMORY, memoryEnvironment } from '../support/memory-environment.ts';
 
 describe('plain', () => {
@@ -14,9 +13,7 @@ describe('every call and answer travels for a random time', () => {
   lockSuite({
     test,
     create: () =>
-      memoryEnvironment((backend) =>
-        delayed(backend, { clock: createHastyClock(), random: createRandom(`locks ${seed++}`), maxMs: 5 }),
-      ),
+      memoryEnvironment((backend) => delayed(backend, { random: createRandom(`locks ${seed++}`), maxMs: 5 })),
     expected: MEMORY,
   });
 });

@@ -8,7 +8,6 @@ import { stateSuite } from '../../src/testing/suites/state.ts';
 import type { SuiteOptions } from '../../src/testing/suites/suite.ts';
 import { taskSuite } from '../../src/testing/suites/tasks.ts';
 import { delayed, duplicating, hintless, replyCutting, retrying } from '../../src/testing/wrappers.ts';
-import { createHastyClock } from '../support/hasty-clock.ts';
 import { MEMORY, memoryEnvironment } from '../support/memory-environment.ts';
 
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => void>> = {
@@ -40,9 +39,7 @@ describe('plain', () => {
 
 describe('every call and answer travels for a random time', () => {
   let seed = 0;
-  runSuites((backend) =>
-    delayed(backend, { clock: createHastyClock(), random: createRandom(`delayed ${seed++}`), maxMs: 5 }),
-  );
+  runSuites((backend) => delayed(backend, { random: createRandom(`delayed ${seed++}`), maxMs: 5 }));
 });
 
 describe('the first reply of each method is cut', () => {

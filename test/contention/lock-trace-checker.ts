@@ -34,7 +34,17 @@ interface Party {
   readonly mode: Mode;
   readonly priority: number;
   readonly turn: number;
+  /** Its place among those who wait: the smaller goes first; of equal ones the more urgent, then the earlier. */
+  rank: number;
+  urgency: number;
+  /** Those who were put in front of it and can't hold the resource together with it. */
+  readonly overtakers: Set<Party>;
 }
+
+/** Ranks that one point of priority is worth: more than there are turns. */
+const PRIORITY = 1e9;
+/** Less than any two waits are apart. */
+const NEAR = 1e-3;
 
 interface Place {
   readonly held: Map<string, Party>;
@@ -49,6 +59,9 @@ export interface Verdict {
   readonly deadlocks: number;
   readonly resolved: number;
   readonly passes: number;
+  /** Newcomers that had to go behind somebody less urgent, who had been overtaken often enough; and how often somebody was at most. */
+  readonly barred: number;
+  readonly mostOvertaken: number;
   /** Most locks that somebody held when it began to wait, and how often it was at least two. */
   readonly mostHeldWhileWaiting: number;
   readonly waitsWithTwoOrMore: number;
@@ -57,8 +70,9 @@ export interface Verdict {
   readonly left: { readonly held: number; readonly waiting: number };
 }
 
-export function checkTrace(trace: readonly Entry[]): Verdict {
-  const checker = new Checker();
+/** @param maxOvertakes how often a waiter may be overtaken */
+export function checkTrace(trace: readonly Entry[], maxOvertakes: number): Verdict {
+  const checker = new Checker(maxOvertakes);
   for (const entry of trace) checker.read(entry);
   return checker.verdict();
 }
@@ -71,7 +85,9 @@ class Checker {
   readonly #condemned = new Set<string>();
   readonly #defeats = new Map<string, number>();
   readonly #problems: string[] = [];
+  readonly #maxOvertakes: number;
   #turn = 0;
+  #lastPassage = 0;
   /** Somebody began to wait: only that can make a deadlock. */
   #changed = false;
   /** Of the call under way. */
@@ -82,18 +98,30 @@ class Checker {
     deadlocks: 0,
     resolved: 0,
     passes: 0,
+    barred: 0,
+    mostOvertaken: 0,
     mostHeldWhileWaiting: 0,
     waitsWithTwoOrMore: 0,
     longestCycle: 0,
     mostDefeatsInARow: 0,
   };
 
+  constructor(maxOvertakes: number) {
+    this.#maxOvertakes = maxOvertakes;
+  }
+
   read(entry: Entry): void {
     this.#turn += 1;
     switch (entry.at) {
       case 'asked':
         this.#victims = 0;
-        this.#asked.set(entry.agent, { ...entry, turn: this.#turn });
+        this.#asked.set(entry.agent, {
+          ...entry,
+          turn: this.#turn,
+          rank: this.#turn - entry.priority * PRIORITY,
+          urgency: entry.priority,
+          overtakers: new Set(),
+        });
         return;
       case 'waited':
         return this.#waited(entry.agent, entry.resource);
@@ -134,9 +162,8 @@ class Checker {
     if (party?.resource !== resource)
       return this.#problem(`${agent} waits for ${resource}, which it never asked for`);
     const place = this.#place(resource);
-    let at = place.queue.length;
-    while (at > 0 && (place.queue[at - 1] as Party).priority < party.priority) at -= 1;
-    place.queue.splice(at, 0, party);
+    this.#goBehindOvertaken(party, place);
+    this.#insert(party, place);
     this.#waiting.set(agent, resource);
     this.#changed = true;
     this.#goBeforeStuck(party, place);
@@ -147,8 +174,7 @@ class Checker {
   }
 
   /** A newcomer that could never go on goes before those who can't either: they wait for it, so it costs them nothing. */
-  #goBeforeStuck(newcomer: Party, place: Place): void {
-    let party = newcomer;
+  #goBeforeStuck(party: Party, place: Place): void {
     for (;;) {
       const stuck = this.#stuck(party.agent);
       if (!stuck.has(party.agent)) return;
@@ -157,11 +183,45 @@ class Checker {
         (other, i) => i < from && stuck.has(other.agent) && inTheWay(party.mode, other.mode),
       );
       if (to < 0) return;
+      const { rank } = place.queue[to] as Party;
+      const between = place.queue.slice(0, from).filter((other) => other.rank >= rank);
+      if (between.some((other) => this.#isOvertakenOut(other) && inTheWay(party.mode, other.mode))) return;
       place.queue.splice(from, 1);
-      // It has that one's place, and with it its rank.
-      party = { ...party, priority: (place.queue[to] as Party).priority };
-      place.queue.splice(to, 0, party);
+      party.rank = rank - NEAR;
+      party.urgency = --this.#lastPassage;
+      this.#insert(party, place);
       this.#counts.passes += 1;
+    }
+  }
+
+  /** L7: nobody goes before a waiter that was overtaken as often as it may be, and that it would be in the way of. */
+  #goBehindOvertaken(newcomer: Party, place: Place): void {
+    for (const other of place.queue) {
+      if (!this.#isOvertakenOut(other) || !inTheWay(newcomer.mode, other.mode)) continue;
+      if (other.rank < newcomer.rank) continue;
+      newcomer.rank = other.rank + NEAR;
+      this.#counts.barred += 1;
+    }
+  }
+
+  #isOvertakenOut({ overtakers }: Party): boolean {
+    return overtakers.size >= this.#maxOvertakes;
+  }
+
+  #insert(party: Party, place: Place): void {
+    let at = place.queue.length;
+    while (at > 0 && isFirst(party, place.queue[at - 1] as Party)) at -= 1;
+    place.queue.splice(at, 0, party);
+    this.#countOvertaken(party, place.queue.slice(at + 1));
+  }
+
+  #countOvertaken(by: Party, passed: readonly Party[]): void {
+    for (const other of passed) {
+      if (!inTheWay(by.mode, other.mode)) continue;
+      other.overtakers.add(by);
+      const { size } = other.overtakers;
+      this.#counts.mostOvertaken = Math.max(this.#counts.mostOvertaken, size);
+      if (size > this.#maxOvertakes) this.#problem(`${other.agent} was overtaken ${size} times`);
     }
   }
 
@@ -190,8 +250,12 @@ class Checker {
   /** Nobody who can't hold the resource together with it stands in front of whoever gets it. */
   #checkOrder(party: Party, place: Place): void {
     const at = place.queue.findIndex(({ agent }) => agent === party.agent);
-    const ahead =
-      at < 0 ? place.queue.filter((other) => other.priority >= party.priority) : place.queue.slice(0, at);
+    if (at < 0) this.#goBehindOvertaken(party, place);
+    const ahead = at < 0 ? place.queue.filter((other) => !isFirst(party, other)) : place.queue.slice(0, at);
+    if (at < 0) {
+      const passed = place.queue.slice(ahead.length);
+      this.#countOvertaken(party, passed);
+    }
     for (const passed of ahead) {
       if (inTheWay(party.mode, passed.mode))
         this.#problem(`${party.agent} went before ${passed.agent}, who was first`);
@@ -328,6 +392,12 @@ class Checker {
   #problem(text: string): void {
     if (this.#problems.length < 20) this.#problems.push(text);
   }
+}
+
+/** Whether `a` goes before `b`. */
+function isFirst(a: Party, b: Party): boolean {
+  if (a.rank !== b.rank) return a.rank < b.rank;
+  return a.urgency === b.urgency ? a.turn < b.turn : a.urgency > b.urgency;
 }
 
 function unitsOf(mode: Mode): number {

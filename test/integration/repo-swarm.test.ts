@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Summary } from '../../examples/repo-swarm/summary.ts';
+import { SUMMARY_KEYS } from '../support/summary-keys.ts';
 import { createRepository, oddFiles, type TestRepository } from '../support/swarm-repository.ts';
 
 const DEMO = fileURLToPath(new URL('../../examples/repo-swarm/index.ts', import.meta.url));
@@ -42,22 +43,7 @@ describe('npm run demo', () => {
     expect(stderr).toContain('✓ coordinated: 0 of');
     expect(status, stderr).toBe(0);
     const summary = JSON.parse(stdout) as Summary;
-    expect(Object.keys(summary)).toEqual([
-      'repo',
-      'seed',
-      'agents',
-      'tasks',
-      'locks',
-      'deadlocks',
-      'conflicts',
-      'steals',
-      'breaker',
-      'messages',
-      'edits',
-      'serial',
-      'baseline',
-      'durationMs',
-    ]);
+    expect(Object.keys(summary)).toEqual(SUMMARY_KEYS);
     const { tasks, locks, deadlocks, conflicts, breaker } = summary;
     expect(summary).toMatchObject({
       repo: repository.folder,

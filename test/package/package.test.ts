@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -95,7 +97,8 @@ describe('the installed package', () => {
         void new CoordinationManager({ maxRetires: 3 });
         return await handle.result();
       } catch (error) {
-        if (isCoordinationError(error, 'TASK_FAILED')) return error.code.length;
+        if (isCoordinationError(error, 'TASK_FAILED')) return error.attempts;
+        if (isCoordinationError(error, 'DEADLOCK')) return error.cycle.length;
         throw error;
       } finally {
         await mesh.shutdown();
@@ -167,4 +170,30 @@ describe('the installed package', () => {
       'package.json',
     ]);
   });
+});
+
+test('npm pack builds first: in a clean clone it packs dist', async () => {
+  const clone = mkdtempSync(join(tmpdir(), 'agentmesh-clone-'));
+  try {
+    const sources = ['src', 'package.json', 'tsconfig.json', 'tsconfig.base.json', 'tsup.config.ts'];
+    for (const path of [...sources, 'README.md', 'LICENSE', 'CHANGELOG.md'])
+      cpSync(join(root, path), join(clone, path), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'));
+    const { stdout } = await npm(clone, 'pack', '--json');
+    // Nothing but the answer: who packs by a script reads it.
+    const [{ files }] = JSON.parse(stdout) as readonly [
+      { readonly files: readonly { readonly path: string }[] },
+    ];
+    const packed = files.map(({ path }) => path);
+    for (const entry of ['index.js', 'index.d.ts', 'testing.js', 'testing.d.ts'])
+      expect(packed).toContain(`dist/${entry}`);
+    expect(packed.filter((path) => !path.startsWith('dist/')).toSorted()).toEqual([
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'package.json',
+    ]);
+  } finally {
+    rmSync(clone, { recursive: true, force: true });
+  }
 });

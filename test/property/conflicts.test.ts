@@ -201,7 +201,10 @@ const autoResolve = (n: number, facts: ConflictFacts): Step =>
     const id = idAt(model, world, n);
     if (id === undefined) return;
     world.facts = facts;
-    await expectAnswer(model, world, id, undefined, world.resolver.autoResolve(id));
+    const isOpen = model.open.has(id);
+    const answer = world.resolver.autoResolve(id);
+    await expectAnswer(model, world, id, undefined, answer);
+    if (isOpen) await expectNoGuess(facts, answer);
   });
 
 const setAble = (able: boolean): Step =>
@@ -217,6 +220,21 @@ const cleanup = (waitMs: number, maxAgeMs: number): Step =>
     for (const [id] of old) model.done.delete(id);
     expect(resolver.cleanupOldConflicts(maxAgeMs)).toBe(old.length);
   });
+
+/** What decides by a fact of each agent decides only when it is known of all. */
+async function expectNoGuess(facts: ConflictFacts, answer: Promise<Resolution>): Promise<void> {
+  const resolution = await answer.catch(() => undefined);
+  if (resolution === undefined) return;
+  const { winner, losers, type } = resolution;
+  const deciding: Record<string, ReadonlyMap<string, unknown> | undefined> = {
+    priority: facts.agentPriorities,
+    timestamp: facts.requestTimestamps,
+    'optimistic-version': facts.versions,
+    merge: facts.contents?.theirs,
+  };
+  for (const agent of type === 'vote' ? [] : [winner, ...losers])
+    expect(deciding[type]?.has(agent)).toBe(true);
+}
 
 async function expectAnswer(
   model: Model,
@@ -362,9 +380,15 @@ describe('ConflictResolver', () => {
           let applied = 0;
           let left = failures;
           const clock = createTestClock();
+          const facts = {
+            agentPriorities: new Map([
+              ['a', 0],
+              ['b', 1],
+            ]),
+          };
           const resolver = new ConflictResolver(undefined, undefined, {
             runtime: createRuntime({ clock }),
-            facts: scheduler.scheduleFunction(async () => ({ agentPriorities: new Map([['b', 1]]) })),
+            facts: scheduler.scheduleFunction(async () => facts),
             apply: scheduler.scheduleFunction(async () => {
               if (left-- > 0) throw new Error('not now');
               applied += 1;
@@ -373,7 +397,6 @@ describe('ConflictResolver', () => {
           const { id } = await resolver.reportResourceConflict('file', ['a', 'b'], {
             requestTimestamps: new Map([['a', 1]]),
           });
-          const facts = { agentPriorities: new Map([['b', 1]]) };
           const answers = calls.map((strategy) =>
             strategy === undefined ? resolver.autoResolve(id) : resolver.resolveConflict(id, strategy, facts),
           );

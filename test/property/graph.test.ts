@@ -291,3 +291,111 @@ test('Generations and order agree with graphology-dag on the exported graph', as
     }),
   );
 });
+
+// ── interleavings
+
+/** How a task ends that needs nobody's leave: by its parents' ends and its own fate, whatever the order of events. */
+function endOf(
+  id: string,
+  tasks: ReadonlyMap<string, readonly ModelDependency[]>,
+  fates: ReadonlyMap<string, End>,
+): 'completed' | 'failed' | 'ended' | 'waiting' {
+  const parents = (tasks.get(id) as readonly ModelDependency[]).map(({ task, onFailure }) => ({
+    end: endOf(task, tasks, fates),
+    onFailure,
+  }));
+  const bad = parents.filter(({ end }) => end === 'failed' || end === 'ended');
+  if (bad.some(({ onFailure }) => onFailure === 'cancel' || onFailure === 'skip')) return 'ended';
+  if (parents.some(({ end }) => end === 'waiting') || bad.some(({ onFailure }) => onFailure === 'wait'))
+    return 'waiting';
+  return fates.get(id) === 'failed' ? 'failed' : 'completed';
+}
+
+/** Several workers that add tasks, run what is ready and report, each in its own time. */
+class Crew {
+  readonly graph = new DependencyGraph();
+  readonly model = new GraphModel();
+  /** How often each task came to be ready. */
+  readonly wasReady = new Map<string, number>();
+  readonly ended: string[] = [];
+  readonly #fates: ReadonlyMap<string, End>;
+  readonly #pause: (label: string) => Promise<unknown>;
+  /** Reported as failed by mistake first, and put right later. */
+  readonly #doubted: ReadonlySet<string>;
+
+  constructor(
+    fates: ReadonlyMap<string, End>,
+    doubted: ReadonlySet<string>,
+    pause: (label: string) => Promise<unknown>,
+  ) {
+    this.#fates = fates;
+    this.#doubted = doubted;
+    this.#pause = pause;
+  }
+
+  async add(task: { readonly id: string; readonly dependencies: readonly ModelDependency[] }): Promise<void> {
+    await this.#pause(`add ${task.id}`);
+    const { graph, model } = this;
+    await this.#goOn(graph.addTask(task), model.add(task.id, task.dependencies, 0, 1));
+  }
+
+  async #run(id: string): Promise<void> {
+    await this.#pause(`run ${id}`);
+    const { graph, model } = this;
+    if (this.#doubted.has(id)) {
+      // An attempt that isn't the last changes nothing for anybody.
+      expect(graph.markFailed(id, { final: false })).toEqual([]);
+      await this.#pause(`run ${id} again`);
+    }
+    const fate = this.#fates.get(id) as End;
+    await this.#goOn(graph.settle(id, fate), model.settle(id, fate) as ModelChange);
+    await this.#pause(`report ${id} again`);
+    // Told twice: the second time nothing happens.
+    expect(graph.settle(id, fate)).toEqual({ ready: [], cancelled: [], skipped: [] });
+  }
+
+  async #goOn(change: ModelChange, expected: ModelChange): Promise<void> {
+    expectChange(change, expected);
+    for (const id of [...change.cancelled, ...change.skipped]) {
+      expect(this.ended).not.toContain(id);
+      this.ended.push(id);
+    }
+    for (const id of change.ready) this.wasReady.set(id, (this.wasReady.get(id) ?? 0) + 1);
+    await Promise.all(change.ready.map((id) => this.#run(id)));
+  }
+}
+
+test('However additions, completions and failures of concurrent callers fall, each answer is the model’s, a child becomes ready exactly once, and all end as their parents say', async () => {
+  const seen = { runs: 0, ended: 0, waiting: 0 };
+  await fc.assert(
+    fc.asyncProperty(
+      fc.scheduler(),
+      dagOf,
+      fc.array(fc.constantFrom<End>('completed', 'completed', 'failed'), { minLength: 30, maxLength: 30 }),
+      fc.array(fc.nat(29), { maxLength: 6 }),
+      async (s, tasks, ends, doubts) => {
+        const few = tasks.filter(({ id }) => Number(id.slice(1)) < 12);
+        const fates = new Map(few.map(({ id }) => [id, ends[Number(id.slice(1))] as End]));
+        const doubted = new Set(doubts.map((i) => `t${i}`));
+        const crew = new Crew(fates, doubted, (label) => s.schedule(Promise.resolve(), label));
+        const work = few.map((task) => crew.add(task));
+        await s.waitFor(Promise.all(work));
+        expectSame(crew.model, crew.graph);
+        const known = new Map(few.map(({ id, dependencies }) => [id, dependencies]));
+        seen.runs += 1;
+        for (const { id } of few) {
+          const expected = endOf(id, known, fates);
+          const standing = crew.graph.standingOf(id);
+          expect(standing === 'cancelled' || standing === 'skipped' ? 'ended' : standing).toBe(expected);
+          const ran = expected === 'completed' || expected === 'failed';
+          expect([id, crew.wasReady.get(id) ?? 0]).toEqual([id, ran ? 1 : 0]);
+          if (expected === 'ended') seen.ended += 1;
+          if (expected === 'waiting') seen.waiting += 1;
+        }
+      },
+    ),
+  );
+  if (seen.runs < ENOUGH) return;
+  expect(seen.ended / seen.runs).toBeGreaterThan(0.3);
+  expect(seen.waiting / seen.runs).toBeGreaterThan(0.1);
+});

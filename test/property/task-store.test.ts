@@ -6,7 +6,7 @@ import { MemoryTaskStore } from '../../src/backends/memory/task-store.ts';
 import type { Claim, FailurePolicy, NewTask, Settlement } from '../../src/core/ports/tasks.ts';
 import type { SessionNumber } from '../../src/core/ports/words.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
-import { REPORT } from '../support/memory-tasks.ts';
+import { REPORT } from '../../src/testing/suites/caller.ts';
 import {
   hasEnded,
   type ModelSpec,

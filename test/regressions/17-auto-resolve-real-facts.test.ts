@@ -17,7 +17,10 @@ interface Mesh {
   readonly locks: Map<string, string>;
 }
 
-/** Throws when a winner isn't the one that the facts name, when the lock isn't his afterwards, or when without facts somebody wins all the same. */
+/**
+ * Throws when a winner isn't the one that the facts name, when the lock isn't his afterwards, or when somebody wins all the same without
+ * facts, or while they are known of some of the agents only.
+ */
 export async function scenario(create: (mesh: Mesh) => Resolver): Promise<void> {
   const mesh: Mesh = { priorities: new Map(), askedAt: new Map(), locks: new Map([['file', 'agent3']]) };
   const resolver = create(mesh);
@@ -37,9 +40,12 @@ export async function scenario(create: (mesh: Mesh) => Resolver): Promise<void> 
 
   const unknown = await decide();
   if (unknown !== 'CONFLICT_ESCALATED') throw new Error(`without facts: ${unknown}`);
-  mesh.priorities.set('agent2', 5);
+  mesh.priorities.set('agent2', 5).set('agent1', 0);
+  const partly = await decide('priority');
+  if (partly !== 'CONFLICT_ESCALATED') throw new Error(`with facts about two of three: ${partly}`);
+  mesh.priorities.set('agent3', 0);
   expectWinner('agent2', await decide('priority'));
-  mesh.askedAt.set('agent3', new Date(1)).set('agent1', new Date(2));
+  mesh.askedAt.set('agent3', new Date(1)).set('agent1', new Date(2)).set('agent2', new Date(3));
   expectWinner('agent3', await decide('timestamp'));
 }
 
@@ -85,5 +91,8 @@ test('defect 17: ConflictResolver decides from facts, moves the lock, and escala
         apply: ({ winner }, { subject }) => void mesh.locks.set(subject, winner),
       }),
   );
-  expect(escalated).toEqual(['nothing is known that could decide it']);
+  expect(escalated).toEqual([
+    'nothing is known that could decide it',
+    'priority: the priority of agent3 is not known',
+  ]);
 });

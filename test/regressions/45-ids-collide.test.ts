@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { createMemoryCore } from '../../src/backends/memory/memory-core.ts';
+import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import { createIds } from '../../src/core/runtime/ids.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
@@ -30,18 +31,8 @@ test('defect 45: ours differ, also on a clock that stands still, and sessions ar
   const ids = createIds(clock, createRandom(1));
   expect(() => scenario({ start: () => ids.next() })).not.toThrow();
   const { sessions } = createMemoryCore({ clock });
-  const report = {
-    host: '',
-    pid: 1,
-    build: '',
-    load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-    rssBytes: 0,
-    loopLagMs: 0,
-    agents: [],
-    progress: [],
-  };
   const open = (): string => {
-    const { session } = sessions.open({ boot: ids.next(), leaseMs: 1_000, writer: 1, report });
+    const { session } = sessions.open({ boot: ids.next(), leaseMs: 1_000, writer: 1, report: EMPTY_REPORT });
     sessions.close(session);
     return String(session);
   };

@@ -1,20 +1,9 @@
 import { createMemoryCore, type MemoryCore } from '../../src/backends/memory/memory-core.ts';
 import { MemoryTaskStore, type MemoryTaskStoreOptions } from '../../src/backends/memory/task-store.ts';
-import type { SessionReport } from '../../src/core/ports/sessions.ts';
+import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import type { Claim, ClaimRequest, NewTask } from '../../src/core/ports/tasks.ts';
 import type { Operation, SessionNumber } from '../../src/core/ports/words.ts';
 import { createTestClock, type TestClock } from '../../src/testing/test-clock.ts';
-
-export const REPORT: SessionReport = {
-  host: '',
-  pid: 0,
-  build: '',
-  load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-  rssBytes: 0,
-  loopLagMs: 0,
-  agents: [],
-  progress: [],
-};
 
 /** A memory task store on a clock that stands still until told, with one session. */
 export interface MemoryTasks {
@@ -23,6 +12,8 @@ export interface MemoryTasks {
   readonly store: MemoryTaskStore;
   readonly session: SessionNumber;
   op(): Operation;
+  /** Another session, with operations of its own. */
+  another(boot: string): { readonly session: SessionNumber; op(): Operation };
   add(...tasks: readonly NewTask[]): readonly string[];
   claim(request?: Partial<ClaimRequest>): readonly Claim[];
   complete(claims: readonly Claim[]): ReturnType<MemoryTaskStore['settle']>;
@@ -34,23 +25,20 @@ export function createMemoryTasks(options: MemoryTaskStoreOptions = {}): MemoryT
   const clock = createTestClock();
   const core = createMemoryCore({ clock });
   const store = new MemoryTaskStore(core, options);
-  const { session } = core.sessions.open({
-    boot: 'me',
-    leaseMs: Number.POSITIVE_INFINITY,
-    writer: 1,
-    report: REPORT,
-  });
-  let sequence = 0;
-  const op = (): Operation => {
-    sequence += 1;
-    return { session, sequence };
+  const another = (boot: string): ReturnType<MemoryTasks['another']> => {
+    const leaseMs = Number.POSITIVE_INFINITY;
+    const { session } = core.sessions.open({ boot, leaseMs, writer: 1, report: EMPTY_REPORT });
+    let sequence = 0;
+    return { session, op: () => ({ session, sequence: ++sequence }) };
   };
+  const { session, op } = another('me');
   return {
     clock,
     core,
     store,
     session,
     op,
+    another,
     add: (...tasks) =>
       store
         .enqueue(op(), tasks)

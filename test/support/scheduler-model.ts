@@ -198,6 +198,19 @@ export class SchedulerModel {
     this.stop(run, 'agent-left');
   }
 
+  /** Whether nobody but its agent may ever have it: it may have to wait for that one to change. */
+  isOnly(task: ModelTask): boolean {
+    return this.#factsOf(task.id).only;
+  }
+
+  /** Was given work before it was registered, and has a handler now: what waits for an answer comes to that. */
+  handToHandler(agent: AgentModel): void {
+    for (const run of this.runsOf(agent.id, 'running')) {
+      run.moveTo = agent.id;
+      this.stop(run, 'agent-left');
+    }
+  }
+
   /** Gives a task to an agent, wherever it stands. */
   move(task: ModelTask, agent: AgentModel): void {
     const run = this.runs.get(task.id);
@@ -310,7 +323,10 @@ export class SchedulerModel {
     if (task.agent === undefined) {
       assert.ok(!agent.implicit && mayTake(agent, task, facts), `${agentId} may run ${taskId}`);
       this.#checkTurn(task);
-    } else assert.equal(agentId, task.agent, `${taskId} is pinned`);
+    } else {
+      assert.equal(agentId, task.agent, `${taskId} is pinned`);
+      assert.ok(mayHave(agent, task, facts), `${agentId} may have ${taskId}, which is only for it`);
+    }
     this.#tokens += 1;
     this.tasks.claim(task, 1, this.#tokens, task.agent === undefined);
     assert.equal(attempt, task.attempt, `T5: attempts of ${taskId}`);
@@ -462,9 +478,10 @@ export class SchedulerModel {
       for (const task of this.tasks.tasks) {
         if (task.state !== 'ready' || this.tasks.settings.get(task.queue)?.paused === true) continue;
         if (agent.draining) continue;
-        assert.notEqual(task.agent, agent.id, `liveness: ${task.id} belongs to ${agent.id}`);
-        const isForIt =
-          task.agent === undefined && !agent.implicit && mayTake(agent, task, this.#factsOf(task.id));
+        const facts = this.#factsOf(task.id);
+        if (task.agent === agent.id)
+          assert.ok(!mayHave(agent, task, facts), `liveness: ${task.id} belongs to ${agent.id}`);
+        const isForIt = task.agent === undefined && !agent.implicit && mayTake(agent, task, facts);
         assert.ok(!hasSlot || queued > 0 || !isForIt, `liveness: ${agent.id} has a slot for ${task.id}`);
       }
     }
@@ -477,6 +494,11 @@ export function mayTake(agent: AgentModel, task: ModelTask, facts: TaskFacts): b
     facts.exclude !== agent.id &&
     task.capabilities.every((name) => agent.capabilities.includes(name))
   );
+}
+
+/** Whether a task that is pinned to this agent may go to it: by name any, one that is only for it if it does such tasks. */
+function mayHave(agent: AgentModel, task: ModelTask, facts: TaskFacts): boolean {
+  return !facts.only || agent.implicit || mayTake(agent, task, facts);
 }
 
 export const FAILURE_POLICIES: readonly FailurePolicy[] = ['cancel', 'skip', 'wait', 'continue'];

@@ -54,3 +54,35 @@ test('waiting gives the payload', () => {
     CoordinationEvents['task:readied']
   >();
 });
+
+test('custom names are waited for and filtered as they are listened to', () => {
+  expectTypeOf(bus.waitFor('custom:deploy', 1_000)).resolves.toBeUnknown();
+  assertType(
+    mesh.events.waitFor('custom:deploy', { where: (payload) => expectTypeOf(payload).toBeUnknown() }),
+  );
+  bus.onFiltered(
+    'custom:deploy',
+    (payload) => payload !== null,
+    (payload) => void expectTypeOf(payload).toBeUnknown(),
+  );
+  const either = {} as 'task:readied' | 'custom:deploy';
+  expectTypeOf(bus.waitFor(either)).resolves.toBeUnknown();
+  // @ts-expect-error readied, misspelt
+  assertType(bus.waitFor('task:ready'));
+  // @ts-expect-error neither in the table nor custom
+  assertType(bus.onFiltered('mine', () => true, () => undefined)); // biome-ignore format: one line for one directive
+});
+
+test('filters have the payload of their event', () => {
+  bus.onFiltered(
+    'task:failed',
+    ({ final, code }) => {
+      expectTypeOf(code).toEqualTypeOf<string>();
+      return final;
+    },
+    ({ taskId }) => void expectTypeOf(taskId).toEqualTypeOf<string>(),
+  );
+  assertType(bus.waitFor('task:failed', { where: ({ attempt }) => attempt > 1, timeoutMs: 5 }));
+  // @ts-expect-error no such field
+  assertType(bus.waitFor('task:failed', { where: ({ atempt }) => atempt > 1 }));
+});

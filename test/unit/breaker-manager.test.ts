@@ -6,6 +6,7 @@ import type { CircuitState } from '../../src/core/coordination-types.ts';
 import { isCoordinationError } from '../../src/core/errors.ts';
 import { EventBus } from '../../src/core/event-bus.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
+import { attempt, complaints, HOSTILE } from '../support/hostile.ts';
 
 const boom = (): Promise<never> => Promise.reject(new Error('boom'));
 
@@ -121,6 +122,13 @@ describe('bad inputs', () => {
     expect(() => new CircuitBreakerManager().getBreaker('x', given as CircuitBreakerOptions)).toThrow(
       expected,
     );
+  });
+
+  test('options that cannot be read are refused with a code, by the first call of each name', () => {
+    for (const [i, [what, make]] of HOSTILE.entries()) {
+      const call = attempt(what, () => new CircuitBreakerManager().getBreaker(`b${i}`, make() as object));
+      expect(complaints([call])).toEqual([]);
+    }
   });
 
   test('shared state is refused rather than ignored', () => {

@@ -138,20 +138,23 @@ describe('ConflictResolver, what the mesh knows and does', () => {
       const { type, winner } = await resolver.autoResolve(id);
       return `${type}: ${winner}`;
     };
-    expect(await decide(priorities(['b', 3], ['stranger', 99]))).toBe('priority: b');
+    const ranked = priorities(['a', 0], ['b', 3], ['c', -1], ['stranger', 99]);
+    expect(await decide(ranked)).toBe('priority: b');
     expect(
       await decide({
         requestTimestamps: new Map([
+          ['a', new Date(3)],
           ['b', new Date(2)],
           ['c', new Date(1)],
         ]),
       }),
     ).toBe('timestamp: c');
-    expect(await decide({ ...priorities(['a', 1]), votes: new Map([['c', ['v']]]) })).toBe('vote: c');
+    expect(await decide({ ...ranked, votes: new Map([['c', ['v']]]) })).toBe('vote: c');
     expect(
       await decide({
-        ...priorities(['a', 1]),
+        ...ranked,
         versions: new Map([
+          ['a', 1],
           ['b', 2],
           ['c', 3],
         ]),
@@ -175,6 +178,73 @@ describe('ConflictResolver, what the mesh knows and does', () => {
     expect((await resolver.resolveConflict(id, 'priority', priorities(['b', 1]))).winner).toBe('b');
   });
 
+  const partial: readonly (readonly [string, ConflictFacts, string])[] = [
+    ['priority', priorities(['a', -5]), 'the priority of b, c is not known'],
+    ['priority', priorities(['c', 9], ['a', 1]), 'the priority of b is not known'],
+    [
+      'timestamp',
+      {
+        requestTimestamps: new Map([
+          ['a', 1],
+          ['b', 2],
+        ]),
+      },
+      'the time of the request of c is not known',
+    ],
+    [
+      'optimistic-version',
+      { versions: new Map([['b', 2]]), currentVersion: 2 },
+      'the version of a, c is not known',
+    ],
+  ];
+  test.each(partial)(
+    'autoResolve: a %s that some agents lack decides nothing: it escalates',
+    async (...given) => {
+      const [strategy, facts, reason] = given;
+      for (const asked of [undefined, strategy]) {
+        const { resolver, named } = createResolver({ facts: () => facts });
+        const { id } = await resolver.reportVersionConflict('file', ['a', 'b', 'c']);
+        await expect(resolver.autoResolve(id, asked)).rejects.toMatchObject({
+          code: 'CONFLICT_ESCALATED',
+          hint: expect.stringContaining('given to resolveConflict') as string,
+        });
+        expect(named('conflict:escalated')).toEqual([{ conflictId: id, reason: `${strategy}: ${reason}` }]);
+        expect(resolver.getStats()).toMatchObject({ active: 1, resolved: 0, escalated: 1 });
+        // Whoever gives the facts decides: there the documented rules for agents that are missing hold.
+        expect(await resolver.resolveConflict(id, strategy, facts)).toMatchObject({ type: strategy });
+      }
+    },
+  );
+
+  test('autoResolve: one strategy that some agents lack the facts of leaves it to the next', async () => {
+    const requestTimestamps = new Map([
+      ['a', 2],
+      ['b', 1],
+    ]);
+    const { resolver } = createResolver({ facts: () => ({ ...priorities(['a', 9]), requestTimestamps }) });
+    const { id } = await resolver.reportResourceConflict('file', ['a', 'b']);
+    expect(await resolver.autoResolve(id)).toMatchObject({ type: 'timestamp', winner: 'b' });
+  });
+
+  test('autoResolve: priorities that were reported join those that are known and win over them; times do not', async () => {
+    const facts = {
+      ...priorities(['a', 5], ['b', 1]),
+      requestTimestamps: new Map([
+        ['a', 1],
+        ['b', 2],
+        ['c', 3],
+      ]),
+    };
+    const { resolver } = createResolver({ facts: () => facts });
+    const reported = { ...priorities(['a', 0], ['c', 2]), requestTimestamps: new Map([['c', -1]]) };
+    const { id } = await resolver.reportResourceConflict('file', ['a', 'b', 'c'], reported);
+    await expect(resolver.autoResolve(id, 'timestamp')).rejects.toMatchObject({ code: 'CONFLICT_ESCALATED' });
+    expect(await resolver.autoResolve(id)).toMatchObject({
+      winner: 'c',
+      reason: 'highest priority, 2',
+    });
+  });
+
   test('an escalation says which facts the strategy decides from', async () => {
     const { resolver } = createResolver();
     const { id } = await resolver.reportResourceConflict('file', ['a', 'b']);
@@ -187,7 +257,7 @@ describe('ConflictResolver, what the mesh knows and does', () => {
   });
 
   test('when one strategy escalates the next one that has facts decides', async () => {
-    const { resolver } = createResolver({ facts: () => priorities(['b', 1]) });
+    const { resolver } = createResolver({ facts: () => priorities(['a', 0], ['b', 1]) });
     const { id } = await resolver.reportVersionConflict('readme', ['a', 'b'], {
       contents: {
         base: 'x\n',
@@ -311,7 +381,13 @@ describe('ConflictResolver, bad strategies', () => {
     'G5: one that %s under the name of a built-in is passed over by autoResolve, and reported',
     async (_title, resolve) => {
       const { resolver, named } = createResolver({
-        facts: () => ({ ...priorities(['a', 1]), requestTimestamps: new Map([['b', 1]]) }),
+        facts: () => ({
+          ...priorities(['a', 1], ['b', 0]),
+          requestTimestamps: new Map([
+            ['a', 2],
+            ['b', 1],
+          ]),
+        }),
       });
       resolver.registerStrategy({ name: 'priority', resolve });
       const { id } = await resolver.reportResourceConflict('file', ['a', 'b']);
@@ -488,8 +564,9 @@ describe('ConflictResolver, history', () => {
   });
 
   test('10,000 conflicts among 100 agents: p99 from report to resolution is below 100 ms', async () => {
-    const { resolver } = createResolver({ facts: () => priorities(['agent7', 2]) });
     const agents = Array.from({ length: 100 }, (_, i) => `agent${i}`);
+    const facts = priorities(...agents.map((agent): [string, number] => [agent, agent === 'agent7' ? 2 : 0]));
+    const { resolver } = createResolver({ facts: () => facts });
     const times: number[] = [];
     for (let i = 0; i < 10_000; i++) {
       const started = performance.now();
@@ -504,4 +581,17 @@ describe('ConflictResolver, history', () => {
     const p99 = times.toSorted((a, b) => a - b)[9_900];
     expect(p99).toBeLessThan(100);
   });
+});
+
+test('G6: stopped, it waits for no strategy any more', async () => {
+  const { resolver, clock } = createResolver();
+  resolver.registerStrategy({ name: 'slow', resolve: () => new Promise(() => undefined) });
+  const conflict = await resolver.reportResourceConflict('r', ['a', 'b']);
+  const waiting = resolver.resolveConflict(conflict.id, 'slow').catch((error: unknown) => error);
+  await clock.settle();
+  expect(clock.nextDue()).toBeLessThan(Number.POSITIVE_INFINITY);
+  resolver.stop();
+  expect(await waiting).toMatchObject({ code: 'STOPPED' });
+  expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+  await expect(resolver.resolveConflict(conflict.id, 'slow')).rejects.toMatchObject({ code: 'STOPPED' });
 });

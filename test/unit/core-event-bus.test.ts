@@ -326,6 +326,21 @@ describe('onFiltered and waitFor', () => {
   });
 });
 
+test('names of one’s own are waited for and filtered like any other', async () => {
+  const bus = new EventBus();
+  const seen: unknown[] = [];
+  bus.onFiltered(
+    'custom:deploy',
+    (payload) => payload !== 1,
+    (payload) => void seen.push(payload),
+  );
+  const second = bus.waitFor('custom:deploy', { where: (payload) => payload === 2 });
+  bus.emit('custom:deploy', 1);
+  bus.emit('custom:deploy', 2);
+  expect(await second).toBe(2);
+  expect(seen).toEqual([2]);
+});
+
 describe('tap and stream', () => {
   test('a tap sees everything in order of emission, with the wall time', () => {
     const clock = createTestClock(1_000);
@@ -460,5 +475,35 @@ describe('statistics and debug', () => {
     bus.emit('queue:paused', { queue: 'a' });
     expect(debug.mock.calls).toEqual([['queue:paused', { queue: 'a' }]]);
     expect(new EventBus(true).wants('queue:paused')).toBe(true);
+  });
+});
+
+describe('a closed bus', () => {
+  test('G6: what waits for an event is refused, now and later, and its timer is gone', async () => {
+    const clock = createTestClock();
+    const bus = new EventBus({ clock });
+    const waiting = bus.waitFor('queue:paused', 60_000).catch((error: unknown) => error);
+    expect(clock.nextDue()).toBeLessThan(Number.POSITIVE_INFINITY);
+    bus.close();
+    bus.close();
+    expect(await waiting).toMatchObject({ code: 'STOPPED' });
+    expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+    await expect(bus.waitFor('queue:paused', 60_000)).rejects.toMatchObject({ code: 'STOPPED' });
+  });
+
+  test('streams end after what they have kept; listeners stay', async () => {
+    const bus = new EventBus();
+    const stream = bus.stream();
+    const heard = vi.fn();
+    bus.on('queue:paused', heard);
+    bus.emit('queue:paused', { queue: 'a' });
+    bus.close();
+    bus.emit('queue:paused', { queue: 'b' });
+    const read: unknown[] = [];
+    for await (const event of stream) read.push(event.payload);
+    expect(read).toEqual([{ queue: 'a' }]);
+    expect(heard).toHaveBeenCalledTimes(2);
+    for await (const event of bus.stream()) read.push(event);
+    expect(read).toHaveLength(1);
   });
 });

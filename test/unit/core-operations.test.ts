@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { CoordinationError } from '../../src/core/errors.ts';
-import { createOperations, type Operations } from '../../src/core/operations.ts';
+import { createOperations, type OwnedOperations } from '../../src/core/operations.ts';
 import type { Operation, SessionNumber } from '../../src/core/ports/words.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { createRuntime } from '../../src/core/runtime/runtime.ts';
 import { createTestClock, type TestClock } from '../../src/testing/test-clock.ts';
 
-function create(maxInFlight: number, giveUpMs?: number): { clock: TestClock; operations: Operations } {
+function create(maxInFlight: number, giveUpMs?: number): { clock: TestClock; operations: OwnedOperations } {
   const clock = createTestClock();
   const runtime = createRuntime({ clock, random: createRandom(1) });
   const options = giveUpMs === undefined ? { maxInFlight } : { maxInFlight, giveUpMs };
@@ -153,5 +153,65 @@ describe('unknown outcomes (G2)', () => {
     await result;
     expect(attempts - tried).toBeLessThanOrEqual(2);
     expect(await next).toBe(2);
+  });
+});
+
+describe('closing (G6)', () => {
+  const stopped = new CoordinationError('STOPPED', 'stopped');
+
+  test('G6: what was sent, what pauses and what waits is refused, and no timer is left', async () => {
+    const { clock, operations } = create(2);
+    let attempts = 0;
+    const silent = operations.run(() => new Promise(() => undefined));
+    const pausing = operations.run(() => {
+      attempts += 1;
+      return Promise.reject(away());
+    });
+    const waiting = operations.run((op) => op.sequence);
+    await clock.advance(500);
+    expect(operations.underWay()).toBe(3);
+    operations.close(stopped);
+    for (const call of [silent, pausing, waiting]) await expect(call).rejects.toBe(stopped);
+    expect(() => operations.run((op) => op.sequence)).toThrow(stopped);
+    expect(operations.underWay()).toBe(0);
+    expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+    const tried = attempts;
+    await clock.advance(60_000);
+    expect(attempts).toBe(tried);
+  });
+
+  test.each([
+    ['fails', (fail: (error: Error) => void) => fail(away())],
+    ['is lost', (fail: (error: Error) => void) => fail(lost())],
+  ])('G6: an answer that %s afterwards is not asked for again', async (_, end) => {
+    const { clock, operations } = create(2);
+    let attempts = 0;
+    let fail: (error: Error) => void = () => undefined;
+    const call = operations.run(() => {
+      attempts += 1;
+      return new Promise((_resolve, reject) => (fail = reject));
+    });
+    operations.close(stopped);
+    await expect(call).rejects.toBe(stopped);
+    end(fail);
+    await clock.settle();
+    expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+    expect(attempts).toBe(1);
+  });
+
+  test('G6: with nothing under way, what comes afterwards is refused too', () => {
+    const { operations } = create(2);
+    expect(operations.run((op) => op.sequence)).toBe(1);
+    operations.close(stopped);
+    expect(() => operations.run((op) => op.sequence)).toThrow(stopped);
+  });
+
+  test('G6: a call that ends its own session while it is sent is refused', async () => {
+    const { operations } = create(2);
+    const call = operations.run(() => {
+      operations.close(stopped);
+      return new Promise(() => undefined);
+    });
+    await expect(call).rejects.toBe(stopped);
   });
 });

@@ -1,14 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import {
-  checkOption,
-  nearestName,
-  OPTIONS,
-  type OptionSpec,
-  type OptionTable,
-  type Part,
-  refuseUnknown,
-  resolveOptions,
-} from '../../src/core/options.ts';
+import { nearestName } from '../../src/core/nearest-name.ts';
+import { OPTIONS, type OptionSpec, type OptionTable, type Part } from '../../src/core/option-table.ts';
+import { checkOption, refuseUnknown, resolveOptions } from '../../src/core/options.ts';
 
 const refused = (message: RegExp, hint?: RegExp): object =>
   expect.objectContaining({

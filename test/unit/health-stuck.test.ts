@@ -1,19 +1,8 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import {
-  type Backend,
-  CoordinationManager,
-  type CoordinationOptions,
-  EventBus,
-  memory,
-} from '../../src/index.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
+import { describe, expect, test } from 'vitest';
+import { type Backend, memory } from '../../src/index.ts';
+import { createMesh, type MeshOptions } from '../support/started-mesh.ts';
 
 /** Whatever stands still is found within 2 s of its due time, with the part and the reason. */
-
-const ends: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
-});
 
 /** A backend of whose ports one method never answers while told so. */
 function hanging(port: 'tasks' | 'messages' | 'locks', method: string, shared = false) {
@@ -33,17 +22,10 @@ function hanging(port: 'tasks' | 'messages' | 'locks', method: string, shared = 
   return { backend, state };
 }
 
-async function start(options: CoordinationOptions) {
-  const clock = createTestClock();
-  const events = new EventBus({ clock });
+async function start(options: MeshOptions) {
+  const { mesh, clock, events } = createMesh(options);
   const problems: (readonly string[])[] = [];
   events.on('system:healthcheck', (verdict) => void problems.push(verdict.problems));
-  const mesh = new CoordinationManager({ clock, seed: 5, env: {}, ...options }, events);
-  ends.push(async () => {
-    const down = mesh.shutdown();
-    await clock.advance(60_000);
-    await down;
-  });
   await mesh.initialize();
   return { mesh, clock, problems };
 }

@@ -1,40 +1,12 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import {
-  CoordinationManager,
-  type CoordinationOptions,
-  EventBus,
-  memory,
-  type CoordinationEvent,
-} from '../../src/index.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
+import { describe, expect, test } from 'vitest';
+import { memory } from '../../src/index.ts';
 import { gate } from '../support/mesh.ts';
-
-const ends: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
-});
-
-async function start(options: CoordinationOptions = {}) {
-  const clock = createTestClock();
-  const events = new EventBus({ clock });
-  const log: CoordinationEvent[] = [];
-  events.tap((event) => log.push(event));
-  const mesh = new CoordinationManager({ clock, seed: 5, env: {}, ...options }, events);
-  ends.push(async () => {
-    const down = mesh.shutdown();
-    await clock.advance(60_000);
-    await down;
-  });
-  await mesh.initialize();
-  const named = (name: CoordinationEvent['name']) =>
-    log.filter((event) => event.name === name).map((event) => event.payload);
-  return { mesh, clock, events, log, named };
-}
+import { startMesh } from '../support/started-mesh.ts';
 
 describe('health', () => {
   test('a stopped backend, an open breaker and a stuck sweep are found within 2 s, with part and reason', async () => {
     const backend = memory();
-    const { mesh, clock, named } = await start({ backend });
+    const { mesh, clock, named } = await startMesh({ backend });
     await clock.advance(1_000);
     expect(named('system:healthcheck')).toEqual([{ healthy: true, problems: [] }]);
     mesh.breaker('llm').forceState('open');
@@ -62,11 +34,27 @@ describe('health', () => {
     expect(
       (named('system:healthcheck').at(-1) as unknown as { problems: string[] }).problems.join(),
     ).toContain('backend: ');
+    expect(named('backend:lost')).toMatchObject([{ backend: 'memory' }]);
+  });
+
+  test('a backend that answers again is reported with the length of its outage', async () => {
+    const backend = memory();
+    const { mesh, clock, named } = await startMesh({ backend });
+    const { check } = backend;
+    backend.check = () => ({ healthy: false, detail: 'away' });
+    await clock.advance(3_000);
+    backend.check = check;
+    await clock.advance(2_000);
+    expect(named('backend:lost')).toEqual([{ backend: 'memory', message: 'away' }]);
+    const [recovered] = named('backend:recovered');
+    expect(recovered?.outageMs).toBeGreaterThanOrEqual(1_500);
+    expect(recovered?.outageMs).toBeLessThanOrEqual(4_000);
+    await mesh.getHealthStatus();
   });
 
   test('a part that does not answer is unhealthy, not a hang', async () => {
     const backend = memory();
-    const { mesh, clock } = await start({ backend });
+    const { mesh, clock } = await startMesh({ backend });
     backend.check = () => new Promise(() => undefined) as never;
     const status = mesh.getHealthStatus();
     await clock.advance(1_500);
@@ -79,7 +67,7 @@ describe('health', () => {
 
 describe('one wait-for graph', () => {
   test('D1 D2: crossed locks of two tasks: one victim, which tries again after the survivor; both complete', async () => {
-    const { mesh, clock, named } = await start({ retryDelay: 10 });
+    const { mesh, clock, named } = await startMesh({ retryDelay: 10 });
     mesh.registerAgent({
       id: 'a',
       maxConcurrentTasks: 2,
@@ -106,7 +94,7 @@ describe('one wait-for graph', () => {
   });
 
   test('D1 D2: a parent that holds a lock its child needs is a deadlock, found when the child asks', async () => {
-    const { mesh, clock, named } = await start({ scheduling: { retry: false } });
+    const { mesh, clock, named } = await startMesh({ scheduling: { retry: false } });
     mesh.registerAgent({
       id: 'a',
       maxConcurrentTasks: 1,
@@ -133,7 +121,7 @@ describe('one wait-for graph', () => {
   });
 
   test('D2: a child that can get no slot because its agent waits for the parent’s lock', async () => {
-    const { mesh, clock, named } = await start({ scheduling: { retry: false } });
+    const { mesh, clock, named } = await startMesh({ scheduling: { retry: false } });
     mesh.registerAgent({
       id: 'parents',
       capabilities: ['parent'],
@@ -171,7 +159,7 @@ describe('one wait-for graph', () => {
   });
 
   test('D2: a task that has its declared locks and no slot, whose holder wants one of them', async () => {
-    const { mesh, clock, named } = await start({ retryDelay: 10 });
+    const { mesh, clock, named } = await startMesh({ retryDelay: 10 });
     const order: string[] = [];
     mesh.registerAgent({
       id: 'a',
@@ -199,7 +187,7 @@ describe('one wait-for graph', () => {
   });
 
   test('D2: handlers that wait for each other’s reply', async () => {
-    const { mesh, clock, named } = await start({ scheduling: { retry: false }, messageTimeout: 600_000 });
+    const { mesh, clock, named } = await startMesh({ scheduling: { retry: false }, messageTimeout: 600_000 });
     for (const [id, other] of [
       ['a', 'b'],
       ['b', 'a'],
@@ -228,7 +216,7 @@ describe('one wait-for graph', () => {
   });
 
   test('why follows the chain over dependency, lock and running task', async () => {
-    const { mesh, clock } = await start();
+    const { mesh, clock } = await startMesh();
     const hold = gate();
     mesh.registerAgent({
       id: 'a',
@@ -255,7 +243,7 @@ describe('one wait-for graph', () => {
   });
 
   test('why names a paused queue, a delay, a missing capability, a taken slot and a breaker', async () => {
-    const { mesh, clock } = await start();
+    const { mesh, clock } = await startMesh();
     const hold = gate();
     mesh.registerAgent({ id: 'a', maxConcurrentTasks: 1, handler: () => hold.promise });
     mesh.breaker('llm').forceState('open');
@@ -287,7 +275,7 @@ describe('one wait-for graph', () => {
 
 describe('tasks with locks and breakers', () => {
   test('declared locks are taken before the handler starts; no slot is held while waiting', async () => {
-    const { mesh, clock } = await start();
+    const { mesh, clock } = await startMesh();
     const order: string[] = [];
     mesh.registerAgent({ id: 'a', maxConcurrentTasks: 1, handler: ({ task }) => void order.push(task.id) });
     const lease = await mesh.acquire({ path: 'src/a.ts' });
@@ -303,7 +291,7 @@ describe('tasks with locks and breakers', () => {
   });
 
   test('cancelling a task that waits for its locks leaves nothing behind', async () => {
-    const { mesh, clock } = await start();
+    const { mesh, clock } = await startMesh();
     mesh.registerAgent({ id: 'a', handler: () => undefined });
     const lease = await mesh.acquire('db');
     const task = await mesh.submitTask({ type: 't', locks: ['db'] });
@@ -318,7 +306,7 @@ describe('tasks with locks and breakers', () => {
   });
 
   test('locks that a handler leaves behind are given back at its end', async () => {
-    const { mesh, clock } = await start();
+    const { mesh, clock } = await startMesh();
     const never = gate();
     mesh.registerAgent({
       id: 'a',
@@ -330,7 +318,7 @@ describe('tasks with locks and breakers', () => {
   });
 
   test('while its breaker is open a task waits uncounted, then runs', async () => {
-    const { mesh, clock } = await start({
+    const { mesh, clock } = await startMesh({
       breakers: { failureThreshold: 1, timeout: 1_000, successThreshold: 1 },
     });
     let calls = 0;
@@ -359,7 +347,9 @@ describe('tasks with locks and breakers', () => {
 
 describe('stealing', () => {
   test('skewed load is evened out; nothing runs twice, nothing is lost', async () => {
-    const { mesh, clock, named } = await start({ workStealing: { stealInterval: 100, stealThreshold: 2 } });
+    const { mesh, clock, named } = await startMesh({
+      workStealing: { stealInterval: 100, stealThreshold: 2 },
+    });
     const ran = new Map<string, number>();
     const handler = async ({ task }: { task: { id: string } }): Promise<void> => {
       ran.set(task.id, (ran.get(task.id) ?? 0) + 1);
@@ -382,7 +372,7 @@ describe('stealing', () => {
 
 describe('shutdown', () => {
   test('with 1,000 tasks running: work finishes or is aborted, every promise settles', async () => {
-    const { mesh, clock } = await start({ shutdown: { drainMs: 100, then: 'abort' } });
+    const { mesh, clock } = await startMesh({ shutdown: { drainMs: 100, then: 'abort' } });
     mesh.registerAgent({
       id: 'a',
       maxConcurrentTasks: 1_000,

@@ -234,4 +234,27 @@ describe('decidePrefetch', () => {
   ])('%s free places, %s ms each: %s', (free, mean, expected) => {
     expect(decidePrefetch(free, mean)).toBe(expected);
   });
+
+  test('M1: what was in hand for longer than ackWithinMs goes back before its receipt runs out, and is handled once', async () => {
+    const { router, clock } = createRouterWorld({ ackWithinMs: 1_000 });
+    const began: string[] = [];
+    router.subscribe('b', ({ from, payload }) => {
+      if (payload === 'quick') return undefined;
+      began.push(`${from} at ${clock.mono() - t0}`);
+      return new Promise<void>((resolve) => void clock.after(payload as number, resolve));
+    });
+    let t0 = clock.mono();
+    // As quick as these are, everything that waits is worth taking at once.
+    for (let i = 0; i < 10; i++) await router.send('warm-up', 'b', 'quick');
+    await clock.settle();
+    t0 = clock.mono();
+    await Promise.all([router.send('a', 'b', 900), router.send('c', 'b', 900), router.send('d', 'b', 500)]);
+    await clock.advance(1_700);
+    // Both that are left are in hand: one under way, one that has been waiting for its turn.
+    expect(await router.stats()).toMatchObject({ handling: 2, waiting: 0 });
+    await clock.advance(8_000);
+    expect(began).toEqual(['a at 0', 'c at 900', 'd at 1800']);
+    expect(await expectConserved(router)).toMatchObject({ delivered: 13, staleAcks: 0, failedHandlings: 0 });
+    await router.shutdown();
+  });
 });

@@ -1,7 +1,13 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import { MemoryMessageTransport } from '../../src/backends/memory/message-transport.ts';
+import { standalone } from '../../src/backends/memory/standalone.ts';
 import type { DeadlockError } from '../../src/core/deadlock-error.ts';
+import { createRandom } from '../../src/core/runtime/random.ts';
+import { createRuntime } from '../../src/core/runtime/runtime.ts';
 import type { WaitGraph, WaitSource } from '../../src/core/waits.ts';
 import type { Envelope } from '../../src/messaging/types.ts';
+import { createTestClock } from '../../src/testing/test-clock.ts';
 import { createRouterWorld, deferred, expectConserved } from '../support/messaging.ts';
 import { createSimpleWaitGraph } from '../support/simple-wait-graph.ts';
 
@@ -54,6 +60,31 @@ describe('requests settle exactly once', () => {
     await router.shutdown();
   });
 
+  test('M2: one that nobody has handled when it times out is handled by nobody any more, and counts as expired', async () => {
+    const { router, clock } = createRouterWorld({ messageTimeout: 60_000 });
+    const reply = router
+      .request('a', 'b', 1, { timeoutMs: 2_000 })
+      .catch((error: { code: string }) => error.code);
+    await clock.advance(2_100);
+    expect(await reply).toBe('REPLY_TIMEOUT');
+    const asked: Envelope[] = [];
+    router.subscribe('b', (message) => void asked.push(message));
+    await clock.advance(5_000);
+    expect(asked).toEqual([]);
+    expect(await expectConserved(router)).toMatchObject({ expired: 1, delivered: 0, waiting: 0 });
+    await router.shutdown();
+  });
+
+  test('M2: one without end is not lost while nobody listens, however long', async () => {
+    const { router, clock } = createRouterWorld({ messageTimeout: 1_000 });
+    const reply = router.request('a', 'b', 1, { timeoutMs: Number.POSITIVE_INFINITY });
+    await clock.advance(3_600_000);
+    router.subscribe('b', (message) => message.reply('at last'));
+    await clock.settle();
+    expect(await reply).toBe('at last');
+    await router.shutdown();
+  });
+
   test('M2: without timeoutMs after messageTimeout', async () => {
     const { router, clock } = createRouterWorld({ messageTimeout: 700 });
     const expected = expect(router.request('a', 'b', 1)).rejects.toMatchObject({ code: 'REPLY_TIMEOUT' });
@@ -85,6 +116,26 @@ describe('requests settle exactly once', () => {
     await handled;
     await queued;
     await router.shutdown();
+  });
+
+  test('M2: when the responder is removed and the store refuses to hear of it', async () => {
+    const clock = createTestClock();
+    const runtime = createRuntime({ clock, random: createRandom('away') });
+    const { core, operations } = standalone({ runtime });
+    const transport = new MemoryMessageTransport(core);
+    const { router } = createRouterWorld({}, { runtime, operations, transport });
+    router.subscribe('b', async () => new Promise(() => undefined));
+    const stream = router.messages('b')[Symbol.asyncIterator]();
+    const first = stream.next();
+    const reply = router.request('a', 'b', 1).catch((error: { code: string }) => error.code);
+    expect(await first).toMatchObject({ done: false, value: { payload: 1 } });
+    const second = stream.next();
+    core.log.stopped = true;
+    await expect(router.agentLeft('b')).rejects.toMatchObject({ code: 'STOPPED' });
+    await clock.settle();
+    expect(await Promise.race([reply, 'it waits'])).toBe('NO_RESPONDER');
+    expect(await Promise.race([second, 'it waits'])).toMatchObject({ done: true });
+    await expect(router.send('b', 'a', 1)).rejects.toMatchObject({ code: 'UNKNOWN_AGENT' });
   });
 
   test('M2: with NO_RESPONDER at once when at most once meets nobody', async () => {
@@ -127,6 +178,37 @@ describe('requests settle exactly once', () => {
     await expect(router.request('a', 'b', 1, { signal: abort.signal })).rejects.toBe(reason);
     expect((await router.stats()).pendingRequests).toBe(0);
     await router.shutdown();
+  });
+
+  test('G6: one signal for many requests: however they end, nothing of them stays on it', async () => {
+    const { router, clock } = createRouterWorld({ maxLength: 1 });
+    const { signal } = new AbortController();
+    const codeOf = (error: { code: string }): string => error.code;
+    router.subscribe('good', (message) => message.reply('fine'));
+    router.subscribe('leaves', () => undefined);
+    await router.send('x', 'full', 1);
+    const ends = [
+      router.request('a', 'good', 1, { signal }),
+      router.request('a', 'silent', 1, { signal, timeoutMs: 100 }).catch(codeOf),
+      router.request('a', 'leaves', 1, { signal }).catch(codeOf),
+      router.request('a', 'nobody', 1, { signal, delivery: 'at-most-once' }).catch(codeOf),
+      router.request('a', 'full', 1, { signal }).catch(codeOf),
+    ];
+    const stopped = router.request('a', 'asleep', 1, { signal }).catch(codeOf);
+    expect(getEventListeners(signal, 'abort').length).toBeGreaterThan(1);
+    await clock.advance(200);
+    await router.agentLeft('leaves');
+    expect(await Promise.all(ends)).toEqual([
+      'fine',
+      'REPLY_TIMEOUT',
+      'NO_RESPONDER',
+      'NO_RESPONDER',
+      'MAILBOX_FULL',
+    ]);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    await router.shutdown();
+    expect(await stopped).toBe('STOPPED');
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   test('M2: with STOPPED by shutdown', async () => {

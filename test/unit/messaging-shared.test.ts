@@ -4,12 +4,10 @@ import type { Backend } from '../../src/core/ports/backend.ts';
 import type { MessageTransport } from '../../src/core/ports/messages.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { delayed, hintless, replyCutting, retrying } from '../../src/testing/wrappers.ts';
-import { createHastyClock } from '../support/hasty-clock.ts';
 import { expectConserved } from '../support/messaging.ts';
 import { createMessagingMesh } from '../support/messaging-mesh.ts';
 
-const late = (backend: Backend): Backend =>
-  delayed(backend, { clock: createHastyClock(), random: createRandom('late'), maxMs: 3 });
+const late = (backend: Backend): Backend => delayed(backend, { random: createRandom('late'), maxMs: 3 });
 
 const WRAPPERS: readonly (readonly [string, (backend: Backend) => Backend])[] = [
   ['as it is', (backend) => backend],

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { EventBus } from '../../src/core/event-bus.ts';
 import { CoordinationMetricsCollector } from '../../src/metrics/coordination-metrics-collector.ts';
+import { CustomSeries } from '../../src/metrics/custom-series.ts';
 import { MetricRegistry } from '../../src/metrics/metric-registry.ts';
 import { PROMETHEUS_CONTENT_TYPE, renderPrometheus } from '../../src/metrics/prometheus.ts';
+import { SeriesLimits } from '../../src/metrics/series.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 
 /** What a scraper would read: each series once, under a family that was announced once, before it. */
@@ -17,11 +19,14 @@ function parse(text: string): Map<string, number> {
       types.set(type[1] as string, type[2] as string);
       continue;
     }
-    const found = /^([a-z_]+)((?:\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+\})?) (-?[\d.e+-]+|\+Inf|NaN)$/.exec(
-      line,
-    );
+    const found =
+      /^([a-z_]+)((?:\{(?:(?!__)[a-zA-Z_]\w*="(?:[^"\\\n]|\\.)*",?)+\})?) (-?[\d.e+-]+|\+Inf|NaN)$/.exec(
+        line,
+      );
     expect(found, line).not.toBeNull();
     const [, name = '', labels = '', value] = found ?? [];
+    const names = [...labels.matchAll(/([a-zA-Z_]\w*)="(?:[^"\\\n]|\\.)*"/g)].map((label) => label[1]);
+    expect(new Set(names).size, line).toBe(names.length);
     const family = name.replace(/_(bucket|sum|count)$/, '');
     expect(types.has(name) || types.get(family) === 'histogram', line).toBe(true);
     if (types.get(name) === 'counter') expect(name.endsWith('_total'), line).toBe(true);
@@ -136,6 +141,7 @@ describe('text format', () => {
         reason: '',
       });
       if (i < 400) collector.recordMetric(`own${i}`, i);
+      collector.recordMetric('tagged', i, { user: `u${i}` });
     }
     const series = parse(collector.toPrometheus());
     expect(series.size).toBeLessThanOrEqual(3_000);
@@ -149,5 +155,94 @@ describe('text format', () => {
     expect(series.get('agentmesh_queue_oldest_ready_age_seconds{queue="__other__"}')).toBe(0.499);
     expect(series.get('agentmesh_series_dropped_total')).toBeGreaterThan(0);
     collector.stop();
+  });
+});
+
+describe('tags of metrics of one’s own', () => {
+  const collector = (): CoordinationMetricsCollector =>
+    new CoordinationMetricsCollector(undefined, undefined, undefined, {
+      runtime: { clock: createTestClock() },
+    });
+  const own = (from: CoordinationMetricsCollector): Readonly<Record<string, number>> =>
+    Object.fromEntries(
+      [...parse(from.toPrometheus())].flatMap(([key, value]) => {
+        const labels = /^agentmesh_custom_metric(.*)$/.exec(key);
+        return labels === null ? [] : [[labels[1] ?? '', value]];
+      }),
+    );
+
+  test('each set of tags is a series of its own, in whatever order they are named', () => {
+    const metrics = collector();
+    metrics.recordMetric('tokens', 5, { model: 'a' });
+    metrics.recordMetric('tokens', 7, { model: 'b' });
+    metrics.recordMetric('tokens', 1);
+    metrics.recordMetric('cost', 2, { model: 'a', kind: 'chat' });
+    metrics.recordMetric('cost', 3, { kind: 'chat', model: 'a' });
+    expect(own(metrics)).toEqual({
+      '{metric="tokens",model="a"}': 5,
+      '{metric="tokens",model="b"}': 7,
+      '{metric="tokens"}': 1,
+      '{metric="cost",kind="chat",model="a"}': 3,
+    });
+    metrics.clearMetrics();
+    expect(own(metrics)).toEqual({});
+  });
+
+  test('names become names of labels, values are escaped', () => {
+    const metrics = collector();
+    metrics.recordMetric('a', 1, { 'http.path': '/"x"\\y', '1st': 'n', __name__: 'up', größe: 'ä' });
+    metrics.recordMetric('b', 2, { metric: 'mine', 'a.b': 'dot', a_b: 'line', 'a b': 'blank' });
+    expect(own(metrics)).toEqual({
+      '{metric="a",_1st="n",_name__="up",gr__e="ä",http_path="/\\"x\\"\\\\y"}': 1,
+      '{metric="b",a_b="blank",a_b_2="dot",a_b_3="line",tag_metric="mine"}': 2,
+    });
+  });
+
+  test('a name that looks like the labels of another stays apart', () => {
+    const metrics = collector();
+    metrics.recordMetric('x', 1, { a: 'b' });
+    metrics.recordMetric(JSON.stringify({ metric: 'x', a: 'b' }), 2);
+    metrics.recordMetric(JSON.stringify([['metric', 'x'], ['a', 'b']]), 3); // biome-ignore format: short
+    expect(new Set(Object.values(own(metrics)))).toEqual(new Set([1, 2, 3]));
+  });
+
+  test('sets of tags are bounded; what is beyond them goes to __other__ and is told', () => {
+    const metrics = collector();
+    for (let i = 0; i < 5_000; i++) metrics.recordMetric('tokens', i, { user: `u${i}` });
+    for (let i = 0; i < 5_000; i++) metrics.recordMetric(`own${i}`, i, { user: `u${i % 7}` });
+    const series = parse(metrics.toPrometheus());
+    const found = own(metrics);
+    expect(Object.keys(found).length).toBeLessThanOrEqual(301);
+    expect(found['{metric="tokens",user="u0"}']).toBe(0);
+    expect(found['{metric="__other__"}']).toBe(4_999);
+    expect(series.get('agentmesh_series_dropped_total')).toBe(9_700);
+    // Known series go on.
+    metrics.recordMetric('tokens', -1, { user: 'u0' });
+    expect(own(metrics)['{metric="tokens",user="u0"}']).toBe(-1);
+    expect(metrics.getMetricHistory('tokens')).toHaveLength(3_600);
+  });
+
+  test('they leave room for what the mesh counts itself', () => {
+    const bus = new EventBus();
+    const metrics = new CoordinationMetricsCollector(undefined, bus, undefined, {
+      runtime: { clock: createTestClock() },
+    });
+    metrics.start();
+    for (let i = 0; i < 5_000; i++) metrics.recordMetric('tokens', i, { user: `u${i}` });
+    for (let i = 0; i < 90; i++)
+      bus.emit('task:created', { taskId: 't', queue: `q${i}`, type: `t${i}`, priority: 1 });
+    const series = parse(metrics.toPrometheus());
+    expect(
+      [...series.keys()].filter((key) => key.startsWith('agentmesh_tasks_enqueued_total{')),
+    ).toHaveLength(90);
+    metrics.stop();
+  });
+
+  test('they take from the bound of all series', () => {
+    const limits = new SeriesLimits(3);
+    const series = new CustomSeries(limits);
+    const answers = ['a', 'b', 'c', 'd', 'a'].map((user) => series.record('x', 1, { user }));
+    expect(answers).toEqual([true, true, true, false, true]);
+    expect(limits.take()).toBe(false);
   });
 });

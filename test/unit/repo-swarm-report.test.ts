@@ -8,6 +8,7 @@ import { readTimeline } from '../../examples/repo-swarm/report/timeline.ts';
 import type { Mode, RunRecord } from '../../examples/repo-swarm/run.ts';
 import { checkRuns, countEvents, summarise, type Runs } from '../../examples/repo-swarm/summary.ts';
 import { printResult } from '../../examples/repo-swarm/table.ts';
+import { SUMMARY_KEYS } from '../support/summary-keys.ts';
 
 type Name = CoordinationEvent['name'];
 type PayloadOf<N extends Name> = Extract<CoordinationEvent, { readonly name: N }>['payload'];
@@ -169,22 +170,7 @@ describe('what the demo says of a run', () => {
   });
 
   test('--json has exactly the documented keys', () => {
-    expect(Object.keys(summary)).toEqual([
-      'repo',
-      'seed',
-      'agents',
-      'tasks',
-      'locks',
-      'deadlocks',
-      'conflicts',
-      'steals',
-      'breaker',
-      'messages',
-      'edits',
-      'serial',
-      'baseline',
-      'durationMs',
-    ]);
+    expect(Object.keys(summary)).toEqual(SUMMARY_KEYS);
     expect(summary).toMatchObject({
       edits: { expected: 2, found: 2, lost: 0 },
       serial: { treeEqual: true, durationMs: 300 },

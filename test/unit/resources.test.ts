@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { MemoryLockStore } from '../../src/backends/memory/lock-store.ts';
+import { standalone } from '../../src/backends/memory/standalone.ts';
 import { isCoordinationError } from '../../src/core/errors.ts';
 import { DeadlockError } from '../../src/core/deadlock-error.ts';
+import { EventBus } from '../../src/core/event-bus.ts';
+import type { EventName } from '../../src/core/events.ts';
 import { LockTimeoutError } from '../../src/resources/lock-timeout-error.ts';
 import { ResourceManager } from '../../src/resources/resource-manager.ts';
 import { createDesk } from '../support/locks/lock-desk.ts';
@@ -600,6 +604,64 @@ describe('life', () => {
     await next;
     await Promise.resolve();
     expect(locks.getAllocations().get('x-too')).toBe('listener');
+  });
+
+  test('events that nobody hears are counted, and heard by whoever listens from then on', async () => {
+    const bus = new EventBus();
+    const locks = new ResourceManager({}, bus);
+    await (await locks.acquire('x')).release();
+    const heard: string[] = [];
+    const listening = bus.on('resource:acquired', ({ resourceId }) => void heard.push(resourceId));
+    bus.on('resource:released', ({ resourceId }) => void heard.push(`no ${resourceId}`));
+    await (await locks.acquire('y')).release();
+    listening[Symbol.dispose]();
+    await locks.acquire('z');
+    expect(heard).toEqual(['y', 'no y']);
+    const { 'resource:acquired': acquired, 'resource:released': released } = bus.getEventStats();
+    expect([acquired?.count, released?.count]).toEqual([3, 2]);
+  });
+
+  test('a sink that only says whether it wants an event gets what it wants', async () => {
+    const names: string[] = [];
+    const wants = (name: EventName): boolean => name !== 'resource:released';
+    const locks = new ResourceManager({}, { emit: (name) => void names.push(name), wants });
+    const lease = await locks.acquire('x');
+    const wait = locks.acquire('x');
+    await lease.release();
+    await (await wait).release();
+    expect(names).toEqual(['resource:acquired', 'resource:waited', 'resource:acquired']);
+  });
+
+  test('L6: owners made for one request are listed while they hold or wait, and given back at the end', async () => {
+    const { locks } = createDesk();
+    const lease = await locks.acquire('x');
+    const pair = await locks.acquireAll(['y', 'z']);
+    const wait = locks.acquire('x').catch(codeOf);
+    const given = await locks.acquire('w');
+    await given.release();
+    expect(locks.getAllocations()).toEqual(
+      new Map([
+        ['x', lease.owner],
+        ['y', pair.owner],
+        ['z', pair.owner],
+      ]),
+    );
+    expect([...locks.getWaitingRequests().keys()]).toEqual(['x']);
+    await locks.shutdown();
+    expect(await wait).toBe('STOPPED');
+    expect([lease.signal.aborted, pair.signal.aborted]).toEqual([true, true]);
+    expect(locks.getAllocations()).toEqual(new Map());
+    expect(locks.lockUse()).toMatchObject({ held: 0, waiting: 0 });
+  });
+
+  test('two managers on one store list only what is theirs', async () => {
+    const { core, operations, runtime } = standalone({});
+    const parts = { runtime, operations, store: new MemoryLockStore(core) };
+    const [one, other] = [parts, parts].map((own) => new ResourceManager({}, undefined, undefined, own));
+    await one?.acquire('x');
+    expect([one?.getAllocations().size, other?.getAllocations().size]).toEqual([1, 0]);
+    await other?.shutdown();
+    expect(one?.lockUse().held).toBe(1);
   });
 
   test('alone, with nothing but a config, on the real clock', async () => {

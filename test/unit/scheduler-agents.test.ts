@@ -112,6 +112,69 @@ describe('agents', () => {
     expect((await handle.status()).attempt).toBe(2);
   });
 
+  test('a task that is only for an agent waits, and says why, where that one may not have it', async () => {
+    const { scheduler, clock, named } = createScheduler();
+    const { promise, open } = gate();
+    scheduler.registerAgent({
+      id: 'box',
+      capabilities: ['cpu'],
+      maxConcurrentTasks: 2,
+      handler: { train: () => promise },
+    });
+    const busy = await scheduler.submitTask({ type: 'train' });
+    const only = { only: 'box' };
+    const specs = {
+      'needs gpu': { type: 'train', capabilities: ['gpu'], agents: only },
+      'without a handler for cook': { type: 'cook', agents: only },
+      'excludes box': { type: 'train', agents: { ...only, exclude: ['box'] } },
+      'above 0.4': { type: 'train', agents: { ...only, maxLoadRatio: 0.4 } },
+    };
+    const tasks = Object.entries(specs).map(([why, spec]) => ({ why, handle: scheduler.submitTask(spec) }));
+    await clock.settle();
+    for (const { why, handle } of tasks) {
+      const task = await handle;
+      expect((await task.why()).sentence).toContain(why);
+      expect((await task.status()).status).toBe('assigned');
+    }
+    expect(scheduler.explain(specs['needs gpu'])).toMatchObject({
+      reason: 'it is for box alone, which may not have it now',
+    });
+    expect(named('task:assigned')).toHaveLength(1);
+    open();
+    await clock.advance(1_000);
+    await busy.result();
+    expect((await (await tasks[3]?.handle)?.status())?.state).toBe('completed');
+    expect(named('task:failed')).toEqual([]);
+  });
+
+  test('a task that is only for an agent that is drained says so', async () => {
+    const { scheduler, clock } = createScheduler();
+    await scheduler.registerAgent({ id: 'a', handler: () => undefined }).drain();
+    const spec = { type: 't', agents: { only: 'a' } };
+    const task = await scheduler.submitTask(spec);
+    await clock.settle();
+    expect((await task.why()).chain[0]).toMatchObject({
+      kind: 'no-capable-agent',
+      detail: 'only a: a draining',
+    });
+    expect(scheduler.explain(spec)).toMatchObject({
+      reason: 'it is for a alone, which takes nothing any more',
+    });
+  });
+
+  test('what was assigned to an id before it was registered with a handler goes to that handler', async () => {
+    const { scheduler, clock, named } = createScheduler();
+    const early = await scheduler.assignTask({ type: 't' }, 'x');
+    await clock.settle();
+    expect((await early.status()).status).toBe('running');
+    scheduler.registerAgent({ id: 'x', maxConcurrentTasks: 1, handler: () => 'handled' });
+    const later = await scheduler.submitTask({ type: 't' });
+    await clock.settle();
+    expect(await Promise.all([early.result(), later.result()])).toEqual(['handled', 'handled']);
+    expect(named('task:released')).toHaveLength(1);
+    expect(scheduler.slotUse()).toEqual({ running: 0, slots: 1 });
+  });
+
   test('a silent external agent is taken for dead', async () => {
     const { scheduler, clock, named } = createScheduler();
     const agent = scheduler.registerAgent({ id: 'ext', silenceMs: 1_000 });

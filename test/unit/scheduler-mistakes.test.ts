@@ -1,33 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { CircuitBreakerManager } from '../../src/circuit-breaker/circuit-breaker-manager.ts';
-import type { CoordinationEvent } from '../../src/core/events.ts';
-import { CoordinationManager } from '../../src/index.ts';
 import type { TaskFailedError } from '../../src/scheduler/outcome.ts';
 import type { TaskHandle, TaskSpec } from '../../src/scheduler/types.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
 import { createScheduler } from '../support/mesh.ts';
+import { startMesh as start } from '../support/started-mesh.ts';
 
-async function startMesh() {
-  const clock = createTestClock();
-  const mesh = new CoordinationManager({
-    clock,
-    seed: 5,
-    env: {},
-    maxRetries: 3,
-    retryDelay: 5,
-    shutdown: { drainMs: 0 },
-  });
-  const seen: CoordinationEvent[] = [];
-  mesh.events.tap((event) => seen.push(event));
-  await mesh.initialize();
-  const named = (name: string) => seen.filter((event) => event.name === name).map(({ payload }) => payload);
-  const stop = async (): Promise<void> => {
-    const down = mesh.shutdown();
-    await clock.advance(60_000);
-    await down;
-  };
-  return { mesh, clock, named, stop };
-}
+const startMesh = () => start({ maxRetries: 3, retryDelay: 5, shutdown: { drainMs: 0 } });
 
 describe('what no repetition heals is buried at once', () => {
   test.each([
@@ -65,7 +43,7 @@ describe('what no repetition heals is buried at once', () => {
     ['by its locks', { locks: ['db'] }],
     ['by an outer withLock', {}],
   ])('L8: a lock that the task has already %s', async (_, more) => {
-    const { mesh, clock, stop } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     let calls = 0;
     mesh.registerAgent({
       id: 'a',
@@ -90,11 +68,11 @@ describe('what no repetition heals is buried at once', () => {
     expect(hint).toMatch(/without taking it again.*not tried again/);
     expect(hint).not.toContain('reentrant');
     expect(mesh.locks.getAllocations().size).toBe(0);
-    await stop();
+    await down();
   });
 
   test('other refusals of a lock are retried as ever', async () => {
-    const { mesh, clock, stop } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     let calls = 0;
     mesh.registerAgent({
       id: 'a',
@@ -108,7 +86,7 @@ describe('what no repetition heals is buried at once', () => {
     await clock.advance(60_000);
     expect(await failure).toMatchObject({ reason: 'ATTEMPTS', attempts: 4 });
     expect(calls).toBe(4);
-    await stop();
+    await down();
   });
 
   test('an error that says so itself', async () => {
@@ -128,7 +106,7 @@ describe('what no repetition heals is buried at once', () => {
 
 describe('task:started says that the handler is called', () => {
   test('a call that the breaker refuses has not started', async () => {
-    const { mesh, clock, named, stop } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     mesh.breaker('api', { failureThreshold: 2, timeout: 200, successThreshold: 1 });
     let calls = 0;
     const started: number[] = [];
@@ -150,11 +128,11 @@ describe('task:started says that the handler is called', () => {
     // Before the handler, not after it.
     expect(started).toEqual([1, 2, 3]);
     expect(mesh.metrics?.toPrometheus()).toMatch(/agentmesh_tasks_started_total 3/);
-    await stop();
+    await down();
   });
 
   test('B1: half-open, each call is one admission, and those beyond the limit have not started', async () => {
-    const { mesh, clock, named, stop } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     const breaker = mesh.breaker('api', {
       failureThreshold: 1,
       timeout: 100,
@@ -180,7 +158,7 @@ describe('task:started says that the handler is called', () => {
     }
     expect(breaker.getState()).toBe('closed');
     expect(ends).toHaveLength(named('task:started').length);
-    await stop();
+    await down();
   });
 
   test('a listener that cancels it keeps the handler from being called', async () => {
@@ -260,7 +238,7 @@ describe('views of tasks', () => {
   });
 
   test('moments are whole ms', async () => {
-    const { mesh, clock, stop } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     await clock.advance(0.4421);
     mesh.registerAgent({ id: 'a', handler: () => 1 });
     const sent: number[] = [];
@@ -274,6 +252,6 @@ describe('views of tasks', () => {
       expect(Number.isInteger(moment)).toBe(true);
     }
     expect(sent).toHaveLength(1);
-    await stop();
+    await down();
   });
 });

@@ -1,40 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import type { CoordinationEvent } from '../../src/core/events.ts';
-import { EventBus } from '../../src/core/event-bus.ts';
 import {
   type AgentProfile,
   CoordinationManager,
-  type CoordinationOptions,
   type DeadlockError,
   type Lease,
   memory,
 } from '../../src/index.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 import { gate } from '../support/mesh.ts';
+import { startMesh as start, type MeshOptions } from '../support/started-mesh.ts';
 
-async function startMesh(options: CoordinationOptions = {}) {
-  const clock = createTestClock();
-  const events = new EventBus({ clock });
-  const log: CoordinationEvent[] = [];
-  events.tap((event) => log.push(event));
-  const mesh = new CoordinationManager({ clock, seed: 5, env: {}, workStealing: false, ...options }, events);
-  await mesh.initialize();
-  const named = <N extends CoordinationEvent['name']>(name: N) =>
-    log.flatMap((event) => (event.name === name ? [event.payload as never] : [])) as Extract<
-      CoordinationEvent,
-      { readonly name: N }
-    >['payload'][];
-  const end = async (): Promise<void> => {
-    const down = mesh.shutdown();
-    await clock.advance(60_000);
-    await down;
-  };
-  return { mesh, clock, named, end };
-}
+const startMesh = (options: MeshOptions = {}) => start({ workStealing: false, ...options });
 
 describe('a task with the id of an agent', () => {
   test('D1, L2: the end of its run takes nothing from the agent', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     await mesh.acquireResource('db', 'ada');
     mesh.registerAgent({ id: 'w', handler: ({ withLock }) => withLock('other', () => 'done') });
     expect(await mesh.runTask({ id: 'ada', type: 't', locks: ['third'] })).toBe('done');
@@ -45,11 +25,11 @@ describe('a task with the id of an agent', () => {
     expect(bob).toBe(false);
     await mesh.releaseResource('db', 'ada');
     await next;
-    await end();
+    await down();
   });
 
   test('L2: it waits for a lock that the agent holds', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     const lease = await mesh.acquireResource('db', 'ada');
     mesh.registerAgent({ id: 'ada', handler: ({ withLock }) => withLock('db', ({ owner }) => owner) });
     const task = await mesh.submitTask({ id: 'ada', type: 't', retry: false });
@@ -60,20 +40,20 @@ describe('a task with the id of an agent', () => {
     await clock.settle();
     // People read the id of the task.
     expect(await task.result()).toBe('ada');
-    await end();
+    await down();
   });
 
   test('nobody can take the name of a run', async () => {
-    const { mesh, end } = await startMesh();
+    const { mesh, down } = await startMesh();
     await expect(mesh.acquire('db', { owner: '\u0001ada' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
     expect(() => mesh.registerAgent({ id: '\u0001ada', handler: () => 1 })).toThrow(/control characters/);
-    await end();
+    await down();
   });
 
   test('errors, events, why and lists show ids of tasks', async () => {
-    const { mesh, clock, named, end } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     const hold = gate();
     const seen: { error?: DeadlockError } = {};
     mesh.registerAgent({
@@ -117,12 +97,12 @@ describe('a task with the id of an agent', () => {
     expect(named('deadlock:resolved')).toMatchObject([{ victim: 'two' }]);
     expect(JSON.stringify([named('deadlock:detected'), seen.error])).not.toContain('\\u0001');
     await (await late).release();
-    await end();
+    await down();
   });
 
   test('a policy for victims sees, and names, ids of tasks', async () => {
     const offered: string[][] = [];
-    const { mesh, clock, named, end } = await startMesh({
+    const { mesh, clock, named, down } = await startMesh({
       resources: {
         victim: (cycle, candidates) => {
           offered.push(
@@ -156,11 +136,11 @@ describe('a task with the id of an agent', () => {
     ]);
     expect(named('deadlock:detected')).toMatchObject([{ victim: 'one' }]);
     expect((await tasks[0].status()).status).toBe('dead');
-    await end();
+    await down();
   });
 
   test('D2: a wait that a task declares by its id is one of its run', async () => {
-    const { mesh, clock, named, end } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     const call = gate();
     mesh.registerAgent({
       id: 'w',
@@ -180,13 +160,13 @@ describe('a task with the id of an agent', () => {
     call.open();
     await clock.settle();
     expect((await task.status()).status).toBe('completed');
-    await end();
+    await down();
   });
 });
 
 describe('the victim of a deadlock', () => {
   /** P holds L and runs parts one after another in the only slot; Q wants L and has the slot. */
-  async function crossed(parts: number, options: CoordinationOptions = {}) {
+  async function crossed(parts: number, options: MeshOptions = {}) {
     const world = await startMesh(options);
     world.mesh.registerAgent({
       id: 'a',
@@ -208,16 +188,16 @@ describe('the victim of a deadlock', () => {
   }
 
   test('D4: waits until whoever has its lock has finished, and loses one attempt', async () => {
-    const { clock, named, p, q, end } = await crossed(8);
+    const { clock, named, p, q, down } = await crossed(8);
     await clock.advance(20);
     expect([await p.result(), await q.result()]).toEqual(['p', 'q']);
     expect(named('task:retried')).toEqual([{ taskId: 'Q', attempt: 1, delayMs: 0 }]);
     expect(named('deadlock:detected').map(({ victim }) => victim)).toEqual(['Q']);
-    await end();
+    await down();
   });
 
   test('D4: backs off by the retry policy where the survivor waits for the victim itself', async () => {
-    const { mesh, clock, named, end } = await startMesh({ retryDelay: 100 });
+    const { mesh, clock, named, down } = await startMesh({ retryDelay: 100 });
     mesh.registerAgent({
       id: 'a',
       maxConcurrentTasks: 2,
@@ -234,12 +214,12 @@ describe('the victim of a deadlock', () => {
     expect(named('task:retried')[0]?.delayMs).toBeGreaterThan(0);
     await clock.advance(20_000);
     expect((await parent.status()).status).toBe('dead');
-    await end();
+    await down();
   });
 
   test('D2, D4: a parent that awaits a duplicate handle, or a child that waits for others, is not overlooked', async () => {
     for (const mode of ['duplicate', 'dependency', 'many'] as const) {
-      const { mesh, clock, named, end } = await startMesh({ retryDelay: 10 });
+      const { mesh, clock, named, down } = await startMesh({ retryDelay: 10 });
       // More than a record lists.
       const parents = mode === 'many' ? Array.from({ length: 25 }, (_, i) => `D${i}`) : ['D0'];
       mesh.registerAgent({
@@ -268,12 +248,12 @@ describe('the victim of a deadlock', () => {
         'completed',
       ]);
       expect(named('deadlock:detected')).toHaveLength(1);
-      await end();
+      await down();
     }
   });
 
   test('D2: found where the limit over all agents is what stands in the way', async () => {
-    const { mesh, clock, named, end } = await startMesh({ scheduling: { maxConcurrentTasks: 1 } });
+    const { mesh, clock, named, down } = await startMesh({ scheduling: { maxConcurrentTasks: 1 } });
     mesh.registerAgent({
       id: 'parents',
       maxConcurrentTasks: 4,
@@ -292,11 +272,11 @@ describe('the victim of a deadlock', () => {
     await clock.advance(100);
     expect([(await p.status()).status, (await q.status()).status]).toEqual(['completed', 'completed']);
     expect(named('deadlock:detected')).toHaveLength(1);
-    await end();
+    await down();
   });
 
   test('D3: a wait for a child that is ended is ended once', async () => {
-    const { mesh, clock, named, end } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     mesh.registerAgent({
       id: 'a',
       handler: async ({ task, submit }) =>
@@ -306,13 +286,13 @@ describe('the victim of a deadlock', () => {
     await mesh.submitTask({ id: 'P', type: 't', retry: false });
     await clock.settle();
     expect(named('deadlock:detected').map(({ victim }) => victim)).toEqual(['P']);
-    await end();
+    await down();
   });
 });
 
 describe('locks of runs', () => {
   test('L2: an agent that is taken out while its handler is inside gives its locks back when that is out', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     const hold = gate();
     const reasons: string[] = [];
     let inside = 0;
@@ -343,11 +323,11 @@ describe('locks of runs', () => {
     await Promise.all([first.result(), second.result()]);
     expect(most).toBe(1);
     expect(mesh.locks.lockUse()).toMatchObject({ held: 0, waiting: 0 });
-    await end();
+    await down();
   });
 
   test('L3: and it gives them back when the grace is over, even so', async () => {
-    const { mesh, clock, end } = await startMesh({
+    const { mesh, clock, down } = await startMesh({
       resources: { leaseMs: 1_000 },
       scheduling: { graceMs: 60_000 },
     });
@@ -366,11 +346,11 @@ describe('locks of runs', () => {
     await clock.settle();
     await left;
     await got?.release();
-    await end();
+    await down();
   });
 
   test('a retry on another agent keeps its locks, whatever becomes of the first agent', async () => {
-    const { mesh, clock, end } = await startMesh({ retryDelay: 10 });
+    const { mesh, clock, down } = await startMesh({ retryDelay: 10 });
     const hold = gate();
     let held: Lease | undefined;
     const agent = (id: string): AgentProfile => ({
@@ -395,11 +375,11 @@ describe('locks of runs', () => {
     hold.open();
     await clock.settle();
     await task.result();
-    await end();
+    await down();
   });
 
   test('L2: a declared lock that is taken back: the handler hears of it, and has the lease', async () => {
-    const { mesh, clock, named, end } = await startMesh({ retryDelay: 10 });
+    const { mesh, clock, named, down } = await startMesh({ retryDelay: 10 });
     const seen: unknown[] = [];
     mesh.registerAgent({
       id: 'a',
@@ -423,18 +403,18 @@ describe('locks of runs', () => {
       [['file'], 'x', true],
       [['file'], 'x', true],
     ]);
-    await end();
+    await down();
   });
 
   test('a task without locks has no lease', async () => {
-    const { mesh, end } = await startMesh();
+    const { mesh, down } = await startMesh();
     mesh.registerAgent({ id: 'a', handler: ({ lease }) => lease === undefined });
     expect(await mesh.runTask({ type: 't' })).toBe(true);
-    await end();
+    await down();
   });
 
   test('an assigned task holds its locks only when its agent has a slot for it', async () => {
-    const { mesh, clock, named, end } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     const hold = gate();
     const ran: string[] = [];
     mesh.registerAgent({
@@ -455,11 +435,11 @@ describe('locks of runs', () => {
     await low.result();
     expect(ran).toEqual(['high', 'low']);
     expect(named('task:assigned').filter(({ taskId }) => taskId === 'low')).toHaveLength(1);
-    await end();
+    await down();
   });
 
   test('tasks that wait for locks at their agent take no more of them than it has slots, and stop nobody else there', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     const lease = await mesh.acquireResource('db', 'somebody');
     const ran: string[] = [];
     mesh.registerAgent({ id: 'a', maxConcurrentTasks: 1, handler: ({ task }) => void ran.push(task.id) });
@@ -477,11 +457,11 @@ describe('locks of runs', () => {
     await clock.settle();
     expect(ran).toEqual(['plain', 'anybody’s', 'one', 'two', 'three']);
     expect(mesh.tasks.getSchedulingMetrics()).toMatchObject({ running: 0, queued: 0 });
-    await end();
+    await down();
   });
 
   test('one that has its locks by now is the next to start: others wait for them', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     const lease = await mesh.acquireResource('db', 'somebody');
     const hold = gate();
     const ran: string[] = [];
@@ -498,11 +478,11 @@ describe('locks of runs', () => {
     hold.open();
     await clock.settle();
     expect(ran).toEqual(['locked', 'urgent']);
-    await end();
+    await down();
   });
 
   test('an agent that leaves gives back what waits for locks there, uncounted', async () => {
-    const { mesh, clock, named, end } = await startMesh();
+    const { mesh, clock, named, down } = await startMesh();
     const lease = await mesh.acquireResource('db', 'somebody');
     mesh.registerAgent({ id: 'a', handler: ({ agentId }) => agentId });
     mesh.registerAgent({ id: 'b', handler: ({ agentId, attempt }) => `${agentId} ${attempt}` });
@@ -515,7 +495,7 @@ describe('locks of runs', () => {
     await lease.release();
     await clock.settle();
     expect(await task.result()).toBe('b 1');
-    await end();
+    await down();
   });
 });
 
@@ -524,7 +504,7 @@ describe('gather', () => {
     new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
 
   test('a parent that is told to stop keeps what it has, and its open parts are cancelled', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     const seen: unknown[] = [];
     let started = 0;
     mesh.registerAgent({
@@ -560,12 +540,12 @@ describe('gather', () => {
     expect([started, mesh.tasks.getSchedulingMetrics().running]).toEqual([4, 0]);
     const { items } = await mesh.queues.list({ type: 'slow' });
     expect(items.map(({ status }) => status)).toEqual(Array(4).fill('cancelled'));
-    await end();
+    await down();
   });
 
   test('when enough have succeeded the rest is cancelled, or kept, and the parent has its slot again', async () => {
     for (const rest of ['cancel', 'keep'] as const) {
-      const { mesh, clock, end } = await startMesh();
+      const { mesh, clock, down } = await startMesh();
       const hold = gate();
       let running: number | undefined;
       mesh.registerAgent({
@@ -588,12 +568,12 @@ describe('gather', () => {
       expect((await mesh.getTask('s'))?.status).toBe(rest === 'keep' ? 'running' : 'cancelled');
       hold.open();
       await clock.settle();
-      await end();
+      await down();
     }
   });
 
   test('aborted from outside: rejects with the reason, and the rest is cancelled', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     mesh.registerAgent({ id: 'a', handler: open });
     const handles = await mesh.submitTasks([{ type: 't' }, { type: 't' }]);
     const controller = new AbortController();
@@ -606,11 +586,11 @@ describe('gather', () => {
       'cancelled',
       'cancelled',
     ]);
-    await end();
+    await down();
   });
 
   test('D4: the victim of a deadlock hears of it, whatever its parts do', async () => {
-    const { mesh, clock, end } = await startMesh();
+    const { mesh, clock, down } = await startMesh();
     mesh.registerAgent({
       id: 'a',
       handler: async ({ task, gather }) =>
@@ -627,7 +607,7 @@ describe('gather', () => {
       claimed: 0,
       cancelled: 2,
     });
-    await end();
+    await down();
   });
 });
 
@@ -639,7 +619,7 @@ describe('what others stop', () => {
       ['preempt', 'closed'],
       ['timeout', 'open'],
     ] as const) {
-      const { mesh, clock, end } = await startMesh({
+      const { mesh, clock, down } = await startMesh({
         breakers: { failureThreshold: 3 },
         scheduling: { preemption: true },
       });
@@ -674,7 +654,7 @@ describe('what others stop', () => {
       expect([how, mesh.breaker('api').getState()]).toEqual([how, state]);
       if (how !== 'timeout') expect(mesh.breaker('api').getMetrics().ignored).toBeGreaterThan(0);
       await Promise.all(tasks.map((task) => task.cancel().catch(() => undefined)));
-      await end();
+      await down();
     }
   });
 
@@ -703,4 +683,17 @@ describe('what others stop', () => {
       await down;
     }
   });
+});
+
+test('what waits for its locks at an id is handed to the handler that comes under that id', async () => {
+  const { mesh, clock } = await startMesh();
+  const lease = await mesh.acquireResource('L', 'somebody');
+  const task = await mesh.assignTask({ id: 'x', type: 't', locks: ['L'] }, 'late');
+  await clock.settle();
+  mesh.registerAgent({ id: 'late', maxConcurrentTasks: 1, handler: () => 'by handler' });
+  await clock.settle();
+  await lease.release();
+  await clock.advance(100);
+  expect((await task.status()).status).toBe('completed');
+  expect(mesh.tasks.getSchedulingMetrics()).toMatchObject({ running: 0, queued: 0 });
 });

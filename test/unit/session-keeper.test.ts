@@ -1,35 +1,20 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import {
-  type Backend,
-  CoordinationManager,
-  type CoordinationOptions,
-  EventBus,
-  type Lease,
-  memory,
-} from '../../src/index.ts';
+import { describe, expect, test } from 'vitest';
+import { type Backend, type Hint, type Lease, memory } from '../../src/index.ts';
 import { CoordinationError } from '../../src/core/errors.ts';
+import type { Sessions } from '../../src/core/ports/sessions.ts';
+import type { SessionNumber } from '../../src/core/ports/words.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 import { gate } from '../support/mesh.ts';
+import { createMesh, type MeshOptions } from '../support/started-mesh.ts';
 
 /** G2: one session is the single lease that carries everything; somebody has to keep it. */
 
 const clock = createTestClock();
 let seed = 0;
-const ends: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
-});
-
-async function start(options: CoordinationOptions = {}) {
-  const events = new EventBus({ clock });
+async function start(options: MeshOptions = {}) {
+  const { mesh, events } = createMesh({ clock, seed: ++seed, ...options });
   const errors: string[] = [];
   events.on('system:error', ({ part, code }) => void errors.push(`${part} ${code}`));
-  const mesh = new CoordinationManager({ clock, seed: ++seed, env: {}, ...options }, events);
-  ends.push(async () => {
-    const down = mesh.shutdown();
-    await clock.advance(60_000);
-    await down;
-  });
   await mesh.initialize();
   return { mesh, events, errors };
 }
@@ -38,20 +23,47 @@ async function start(options: CoordinationOptions = {}) {
 function trickyBackend() {
   const inner = memory({ shared: true });
   const calls = { open: 0, beat: 0, close: 0 };
-  const answers: { beat?: () => unknown; open?: () => unknown } = {};
+  /** What a mesh has ended. */
+  const closed: unknown[] = [];
+  type Answer = (...args: never[]) => unknown;
+  const answers: { beat?: Answer; open?: Answer } = {};
   const sessions = new Proxy(inner.sessions, {
     get(target, key: 'open' | 'beat' | 'close') {
       const member: unknown = Reflect.get(target, key, target);
       if (typeof member !== 'function') return member;
       return (...args: unknown[]) => {
         calls[key] += 1;
+        if (key === 'close') closed.push(args[0]);
         const told = key === 'close' ? undefined : answers[key];
-        return told === undefined ? (Reflect.apply(member, target, args) as unknown) : told();
+        return Reflect.apply(told ?? member, target, args) as unknown;
       };
     },
   });
-  const backend: Backend = { ...inner, sessions };
-  return { backend, inner, calls, answers };
+  const listeners = new Set<{
+    readonly interest: readonly Hint[];
+    readonly listener: (hint: Hint) => void;
+  }>();
+  const backend: Backend = {
+    ...inner,
+    sessions,
+    onHint: (interest, listener) => {
+      const heard = { interest, listener };
+      listeners.add(heard);
+      const subscription = inner.onHint(interest, listener);
+      return {
+        [Symbol.dispose]: () => {
+          listeners.delete(heard);
+          subscription[Symbol.dispose]();
+        },
+      };
+    },
+  };
+  /** Tells those who want to know. */
+  const hint = (about: 'orders' | 'reconnected'): void => {
+    for (const { interest, listener } of listeners)
+      if (interest.some((wanted) => wanted.about === about)) listener({ about });
+  };
+  return { backend, inner, calls, closed, answers, hint, listeners };
 }
 
 const away = (): never => {
@@ -207,6 +219,213 @@ describe('a session on a shared backend', () => {
     delete answers.open;
     await clock.advance(1_100);
     expect(await late).toBe('sent');
+  });
+
+  test('G6: shutdown while no new session can be opened: who waits for one hears so at once, and no timer is left', async () => {
+    const { backend, inner, answers } = trickyBackend();
+    const { mesh } = await start({ backend });
+    answers.open = () => new Promise(() => undefined);
+    inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+    const waiting = mesh.sendMessage('a', 'b', 1).then(
+      () => 'sent',
+      (error: CoordinationError) => error.code,
+    );
+    await clock.settle();
+    const down = mesh.shutdown();
+    await clock.advance(10_000);
+    await down;
+    expect(await Promise.race([waiting, Promise.resolve('it waits')])).toBe('STOPPED');
+    expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  test('G6: shutdown between two tries to open a new session: there is no third', async () => {
+    const { backend, inner, answers, calls } = trickyBackend();
+    const { mesh } = await start({ backend });
+    answers.open = away;
+    inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+    mesh.sendMessage('a', 'b', 1).catch(() => undefined);
+    await clock.advance(500);
+    expect(calls.open).toBe(2);
+    delete answers.open;
+    const down = mesh.shutdown();
+    await clock.settle();
+    await down;
+    expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+    await clock.advance(10_000);
+    expect(calls.open).toBe(2);
+  });
+
+  test('an answer that an earlier beat gets late takes nothing away from what a later one has won', async () => {
+    const { backend, inner, answers, hint } = trickyBackend();
+    const { mesh } = await start({ backend });
+    const [known] = inner.sessions.list({ limit: 1 }).items;
+    const { session, report } = known ?? expect.fail('there is no session');
+    const late = gate<unknown>();
+    answers.beat = () => late.promise;
+    await clock.advance(10_010);
+    answers.beat = () => inner.sessions.beat(session, report);
+    await clock.advance(4_990);
+    hint('reconnected');
+    await clock.settle();
+    late.open(inner.sessions.beat(session, report));
+    await clock.settle();
+    expect((await mesh.getHealthStatus()).components['session']?.metrics).toEqual({ leftMs: 20_000 });
+  });
+
+  test('an answer that a beat of a former session gets late changes nothing: neither orders nor time for the next one', async () => {
+    const { backend, inner, answers, calls } = trickyBackend();
+    const { mesh, errors } = await start({ backend });
+    mesh.registerAgent({ id: 'a', handler: () => new Promise(() => undefined) });
+    const late = gate<unknown>();
+    answers.beat = () => late.promise;
+    await clock.advance(10_010);
+    inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+    // The next session begins here.
+    const lease = await mesh.acquire('db');
+    expect(calls).toMatchObject({ open: 2, beat: 1 });
+    const task = await mesh.submitTask({ type: 'x' });
+    task.result().catch(() => undefined);
+    await clock.advance(5_000);
+    const [record] = inner.tasks.get([task.id]);
+    answers.beat = away;
+    answers.open = away;
+    const order = { kind: 'cancel', task: task.id, token: record?.token, reason: 'told too late' };
+    late.open({ at: 0, status: 'alive', expiresAt: 0, orders: [order] });
+    await clock.settle();
+    expect(mesh.tasks.getSchedulingMetrics().running).toBe(1);
+    // No beat of the session that holds the lock was ever answered: its time is over two thirds of a lease after its beginning.
+    await clock.advance(14_900);
+    expect(lossOf(lease)).toBeUndefined();
+    await clock.advance(200);
+    expect(lossOf(lease)).toMatch(/LEASE_LOST|SESSION_EXPIRED/);
+    expect(errors).toEqual(['session SESSION_EXPIRED', 'session SESSION_EXPIRED']);
+  });
+
+  test('a beat that failed is tried again after a second, not at the next third', async () => {
+    const { backend, calls, answers } = trickyBackend();
+    const { mesh, errors } = await start({ backend });
+    answers.beat = away;
+    await clock.advance(10_010);
+    expect(calls.beat).toBe(1);
+    delete answers.beat;
+    await clock.advance(980);
+    expect(calls.beat).toBe(1);
+    await clock.advance(20);
+    expect(calls.beat).toBe(2);
+    expect((await mesh.getHealthStatus()).components['session']).toMatchObject({ healthy: true });
+    // It is the beat from which the next third counts.
+    await clock.advance(9_900);
+    expect(calls.beat).toBe(2);
+    await clock.advance(200);
+    expect(calls.beat).toBe(3);
+    expect(errors).toEqual([]);
+  });
+
+  test.each(['orders', 'reconnected'] as const)(
+    'a hint of %s is answered by a beat at once',
+    async (about) => {
+      const { backend, calls, hint, listeners } = trickyBackend();
+      const { mesh } = await start({ backend });
+      await clock.advance(3_000);
+      expect(calls.beat).toBe(0);
+      hint(about);
+      expect(calls.beat).toBe(1);
+      const down = mesh.shutdown();
+      await clock.advance(100);
+      await down;
+      expect(listeners.size).toBe(0);
+      expect(calls.beat).toBe(1);
+    },
+  );
+
+  test('G6: a session whose opening is answered after the end is ended in the store, the first one and a later one', async () => {
+    for (const isFirst of [true, false]) {
+      const { backend, inner, answers, closed } = trickyBackend();
+      const open = gate();
+      const { mesh } = createMesh({ clock, seed: ++seed, backend });
+      const opened: SessionNumber[] = [];
+      // The store has opened it at once; the answer takes its time.
+      const openLate = async (request: Parameters<Sessions['open']>[0]): Promise<unknown> => {
+        const answer = await inner.sessions.open(request);
+        opened.push(answer.session);
+        await open.promise;
+        return answer;
+      };
+      if (isFirst) answers.open = openLate;
+      const started = mesh.initialize().catch((error: CoordinationError) => error.code);
+      await clock.settle();
+      if (!isFirst) {
+        await started;
+        answers.open = openLate;
+        inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+        mesh.sendMessage('a', 'b', 1).catch(() => undefined);
+        await clock.settle();
+      }
+      const down = mesh.shutdown();
+      await clock.advance(isFirst ? 100 : 10_000);
+      open.open();
+      await clock.advance(10_000);
+      await down;
+      if (isFirst) expect(await started).toBe('STOPPED');
+      expect(opened).toHaveLength(1);
+      expect(closed).toEqual(opened);
+      expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+    }
+  });
+
+  test('G6: a try to open a new session that fails after the end is the last one', async () => {
+    const { backend, inner, answers, calls } = trickyBackend();
+    const { mesh } = await start({ backend });
+    const open = gate<never>();
+    answers.open = () => open.promise;
+    inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+    mesh.sendMessage('a', 'b', 1).catch(() => undefined);
+    await clock.settle();
+    const down = mesh.shutdown();
+    await clock.advance(10_000);
+    await down;
+    expect(calls.open).toBe(2);
+    open.fail(new CoordinationError('BACKEND_UNAVAILABLE', 'away'));
+    await clock.settle();
+    expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+    await clock.advance(10_000);
+    expect(calls.open).toBe(2);
+  });
+
+  test('M2: answers from another process are heard in the next session too', async () => {
+    const { backend, inner } = trickyBackend();
+    const { mesh: here } = await start({ backend });
+    const { mesh: there } = await start({ backend });
+    there.subscribe('b', (message) => message.reply(`got ${message.payload as string}`));
+    const ask = async (text: string): Promise<unknown> => {
+      const reply = here.request('a', 'b', text, { timeoutMs: 5_000 }).catch(({ code }) => code as unknown);
+      await clock.advance(6_000);
+      return reply;
+    };
+    expect(await ask('one')).toBe('got one');
+    const mine = inner.sessions.list({ limit: 10 }).items[0]?.session;
+    inner.sessions.close(mine as never);
+    await clock.advance(11_000);
+    expect(inner.sessions.list({ limit: 10, state: 'alive' }).items).toHaveLength(2);
+    expect(await ask('two')).toBe('got two');
+  });
+
+  test('calls that come while the store ends the session find one new session, not two', async () => {
+    const { backend, inner, answers, calls } = trickyBackend();
+    const { mesh } = await start({ backend });
+    const close = inner.sessions.close.bind(inner.sessions);
+    const sent: Promise<string>[] = [];
+    inner.sessions.close = (session) => {
+      inner.sessions.close = close;
+      const answer = close(session);
+      sent.push(mesh.sendMessage('a', 'b', 1));
+      return answer;
+    };
+    answers.beat = away;
+    await clock.advance(20_100);
+    expect(calls.open).toBe(2);
+    await expect(sent[0]).resolves.toBeTypeOf('string');
+    expect(inner.sessions.list({ limit: 10, state: 'alive' }).items).toHaveLength(1);
   });
 
   test('an answer to open that was lost is asked for again with the same boot', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { Claim } from '../../src/core/ports/tasks.ts';
-import { createMemoryTasks, type MemoryTasks, newTask, REPORT } from '../support/memory-tasks.ts';
+import { createMemoryTasks, type MemoryTasks, newTask } from '../support/memory-tasks.ts';
 
 function chunked<T>(items: readonly T[], size = 1_000): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) =>
@@ -280,22 +280,17 @@ describe('claims', () => {
 describe('sessions', () => {
   test('a cancel request follows a claim into another session, and what depends on it is told of the end', () => {
     const tasks = createMemoryTasks();
-    const other = tasks.core.sessions.open({
-      boot: 'other',
-      leaseMs: 1_000_000,
-      writer: 1,
-      report: REPORT,
-    }).session;
+    const other = tasks.another('other');
     const local = {};
     tasks.add(
       newTask('a', { local, agent: 'ann' }),
       newTask('b', { dependsOn: [{ parent: 'a', onFailure: 'skip' }] }),
     );
     const request = { offers: [], agents: ['ann'], assigned: 1, limit: 0, start: 0 };
-    const { claims } = tasks.store.claim({ session: other, sequence: 1 }, request);
-    tasks.store.start({ session: other, sequence: 2 }, claims);
+    const { claims } = tasks.store.claim(other.op(), request);
+    tasks.store.start(other.op(), claims);
     tasks.store.cancel(tasks.op(), [{ task: 'a', reason: 'r', tree: false, revoke: false }]);
-    tasks.core.sessions.close(other);
+    tasks.core.sessions.close(other.session);
     const [taken] = tasks.store.takeover(tasks.op(), {
       from: 'dead',
       match: 'any',
@@ -313,19 +308,17 @@ describe('sessions', () => {
 
   test('while others hold claims the next sweep is at most a second away', () => {
     const tasks = createMemoryTasks();
-    const other = tasks.core.sessions.open({
-      boot: 'other',
-      leaseMs: 1_000_000,
-      writer: 1,
-      report: REPORT,
-    }).session;
+    const other = tasks.another('other');
     tasks.add(newTask('a'), newTask('b'));
     tasks.claim({ limit: 1 });
     expect(tasks.store.sweep(tasks.op(), 10).nextInMs).toBe(Number.POSITIVE_INFINITY);
-    tasks.store.claim(
-      { session: other, sequence: 1 },
-      { offers: [{ capabilities: [], slots: 1 }], agents: [], assigned: 0, limit: 1, start: 1 },
-    );
+    tasks.store.claim(other.op(), {
+      offers: [{ capabilities: [], slots: 1 }],
+      agents: [],
+      assigned: 0,
+      limit: 1,
+      start: 1,
+    });
     expect(tasks.store.sweep(tasks.op(), 10).nextInMs).toBe(1_000);
   });
 });

@@ -1,31 +1,34 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import { CoordinationManager, type CoordinationOptions, type SchedulingStrategy } from '../../src/index.ts';
+import { describe, expect, test } from 'vitest';
+import type { SchedulingStrategy } from '../../src/index.ts';
 import type { TaskRecord } from '../../src/core/ports/tasks.ts';
 import { Agent } from '../../src/scheduler/agent.ts';
 import { normaliseAgent } from '../../src/scheduler/normalise.ts';
 import { type UnplacedFacts, whyUnplaced } from '../../src/scheduler/why-unplaced.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
 import { gate } from '../support/mesh.ts';
+import { startMesh, type MeshOptions } from '../support/started-mesh.ts';
 
-const ends: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
-});
-
-async function start(options: CoordinationOptions = {}) {
-  const clock = createTestClock();
-  const mesh = new CoordinationManager({ clock, seed: 5, env: {}, shutdown: { drainMs: 0 }, ...options });
-  ends.push(async () => {
-    const down = mesh.shutdown();
-    await clock.advance(60_000);
-    await down;
-  });
-  await mesh.initialize();
+async function start(options: MeshOptions = {}) {
+  const { mesh, clock } = await startMesh({ shutdown: { drainMs: 0 }, ...options });
   const why = async (id: string): Promise<string> => {
     await clock.advance(10);
     return (await mesh.why(id)).sentence;
   };
   return { mesh, clock, why };
+}
+
+/** Tasks that want the lock `db`, in this order; the first has it until told. */
+async function lineForDb(modes: Readonly<Record<string, 'exclusive' | 'shared'>>) {
+  const { mesh, why } = await start();
+  const hold = gate();
+  mesh.registerAgent({
+    id: 'a',
+    handler: ({ task, withLock }) =>
+      withLock({ resource: 'db', mode: task.input as 'exclusive' | 'shared' }, () =>
+        task.id === 'holder' ? hold.promise : undefined,
+      ),
+  });
+  for (const [id, input] of Object.entries(modes)) await mesh.submitTask({ id, type: 't', input });
+  return { why, hold };
 }
 
 const first: SchedulingStrategy['select'] = (_task, candidates) => candidates[0]?.id;
@@ -44,22 +47,7 @@ describe('why: locks', () => {
   });
 
   test('who waits in front is not said to hold it', async () => {
-    const { mesh, why } = await start();
-    const hold = gate();
-    mesh.registerAgent({
-      id: 'a',
-      handler: ({ task, withLock }) =>
-        withLock({ resource: 'db', mode: task.input as 'exclusive' | 'shared' }, () =>
-          task.id === 'holder' ? hold.promise : undefined,
-        ),
-    });
-    for (const [id, input] of [
-      ['holder', 'exclusive'],
-      ['second', 'exclusive'],
-      ['third', 'exclusive'],
-    ] as const) {
-      await mesh.submitTask({ id, type: 't', input });
-    }
+    const { why, hold } = await lineForDb({ holder: 'exclusive', second: 'exclusive', third: 'exclusive' });
     expect(await why('second')).toBe('second waits for lock db held by holder, which is running on a');
     expect(await why('third')).toBe(
       'third waits for lock db behind second, which waits for lock db held by holder, which is running on a',
@@ -68,22 +56,7 @@ describe('why: locks', () => {
   });
 
   test('of several in the way, the holder is named before those who wait in front', async () => {
-    const { mesh, why } = await start();
-    const hold = gate();
-    mesh.registerAgent({
-      id: 'a',
-      handler: ({ task, withLock }) =>
-        withLock({ resource: 'db', mode: task.input as 'exclusive' | 'shared' }, () =>
-          task.id === 'holder' ? hold.promise : undefined,
-        ),
-    });
-    for (const [id, input] of [
-      ['holder', 'exclusive'],
-      ['reader', 'shared'],
-      ['writer', 'exclusive'],
-    ] as const) {
-      await mesh.submitTask({ id, type: 't', input });
-    }
+    const { why, hold } = await lineForDb({ holder: 'exclusive', reader: 'shared', writer: 'exclusive' });
     expect(await why('writer')).toBe('writer waits for lock db held by holder, which is running on a');
     hold.open();
   });

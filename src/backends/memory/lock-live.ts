@@ -1,14 +1,16 @@
 import { EXCLUSIVE, UNITS } from '../../core/lock-modes.ts';
 import type { Blocker, LiveLocks, Requirement } from '../../core/ports/locks.ts';
 import type { BackendTime } from '../../core/ports/words.ts';
-import { clash, type Holder, type Place, type Ticket } from './lock-entry.ts';
-import { blocksAny, type LockTable } from './lock-table.ts';
+import type { LockHolder, LockTicket, Place } from './lock-entry.ts';
+import { clash } from './lock-order.ts';
+import { blocksAny } from './lock-queue.ts';
+import type { LockTable } from './lock-table.ts';
 
 const NOTHING: readonly Requirement[] = [];
 
 /** Reads the lock table as a wait-for graph, without a copy. */
 export function liveLocks(table: LockTable): LiveLocks {
-  const holderOf = (owner: string): Holder | undefined => table.holders.get(owner);
+  const holderOf = (owner: string): LockHolder | undefined => table.directory.holders.get(owner);
   return {
     pass: (owner, stuck) => table.pass(owner, stuck),
     isWaiting: (owner) => holderOf(owner)?.firstWait !== undefined,
@@ -16,7 +18,11 @@ export function liveLocks(table: LockTable): LiveLocks {
       const holder = holderOf(owner);
       if (holder?.firstWait === undefined) return NOTHING;
       const found: Requirement[] = [];
-      for (let ticket: Ticket | undefined = holder.firstWait; ticket !== undefined; ticket = ticket.nextOwn) {
+      for (
+        let ticket: LockTicket | undefined = holder.firstWait;
+        ticket !== undefined;
+        ticket = ticket.nextOwn
+      ) {
         for (const place of ticket.places()) if (!place.open) found.push(requirementOf(place, holder, table));
       }
       return found;
@@ -39,20 +45,20 @@ export function liveLocks(table: LockTable): LiveLocks {
     counts() {
       let held = 0;
       let waiting = 0;
-      for (const entry of table.entries.values()) {
+      for (const entry of table.directory.entries.values()) {
         if (entry.holders !== undefined) held += 1;
-        waiting += entry.closed;
+        waiting += entry.queue?.closed ?? 0;
       }
-      return { held, known: table.entries.size, waiting };
+      return { held, known: table.directory.entries.size, waiting };
     },
     *waiting() {
-      for (const [owner, holder] of table.holders) if (holder.firstWait !== undefined) yield owner;
+      for (const [owner, holder] of table.directory.holders) if (holder.firstWait !== undefined) yield owner;
     },
   };
 }
 
 /** What a closed place waits for: holders and waiters in front that it can't be held together with, its own owner's left out. */
-function requirementOf(place: Place, holder: Holder, table: LockTable): Requirement {
+function requirementOf(place: Place, holder: LockHolder, table: LockTable): Requirement {
   const { entry } = place;
   if (place.mode === UNITS) return unitsOf(place, holder, table);
   const blockers: Blocker[] = [];
@@ -76,7 +82,7 @@ function requirementOf(place: Place, holder: Holder, table: LockTable): Requirem
 }
 
 /** Units are a matter of amount: enough of those who hold some, or stand in front, must finish. */
-function unitsOf(place: Place, holder: Holder, table: LockTable): Requirement {
+function unitsOf(place: Place, holder: LockHolder, table: LockTable): Requirement {
   const { entry } = place;
   const blockers: Blocker[] = [];
   let taken = entry.used;
@@ -90,12 +96,12 @@ function unitsOf(place: Place, holder: Holder, table: LockTable): Requirement {
   return { by: 'semaphore', what: entry.resource, blockers, needs: taken + place.units - entry.of };
 }
 
-function isOwn(ticket: Ticket, holder: Holder): boolean {
+function isOwn(ticket: LockTicket, holder: LockHolder): boolean {
   return ticket.holder === holder || (ticket.holder === undefined && ticket.owner.id === holder.owner.id);
 }
 
 /** When the owner's work began, or its first wait. */
-function sinceOf(holder: Holder): BackendTime {
+function sinceOf(holder: LockHolder): BackendTime {
   if (holder.owner.since !== 0) return holder.owner.since;
   let first = Number.POSITIVE_INFINITY;
   for (const { wait } of holder.waits()) if (wait !== undefined) first = Math.min(first, wait.since);

@@ -1,12 +1,13 @@
 import type { CycleEdge, LockRow, LockStore, Owner, WaitSnapshot } from '../../core/ports/locks.ts';
 import type { BackendTime, Cursor, Page, PageRequest } from '../../core/ports/words.ts';
-import { type Holder, itemOf, type LockEntry, type Place, type Ticket, waitOf } from './lock-entry.ts';
+import { expiresInMs, modeOf } from './lock-answer.ts';
+import type { LockDirectory } from './lock-directory.ts';
+import { type LockEntry, type LockTicket, type Place, waitOf } from './lock-entry.ts';
 
 interface Table {
-  readonly entries: ReadonlyMap<string, LockEntry>;
-  readonly holders: ReadonlyMap<string, Holder>;
+  readonly directory: LockDirectory;
   /** The id of a ticket's owner, which is then among the holders if it waits. */
-  nodeOf(ticket: Ticket): string;
+  nodeOf(ticket: LockTicket): string;
 }
 
 export type LockFilter = Parameters<LockStore['list']>[0];
@@ -20,7 +21,7 @@ export function snapshotLocks(
 ): WaitSnapshot {
   const entries =
     around === undefined
-      ? [...table.entries.values()].filter((entry) => entry.waiting > 0)
+      ? [...table.directory.entries.values()].filter((entry) => waitingAt(entry) > 0)
       : reachable(table, published, around);
   const owners = new Map<string, Owner>();
   const resources = entries.map((entry) => ({
@@ -29,12 +30,12 @@ export function snapshotLocks(
     held: [...chain(entry.holders)].map((place) => ({
       owner: remember(owners, place.ticket),
       grant: { id: place.ticket.id, token: place.token },
-      mode: itemOf(place).mode,
+      mode: modeOf(place),
     })),
     queue: [...chain(entry.head)].map((place) => ({
       owner: remember(owners, place.ticket),
       wait: { id: place.ticket.id, version: place.ticket.version },
-      mode: itemOf(place).mode,
+      mode: modeOf(place),
       ...upgradeIn(place),
     })),
   }));
@@ -52,7 +53,7 @@ function reachable(table: Table, published: readonly CycleEdge[], around: string
   };
   for (let owner = next.pop(); owner !== undefined; owner = next.pop()) {
     for (const edge of published) if (edge.waiter === owner) visit(edge.holder);
-    for (const ticket of table.holders.get(owner)?.waits() ?? []) {
+    for (const ticket of table.directory.holders.get(owner)?.waits() ?? []) {
       for (const { entry } of ticket.places()) {
         if (found.has(entry)) continue;
         found.add(entry);
@@ -75,14 +76,16 @@ export function listLocks(
   const rows: LockEntry[] = [];
   let scanned = 0;
   const candidates =
-    filter.resource === undefined ? table.entries.values() : [table.entries.get(filter.resource)];
+    filter.resource === undefined
+      ? table.directory.entries.values()
+      : [table.directory.entries.get(filter.resource)];
   for (const entry of candidates) {
     if (entry === undefined || entry.idle) continue;
     scanned += 1;
     if (scanned > scanBudget) break;
     if (matches(entry, filter)) rows.push(entry);
   }
-  rows.sort((a, b) => b.waiting - a.waiting || (a.resource < b.resource ? -1 : 1));
+  rows.sort((a, b) => waitingAt(b) - waitingAt(a) || (a.resource < b.resource ? -1 : 1));
   const from = page.after === undefined ? 0 : Number(page.after);
   const items = rows.slice(from, from + page.limit).map((entry) => rowOf(entry, at));
   const end = from + page.limit;
@@ -90,7 +93,7 @@ export function listLocks(
 }
 
 function matches(entry: LockEntry, filter: LockFilter): boolean {
-  if (filter.contended === true && entry.waiting === 0) return false;
+  if (filter.contended === true && waitingAt(entry) === 0) return false;
   if (filter.prefix !== undefined && !entry.resource.startsWith(filter.prefix)) return false;
   if (filter.agent === undefined) return true;
   for (const place of chain(entry.holders)) if (place.ticket.owner.agent === filter.agent) return true;
@@ -108,24 +111,25 @@ function rowOf(entry: LockEntry, at: BackendTime): LockRow {
     holders: [...chain(entry.holders)].map((place) => ({
       owner: place.ticket.owner,
       grant: { id: place.ticket.id, token: place.ticket.token },
-      mode: itemOf(place).mode,
+      mode: modeOf(place),
       token: place.token,
       heldForMs: Math.max(0, (at - place.ticket.grantedAt) / 1_000),
-      expiresInMs:
-        place.ticket.lease === undefined
-          ? Number.POSITIVE_INFINITY
-          : Math.max(0, (place.ticket.lease.expiresAt - at) / 1_000),
+      expiresInMs: expiresInMs(place.ticket.lease, at),
     })),
-    waiting: entry.waiting,
+    waiting: waitingAt(entry),
     longestWaitMs: (at - longest) / 1_000,
   };
+}
+
+function waitingAt({ queue }: LockEntry): number {
+  return queue?.waiting ?? 0;
 }
 
 function* chain(first: Place | undefined): Iterable<Place> {
   for (let place = first; place !== undefined; place = place.next) yield place;
 }
 
-function remember(owners: Map<string, Owner>, ticket: Ticket): string {
+function remember(owners: Map<string, Owner>, ticket: LockTicket): string {
   const { owner } = ticket;
   if (!owners.has(owner.id)) {
     const { id, agent, task, priority, since, defeats } = ticket.holder?.owner ?? owner;
@@ -135,6 +139,6 @@ function remember(owners: Map<string, Owner>, ticket: Ticket): string {
 }
 
 function upgradeIn(place: Place): { readonly upgradeOf?: string } {
-  const { upgrade } = waitOf(place);
+  const { upgrade } = place.ticket;
   return upgrade === undefined ? {} : { upgradeOf: upgrade.id };
 }

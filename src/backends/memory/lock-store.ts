@@ -19,11 +19,13 @@ import type {
   Stamped,
   Token,
 } from '../../core/ports/words.ts';
-import { Ticket, type Waiting } from './lock-entry.ts';
+import { grantOf, holdersOf, stateOf, waitingOf } from './lock-answer.ts';
+import type { LockTicket } from './lock-entry.ts';
 import { liveLocks } from './lock-live.ts';
 import { type LockFilter, listLocks, snapshotLocks } from './lock-pictures.ts';
-import { grantOf, holdersOf } from './lock-rules.ts';
-import { LOST, LockTable } from './lock-table.ts';
+import { LOST } from './lock-refusal.ts';
+import { LockTable } from './lock-table.ts';
+import { Ticket, type Waiting } from './lock-ticket.ts';
 import type { MemoryCore } from './memory-core.ts';
 import type { SessionFollower } from './sessions.ts';
 
@@ -53,18 +55,22 @@ export class MemoryLockStore implements LockStore, SessionFollower {
       one: (session, resource, mode, wish) => {
         if (session !== this.#open && !this.#isOpen(session)) return LOST;
         const answer = table.one(session, resource, mode, wish);
-        table.tell();
+        table.notices.tell();
         return answer;
       },
       ask: (session, request) => {
         if (session !== this.#open && !this.#isOpen(session)) return LOST;
         const answer = table.ask(session, request, true);
-        table.tell();
+        table.notices.tell();
         return answer;
       },
-      give: (grant) => table.give(grant as Ticket),
-      ageMs: (grant) => Math.max(0, (table.now() - (grant as Ticket).grantedAt) / 1_000),
-      expose: (grant) => table.expose(grant as Ticket),
+      give: (grant) => table.give(grant as LockTicket),
+      holders: (grant) => holdersOf(grant as LockTicket),
+      ageMs: (grant) => Math.max(0, (table.now() - (grant as LockTicket).grantedAt) / 1_000),
+      expose: (grant) => table.expose(grant as LockTicket),
+      *listeners() {
+        for (const { listener } of table.directory.tickets()) if (listener !== undefined) yield listener;
+      },
     };
     this.live = liveLocks(table);
   }
@@ -78,7 +84,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
       const at = this.#table.now();
       return { at, answers: requests.map((request) => this.#request(op.session, request, at)) };
     });
-    this.#table.tell();
+    this.#table.notices.tell();
     return answer;
   }
 
@@ -89,7 +95,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     this.#core.sessions.expireDue();
     const at = this.#table.now();
     const answers = refs.map((ref) => this.#keep(session, ref, at));
-    this.#table.tell();
+    this.#table.notices.tell();
     return { at, answers };
   }
 
@@ -99,11 +105,11 @@ export class MemoryLockStore implements LockStore, SessionFollower {
   ): Stamped & { readonly ended: readonly boolean[]; readonly granted: readonly string[] } {
     const answer = this.#core.log.once(op, () => {
       const at = this.#table.now();
-      const opened: Ticket[] = [];
+      const opened: LockTicket[] = [];
       const ended = items.map((item) => this.#release(op.session, item, at, opened));
       return { at, ended, granted: this.#table.grantAll(opened, at).map(({ id }) => id) };
     });
-    this.#table.tell();
+    this.#table.notices.tell();
     return answer;
   }
 
@@ -135,7 +141,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
       }
       return { at, aborted };
     });
-    this.#table.tell();
+    this.#table.notices.tell();
     return answer;
   }
 
@@ -148,14 +154,14 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     this.#published.delete(session);
     const table = this.#table;
     const at = table.now();
-    const tickets = table.ticketsOf(session);
-    const opened: Ticket[] = [];
+    const tickets = [...table.directory.tickets()].filter((ticket) => ticket.session === session);
+    const opened: LockTicket[] = [];
     // Waits first: no lock that is given back here may go to one of them.
     for (const ticket of tickets) if (ticket.state === 'waiting') table.end(ticket, opened);
     for (const ticket of tickets) if (ticket.state === 'held') table.end(ticket, opened);
-    for (const ticket of tickets) table.notice(ticket, LOST);
+    for (const ticket of tickets) table.notices.add(ticket, LOST);
     table.grantAll(opened, at);
-    table.tell();
+    table.notices.tell();
   }
 
   #isOpen(session: SessionNumber): boolean {
@@ -165,12 +171,12 @@ export class MemoryLockStore implements LockStore, SessionFollower {
   }
 
   #request(session: SessionNumber, request: LockRequest, at: BackendTime): LockAnswer {
-    const known = this.#table.index.byId.get(request.id);
+    const known = this.#table.directory.index.byId.get(request.id);
     if (known !== undefined) return stateOf(known, at);
     const answer = this.#table.ask(session, request);
     if (!(answer instanceof Ticket)) return answer;
-    if (answer.state === 'ended') return grantOf(answer.target?.ticket as Ticket, at, answer);
     answer.nameIt(request.id);
+    if (answer.state === 'ended') return grantOf(answer.upgrade as LockTicket, at, answer);
     if (answer.state === 'held') return grantOf(answer, at);
     const { ahead, suspect } = answer.wait as Waiting;
     return { ...waitingOf(answer), ahead, suspect };
@@ -181,7 +187,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     ref: { readonly id: string; readonly token?: Token | undefined },
     at: BackendTime,
   ): LockAnswer {
-    const ticket = this.#table.index.byId.get(ref.id);
+    const ticket = this.#table.directory.index.byId.get(ref.id);
     if (ticket === undefined) {
       const known = this.#aborted.get(ref.id);
       return known?.session === session ? { status: 'aborted', cycle: known.cycle } : LOST;
@@ -189,7 +195,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     if (ticket.session !== session) return LOST;
     if (ticket.state !== 'held') return stateOf(ticket, at);
     if (ref.token !== undefined && ref.token !== ticket.token) return { status: 'lost' };
-    if (this.#table.hasExpired(ticket)) {
+    if (this.#table.leases.hasExpired(ticket)) {
       this.#table.expire(ticket, at);
       return { status: 'lost' };
     }
@@ -198,12 +204,14 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     return grantOf(ticket, at);
   }
 
-  #release(session: SessionNumber, item: LockRelease, at: BackendTime, opened: Ticket[]): boolean {
+  #release(session: SessionNumber, item: LockRelease, at: BackendTime, opened: LockTicket[]): boolean {
     const table = this.#table;
-    const ticket = table.index.byId.get(item.id);
-    if (ticket === undefined || ticket.state === 'ended') return false;
+    const ticket = table.directory.index.byId.get(item.id);
+    if (ticket === undefined) return false;
+    if (ticket.state === 'ended')
+      return ticket.session === session && item.token === undefined && table.revert(ticket, opened);
     if (item.token !== undefined && (ticket.state !== 'held' || ticket.token !== item.token)) return false;
-    if (table.hasExpired(ticket)) {
+    if (table.leases.hasExpired(ticket)) {
       table.expire(ticket, at);
       return false;
     }
@@ -219,7 +227,7 @@ export class MemoryLockStore implements LockStore, SessionFollower {
     return true;
   }
 
-  #remember(ticket: Ticket, cycle: readonly CycleEdge[]): void {
+  #remember(ticket: LockTicket, cycle: readonly CycleEdge[]): void {
     this.#aborted.set(ticket.id, { session: ticket.session, cycle });
     if (this.#aborted.size <= MAX_ABORTED) return;
     const [oldest] = this.#aborted.keys();
@@ -227,24 +235,8 @@ export class MemoryLockStore implements LockStore, SessionFollower {
   }
 
   /** A wait that is still as it was. */
-  #standing(ref: WaitRef): Ticket | undefined {
-    const ticket = this.#table.index.byId.get(ref.id);
+  #standing(ref: WaitRef): LockTicket | undefined {
+    const ticket = this.#table.directory.index.byId.get(ref.id);
     return ticket?.state === 'waiting' && ticket.version === ref.version ? ticket : undefined;
   }
-}
-
-function stateOf(ticket: Ticket, at: BackendTime): LockAnswer {
-  if (ticket.state === 'held') return grantOf(ticket, at);
-  return ticket.state === 'ended' ? { status: 'lost' } : waitingOf(ticket);
-}
-
-function waitingOf(ticket: Ticket): Extract<LockAnswer, { readonly status: 'waiting' }> {
-  return {
-    status: 'waiting',
-    wait: { id: ticket.id, version: ticket.version },
-    ahead: 0,
-    suspect: true,
-    pushed: ticket.listener !== undefined,
-    holders: holdersOf(ticket),
-  };
 }

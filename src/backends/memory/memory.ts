@@ -59,12 +59,14 @@ export function memory(given: MemoryOptions = {}): MemoryBackend {
     name: 'memory',
     capabilities,
     sessions: core.sessions,
-    tasks: new MemoryTaskStore(core, options.tasks),
+    tasks: new MemoryTaskStore(core, options.tasks, capabilities.shared),
     locks: new MemoryLockStore(core),
     messages: new MemoryMessageTransport(core),
     state: new MemoryStateStore(core),
     start(runtime) {
       if (users.size === 0) core.clock.follow(runtime.clock);
+      // Whoever comes back had stopped before.
+      if (users.has(runtime) && stops > 0) stops -= 1;
       users.add(runtime);
       core.log.stopped = false;
       return {

@@ -1,19 +1,8 @@
+import { EMPTY_REPORT } from '../../core/empty-report.ts';
 import { createOperations, type Operations } from '../../core/operations.ts';
 import type { Logger, Runtime } from '../../core/ports/runtime.ts';
-import type { SessionReport } from '../../core/ports/sessions.ts';
 import { createRuntime } from '../../core/runtime/runtime.ts';
 import { createMemoryCore, MAX_IN_FLIGHT, type MemoryCore } from './memory-core.ts';
-
-const NOBODY: SessionReport = {
-  host: 'local',
-  pid: 0,
-  build: '',
-  load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-  rssBytes: 0,
-  loopLagMs: 0,
-  agents: [],
-  progress: [],
-};
 
 /** What a part needs that is used without a manager: a runtime, and a memory backend with a session that lives as long as the process. */
 export function standalone(
@@ -29,7 +18,7 @@ export function standalone(
     boot: runtime.ids.next(),
     leaseMs: Number.POSITIVE_INFINITY,
     writer: 1,
-    report: NOBODY,
+    report: EMPTY_REPORT,
   });
   return { runtime, core, operations: createOperations(session, runtime, { maxInFlight: MAX_IN_FLIGHT }) };
 }

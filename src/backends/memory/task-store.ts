@@ -54,12 +54,13 @@ export class MemoryTaskStore implements TaskStore, SessionFollower {
   readonly #core: MemoryCore;
   readonly #table: TaskTable;
 
-  constructor(core: MemoryCore, options: MemoryTaskStoreOptions = {}) {
+  /** @param isShared several processes store here: an id that one of them made may be another's too */
+  constructor(core: MemoryCore, options: MemoryTaskStoreOptions = {}, isShared = false) {
     this.#core = core;
     this.#table = new TaskTable(core, options);
     this.quick = {
       enqueue: (session, task, isNew) => {
-        return core.log.admits(session) ? enqueueAlone(this.#table, task, isNew) : undefined;
+        return core.log.admits(session) ? enqueueAlone(this.#table, task, isNew && !isShared) : undefined;
       },
       claim: (session, request) => {
         const at = core.sessions.expireDue();

@@ -198,7 +198,10 @@ export interface LockRow {
 /** What to do with one grant or wait. */
 export interface LockRelease {
   readonly id: string;
-  /** Absent: a wait is withdrawn (and released if it was granted meanwhile: L6). */
+  /**
+   * Absent: a wait is withdrawn (and released if it was granted meanwhile: L6); a grant is given back whatever its token is by now. Of an
+   * upgrade that was granted meanwhile, the grant that it converted has the modes and tokens again that it had.
+   */
   readonly token?: Token | undefined;
   /** X and U become S, intents follow; nothing else is given back. The token stays. */
   readonly downgradeTo?: 'shared';
@@ -219,8 +222,8 @@ export interface LockStore {
     refs: readonly { readonly id: string; readonly token?: Token | undefined }[],
   ): Awaitable<Stamped & { readonly answers: readonly LockAnswer[] }>;
   /**
-   * Gives grants back and withdraws waits, then hands on to the next compatible waiters in the same step. `ended` false = the token was
-   * not current. `granted`: the requests that this step granted.
+   * Gives grants back and withdraws waits and upgrades, then hands on to the next compatible waiters in the same step. `ended` false = the
+   * token was not current. `granted`: the requests that this step granted.
    */
   release(
     op: Operation,
@@ -296,10 +299,14 @@ export interface QuickLocks {
   ask(session: SessionNumber, request: LockRequest): QuickAnswer;
   /** Gives a grant back, or withdraws a wait, and hands on in the same call. False: it was not current any more. */
   give(grant: QuickGrant): boolean;
+  /** At most 5 of those who hold what a waiting one wants; see {@link LockAnswer}. */
+  holders(grant: QuickGrant): Extract<LockAnswer, { readonly status: 'waiting' }>['holders'];
   /** How long it has been held, ms; exact to a turn of the loop. */
   ageMs(grant: QuickGrant): number;
   /** Makes a waiting one known to {@link LiveLocks} by its owner's id, when the owner was made for one request. */
   expose(grant: QuickGrant): void;
+  /** Who listens for what is held or waits: so a client needn't keep a list of it. Each request once; takes time for each resource. */
+  listeners(): Iterable<LockListener>;
 }
 
 /** A store in this process can be asked about waits without a copy; its answers hold until the next call that changes anything. */

@@ -1,3 +1,4 @@
+import type { TASK_STATES } from '../task-states.ts';
 import type {
   Awaitable,
   BackendTime,
@@ -11,20 +12,8 @@ import type {
   Token,
 } from './words.ts';
 
-/**
- * The stored states. The last four are terminal; conservation (T9): enqueued = Σ states + pruned. The words people see derive from
- * these: pending = waiting or scheduled, assigned = claimed and not started, running = claimed and started, retrying = scheduled
- * after an attempt.
- */
-export type TaskState =
-  | 'waiting'
-  | 'scheduled'
-  | 'ready'
-  | 'claimed'
-  | 'completed'
-  | 'dead'
-  | 'cancelled'
-  | 'skipped';
+/** Where a task stands; see {@link TASK_STATES}. */
+export type TaskState = (typeof TASK_STATES)[number];
 
 /** What becomes of a child when this parent ends without success: `cancelled`; `skipped`; keeps waiting for a redrive; counts as done. */
 export type FailurePolicy = 'cancel' | 'skip' | 'wait' | 'continue';
@@ -285,6 +274,8 @@ export interface TaskFilter {
 /** A change to tasks that are not running. On a claimed task `priority` and `payload` apply when it next becomes ready (`deferred`). */
 export type Revision =
   | { readonly set: 'priority'; readonly priority: number }
+  /** As if it had waited this much longer, ms: it comes earlier in its queue, once it is ready too. Its priority stays. */
+  | { readonly set: 'age'; readonly ageMs: number }
   | { readonly set: 'delay'; readonly delayMs: number }
   | { readonly set: 'payload'; readonly payload: Encoded; readonly payloadHash?: string }
   /** Pins unclaimed tasks to an agent, or unpins them. */

@@ -60,6 +60,11 @@ export class LockFigures implements Figures {
       this.#hold(this.#holders, resourceId, 1);
       if (waitedMs > 0 && this.#waiting > 0) this.#waiting -= 1;
     });
+    on('resource:converted', ({ waitedMs }) => {
+      if (waitedMs === 0) return;
+      this.#granted.record(waitedMs);
+      if (this.#waiting > 0) this.#waiting -= 1;
+    });
     const released = history.count('resource.released');
     const releases = registry.counter('agentmesh_locks_released_total', 'Locks given back.');
     on('resource:released', ({ resourceId, heldMs }) => {

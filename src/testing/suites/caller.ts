@@ -1,19 +1,11 @@
 import assert from 'node:assert/strict';
+import { EMPTY_REPORT } from '../../core/empty-report.ts';
 import { isCoordinationError } from '../../core/errors.ts';
-import type { SessionReport, Sessions } from '../../core/ports/sessions.ts';
+import type { Sessions } from '../../core/ports/sessions.ts';
 import type { Operation, SessionNumber } from '../../core/ports/words.ts';
 import type { SuiteEnvironment } from './suite.ts';
 
-export const REPORT: SessionReport = {
-  host: 'suite',
-  pid: 1,
-  build: 'test',
-  load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-  rssBytes: 0,
-  loopLagMs: 0,
-  agents: [],
-  progress: [],
-};
+export { EMPTY_REPORT as REPORT };
 
 /** A process as a suite plays it: a session, and its operations by number. */
 export interface Caller {
@@ -28,7 +20,7 @@ export async function openCaller(
   boot = 'boot',
   leaseMs = 24 * 3_600_000,
 ): Promise<Caller> {
-  const { session } = await sessionsOf(env).open({ boot, leaseMs, writer: 1, report: REPORT });
+  const { session } = await sessionsOf(env).open({ boot, leaseMs, writer: 1, report: EMPTY_REPORT });
   let sequence = 0;
   return { session, op: () => ({ session, sequence: ++sequence }) };
 }

@@ -1,4 +1,5 @@
 import { openCaller, withEnvironment } from './caller.ts';
+import { convertingTests } from './locks/converting.ts';
 import { endingTests } from './locks/ending.ts';
 import { grantingTests } from './locks/granting.ts';
 import { LockWorld } from './locks/world.ts';
@@ -13,5 +14,6 @@ export function lockSuite(options: SuiteOptions): void {
       }),
     );
   grantingTests(test);
+  convertingTests(test);
   endingTests(test);
 }

@@ -59,13 +59,14 @@ export function sessionSuite(options: SuiteOptions): void {
     const gone = await openCaller(env, 'gone');
     const here = await openCaller(env, 'here');
     await sessionsOf(env).beat(here.session, { ...REPORT, pid: 77 });
+    await sessionsOf(env).beat(gone.session, { ...REPORT, pid: 33 });
     await sessionsOf(env).close(gone.session);
     const { items } = await sessionsOf(env).list({ limit: 10 });
     assert.deepEqual(
       items.map(({ session, report }) => [session, report.pid]),
       [
         [here.session, 77],
-        [gone.session, 1],
+        [gone.session, 33],
       ],
     );
     const page = await sessionsOf(env).list({ limit: 1 });

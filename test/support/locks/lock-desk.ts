@@ -5,11 +5,8 @@ import type { CoordinationEvent } from '../../../src/core/events.ts';
 import type { LockStore } from '../../../src/core/ports/locks.ts';
 import { createRandom } from '../../../src/core/runtime/random.ts';
 import { createRuntime } from '../../../src/core/runtime/runtime.ts';
-import {
-  ResourceManager,
-  type ResourceOptions,
-  type ResourceParts,
-} from '../../../src/resources/resource-manager.ts';
+import { ResourceManager, type ResourceOptions } from '../../../src/resources/resource-manager.ts';
+import type { ResourceParts } from '../../../src/resources/resource-parts.ts';
 import { createTestClock, type TestClock } from '../../../src/testing/test-clock.ts';
 
 export interface LockDesk {

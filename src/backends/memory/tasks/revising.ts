@@ -82,7 +82,8 @@ function apply(table: TaskTable, row: TaskRow, revision: Exclude<Revision, Redri
       return 'changed';
     default:
       if (row.state === CLAIMED || isEnded(row)) return 'none';
-      if (revision.set === 'delay') table.reschedule(row, now, revision.delayMs);
+      if (revision.set === 'age') table.age(row, revision.ageMs);
+      else if (revision.set === 'delay') table.reschedule(row, now, revision.delayMs);
       else table.relocate(row, () => table.pin(row, revision.agent));
       return 'changed';
   }

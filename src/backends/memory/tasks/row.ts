@@ -1,4 +1,5 @@
 import type { NewTask, QueueSettings, TaskState, Transition } from '../../../core/ports/tasks.ts';
+import { TASK_STATES } from '../../../core/task-states.ts';
 import type { BackendTime, Encoded, SessionNumber, Token } from '../../../core/ports/words.ts';
 
 /** States as small integers: counters are arrays, and a comparison is one instruction. */
@@ -22,16 +23,8 @@ export type StateCode =
   | typeof DEAD
   | typeof CANCELLED
   | typeof SKIPPED;
-export const STATE_NAMES = [
-  'waiting',
-  'scheduled',
-  'ready',
-  'claimed',
-  'completed',
-  'dead',
-  'cancelled',
-  'skipped',
-] as const satisfies readonly TaskState[];
+/** By code. */
+export const STATE_NAMES = TASK_STATES;
 export const TRANSITION_NAMES = [...STATE_NAMES, 'new'] as const satisfies readonly Transition['from'][];
 
 export function stateName(code: StateCode): TaskState {
@@ -106,6 +99,8 @@ export interface Rare {
   /** Changes to the body that wait until the claim ends. */
   deferred: Partial<Pick<NewTask, 'priority' | 'payload' | 'payloadHash'>> | undefined;
   deadline: HeapEntry | undefined;
+  /** How much longer it is to have waited once it is ready, ms. */
+  agedMs: number;
   /** When it was redriven or replaced: its deadline counts from there. */
   redriven: Moment | undefined;
 }
@@ -222,6 +217,7 @@ export function rareOf(row: TaskRow): Rare {
     signature: undefined,
     deferred: undefined,
     deadline: undefined,
+    agedMs: 0,
     redriven: undefined,
   };
   return row.rare;

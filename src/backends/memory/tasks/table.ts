@@ -148,7 +148,7 @@ export class TaskTable implements CascadeTarget {
     if (row.order === 0) {
       this.#arrivals += 1;
       row.order = this.#arrivals;
-      row.ranked = row.readied;
+      row.ranked = row.rare === undefined ? row.readied : agedBy(row.readied, row.rare.agedMs);
     }
     this.#move(row, READY, now, reason);
     row.queue.add(row);
@@ -193,6 +193,14 @@ export class TaskTable implements CascadeTarget {
     if (task.limits.deadlineMs === undefined) return;
     rareOf(row).redriven = now;
     this.deadlines.arm(row);
+  }
+
+  /** An unclaimed live row comes earlier among the ready ones, as if it had waited longer. */
+  age(row: TaskRow, ageMs: number): void {
+    rareOf(row).agedMs += ageMs;
+    this.relocate(row, () => {
+      if (row.ranked !== undefined) row.ranked = agedBy(row.ranked, ageMs);
+    });
   }
 
   /** Gives an unclaimed row another due time, as if it were new. */
@@ -454,4 +462,8 @@ export class TaskTable implements CascadeTarget {
 /** Why a child ended when a parent ended so. */
 export function parentReason(parent: StateCode): string {
   return `PARENT_${stateName(parent).toUpperCase()}`;
+}
+
+function agedBy(moment: Moment, ageMs: number): Moment {
+  return ageMs === 0 ? moment : { at: (moment.at - ageMs * 1_000) as BackendTime };
 }

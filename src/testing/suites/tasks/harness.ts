@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import type { SessionReport, Sessions } from '../../../core/ports/sessions.ts';
+import { EMPTY_REPORT } from '../../../core/empty-report.ts';
+import type { Sessions } from '../../../core/ports/sessions.ts';
 import type {
   Claim,
   ClaimRequest,
@@ -24,17 +25,6 @@ export const QUEUE = 'work';
 export type Spec = Partial<Omit<NewTask, 'id' | 'dependsOn' | 'limits'>> & {
   readonly dependsOn?: readonly (string | Edge)[];
   readonly limits?: Partial<TaskLimits>;
-};
-
-const REPORT: SessionReport = {
-  host: 'suite',
-  pid: 1,
-  build: 'test',
-  load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-  rssBytes: 0,
-  loopLagMs: 0,
-  agents: [],
-  progress: [],
 };
 
 /** A backend under test, and what tests need again and again. */
@@ -62,7 +52,7 @@ export class TaskHarness {
     const env = await options.create();
     const { tasks, sessions } = env.backend;
     assert.ok(tasks !== undefined && sessions !== undefined, 'a backend with tasks and sessions');
-    const first = await sessions.open({ boot: 'boot-0', leaseMs: 600_000, writer: 1, report: REPORT });
+    const first = await sessions.open({ boot: 'boot-0', leaseMs: 600_000, writer: 1, report: EMPTY_REPORT });
     return new TaskHarness(env, tasks, sessions, (harness) => new Worker(harness, first.session));
   }
 
@@ -73,13 +63,13 @@ export class TaskHarness {
       boot: `boot-${this.#boots}`,
       leaseMs,
       writer: 1,
-      report: REPORT,
+      report: EMPTY_REPORT,
     });
     return new Worker(this, session);
   }
 
   async orders(worker: Worker): Promise<readonly object[]> {
-    const beat = await this.sessions.beat(worker.session, REPORT);
+    const beat = await this.sessions.beat(worker.session, EMPTY_REPORT);
     return beat.status === 'alive' ? beat.orders : [];
   }
 

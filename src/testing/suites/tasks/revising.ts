@@ -13,6 +13,29 @@ export function reviseTests(test: TaskTest): void {
     assert.deepEqual(idsOf(await me.claim()), ['c', 'd', 'a', 'b']);
   });
 
+  test('revise: age brings a task forward, before those of higher priority; its priority stays', async (harness, me) => {
+    await harness.configure({ ageStepMs: 10_000 });
+    await me.enqueue(harness.task('a'), harness.task('high', { priority: 2 }), harness.task('b'));
+    assert.equal((await me.revise({ ids: ['b'] }, { set: 'age', ageMs: 100_000 })).changed, 1);
+    const claims = await me.claim();
+    assert.deepEqual(idsOf(claims), ['b', 'high', 'a']);
+    assert.equal(claims[0]?.body.priority, (await harness.record('a')).body.priority);
+    assert.equal((await me.revise({ ids: ['b'] }, { set: 'age', ageMs: 1 })).changed, 0);
+  });
+
+  test('revise: age of one that waits or is not due yet counts once it is ready', async (harness, me) => {
+    await harness.configure({ ageStepMs: 10_000 });
+    await me.enqueue(harness.task('late', { delayMs: 1_000 }), harness.task('child', { dependsOn: ['x'] }));
+    assert.equal((await me.revise({ ids: ['late', 'child'] }, { set: 'age', ageMs: 100_000 })).changed, 2);
+    await me.add('x');
+    await me.run('x');
+    await me.release(await me.claimOnly('child'));
+    await me.add('first', { priority: 5 });
+    await harness.env.pass(1_000);
+    await me.sweep();
+    assert.deepEqual(idsOf(await me.claim()), ['child', 'late', 'first'], 'also after a release');
+  });
+
   test('revise: priority back and forth keeps first come, first served', async (harness, me) => {
     await me.enqueue(...['a', 'b', 'c', 'd'].map((id) => harness.task(id)));
     for (const priority of [5, 0, 7, 0]) await me.revise({ ids: ['b', 'c'] }, { set: 'priority', priority });

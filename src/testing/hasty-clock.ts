@@ -1,15 +1,17 @@
-import type { Clock } from '../../src/core/ports/runtime.ts';
-import { TimerWheel } from '../../src/core/runtime/timer-wheel.ts';
+import type { Clock } from '../core/ports/runtime.ts';
+import { systemClock } from '../core/runtime/runtime.ts';
+import { TimerWheel } from '../core/runtime/timer-wheel.ts';
 
-/** A clock of its own that jumps to the next timer as soon as the loop is free: order by time, without waiting. */
+/** A clock of its own that jumps to the next timer as soon as the loop is free: order by time, without waiting and without being told. */
 export function createHastyClock(): Clock {
+  const { soon } = systemClock();
   const wheel = new TimerWheel(0);
   let now = 0;
   let scheduled = false;
   const hurry = (): void => {
     if (scheduled) return;
     scheduled = true;
-    setImmediate(() => {
+    soon(() => {
       scheduled = false;
       const due = wheel.nextDue();
       if (due === Number.POSITIVE_INFINITY) return;
@@ -25,6 +27,6 @@ export function createHastyClock(): Clock {
       hurry();
       return wheel.add(now + (delayMs > 0 ? delayMs : 0), fn, keepAlive);
     },
-    soon: (fn) => void setImmediate(fn),
+    soon,
   };
 }

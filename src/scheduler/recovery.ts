@@ -1,0 +1,111 @@
+import { andThen, isPromise } from '../core/awaitable.ts';
+import { CoordinationError, toStoredError } from '../core/errors.ts';
+import type { EventSink } from '../core/events.ts';
+import type { Operations } from '../core/operations.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
+import type { Claim, TaskStore } from '../core/ports/tasks.ts';
+import { type ClaimedAt, Run, type RunHome } from './agent.ts';
+import { settleFailure } from './settlement.ts';
+import type { Settler } from './settler.ts';
+import { LocalHandle } from './task-handle.ts';
+
+/** Claims taken over in one call. */
+const BATCH = 500;
+
+export interface RecoveryDeps {
+  readonly runtime: Runtime;
+  readonly events: EventSink;
+  readonly store: TaskStore;
+  readonly operations: () => Operations;
+  readonly settler: Settler;
+  readonly home: RunHome;
+}
+
+/**
+ * Takes the claims of sessions that have ended without giving them back (T6), and gives them back: a task that crashed too often is buried
+ * as `POISON`, any other may be claimed again, its attempt uncounted (T5). What this very process runs, whose session had lapsed, goes on
+ * under the new claim.
+ */
+export class Recovery {
+  readonly #deps: RecoveryDeps;
+  #isUnderWay = false;
+
+  constructor(deps: RecoveryDeps) {
+    this.#deps = deps;
+  }
+
+  /** Some sessions have ended with claims. */
+  recover(): void {
+    if (this.#isUnderWay) return;
+    this.#isUnderWay = true;
+    const { store, operations } = this.#deps;
+    const request = {
+      from: 'dead',
+      match: 'any',
+      limit: BATCH,
+      maxMoves: Infinity,
+      steal: 'its session ended',
+    } as const;
+    try {
+      const taken = andThen(
+        operations().run((op) => store.takeover(op, request)),
+        ({ at, claims }) => this.#take(claims, at),
+      );
+      if (isPromise(taken)) taken.catch((error: unknown) => this.#failed(error));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #take(claims: readonly Claim[], at: ClaimedAt['at']): void {
+    this.#isUnderWay = false;
+    const { runtime, home } = this.#deps;
+    const claimed = { mono: runtime.clock.mono(), at, home };
+    for (const claim of claims) this.#resume(claim, claimed);
+    if (claims.length === BATCH) this.recover();
+  }
+
+  #resume(claim: Claim, claimed: ClaimedAt): void {
+    const { home, settler } = this.#deps;
+    const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
+    const former = handle?.run;
+    // An external agent answers with the claim that it was told of: it is told of another one.
+    if (former?.claimed.home === home && former.agent?.external !== true && claim.poison !== true) {
+      former.claim = claim;
+      return;
+    }
+    if (former !== undefined) {
+      former.claimed.home.drop(former, TAKEN);
+      former.claimed.home.stop(former, 'taken', TAKEN);
+    }
+    const run = new Run(claim, handle, claimed);
+    run.phase = 'ending';
+    settler.add(run, claim.poison === true ? buried(run) : released(run));
+  }
+
+  /** The next sweep tells of them again. */
+  #failed(error: unknown): void {
+    this.#isUnderWay = false;
+    const { runtime, events } = this.#deps;
+    const { code, message } = toStoredError(error);
+    runtime.logger.error('Could not take over tasks', { code, message });
+    events.emit('system:error', { part: 'scheduler', code, message });
+  }
+}
+
+const TAKEN = 'its session had ended';
+
+function released({ claim }: Run): ReturnType<typeof settleFailure> {
+  return { claim, as: 'release', delayMs: 0, reason: 'its session ended', refundAttempt: true };
+}
+
+function buried(run: Run): ReturnType<typeof settleFailure> {
+  const { claim } = run;
+  const message = `Task ${claim.task} was running ${claim.crashes} times when its process ended`;
+  const error = new CoordinationError('SESSION_EXPIRED', message, {
+    hint: 'Look for what ends the process, then redrive it; or raise `maxCrashes`.',
+    retryable: false,
+  });
+  run.extras.thrown = error;
+  return settleFailure(claim, error, 'bury', 'POISON');
+}

@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest';
+import type { TaskContext } from '../../src/index.ts';
+import { createRandom } from '../../src/core/runtime/random.ts';
+import { gate } from '../support/mesh.ts';
+import { startMesh } from '../support/started-mesh.ts';
+
+type Context = Pick<TaskContext, 'submit' | 'gather' | 'withLock'>;
+
+describe('a child that is waited for with locks in hand', () => {
+  const child = { type: 'child', queue: 'q' };
+  const parents: readonly (readonly [title: string, parent: (context: Context) => Promise<unknown>])[] = [
+    ['goes first', ({ withLock, submit }) => withLock('L', async () => (await submit(child)).result())],
+    ['goes first in a gather', ({ withLock, gather }) => withLock('L', () => gather([child]))],
+    ['goes first under a declared lock', async ({ submit }) => (await submit(child)).result()],
+    [
+      'goes first, where the lock is taken after the wait began',
+      async ({ withLock, submit }) => {
+        const result = (await submit(child)).result();
+        return withLock('L', () => result);
+      },
+    ],
+    [
+      'goes first with what it waits for',
+      ({ withLock, submit }) =>
+        withLock('L', async () => (await submit({ type: 'middle', queue: 'q' })).result()),
+    ],
+  ];
+
+  test.each(parents)('%s', async (title, parent) => {
+    const { mesh, clock } = await startMesh({ workStealing: false });
+    const { promise, open } = gate();
+    const began: string[] = [];
+    mesh.registerAgent({
+      id: 'a',
+      maxConcurrentTasks: 1,
+      handler: {
+        parent: async (context) => {
+          await promise;
+          return parent(context);
+        },
+        middle: async ({ submit }) => (await submit(child)).result(),
+        child: () => void began.push('child'),
+        other: () => void began.push('other'),
+      },
+    });
+    const locks = title.includes('declared') ? { locks: ['L'] } : {};
+    const held = await mesh.submitTask({ type: 'parent', queue: 'q', ...locks });
+    await clock.settle();
+    for (let i = 0; i < 5; i++) await mesh.submitTask({ type: 'other', queue: 'q' });
+    open();
+    await clock.advance(100);
+    await held.result();
+    expect(began).toHaveLength(6);
+    // What began before the lock was taken had its turn.
+    expect(began.indexOf('child')).toBeLessThanOrEqual(title.includes('after') ? 2 : 0);
+  });
+
+  test('without a lock it keeps its turn', async () => {
+    const { mesh, clock } = await startMesh({ workStealing: false });
+    const { promise, open } = gate();
+    const began: string[] = [];
+    mesh.registerAgent({
+      id: 'a',
+      maxConcurrentTasks: 1,
+      handler: {
+        parent: async ({ submit, withLock }) => {
+          await promise;
+          await withLock('L', () => undefined);
+          return (await submit(child)).result();
+        },
+        child: () => void began.push('child'),
+        other: () => void began.push('other'),
+      },
+    });
+    await mesh.submitTask({ type: 'parent', queue: 'q' });
+    await clock.settle();
+    await mesh.submitTask({ type: 'other', queue: 'q' });
+    open();
+    await clock.advance(100);
+    expect(began).toEqual(['other', 'child']);
+  });
+});
+
+test('D4 D5: parents with locks and takers of two locks in one queue: all complete, nobody is a victim more than 5 times', async () => {
+  const { mesh, clock, events } = await startMesh({
+    workStealing: false,
+    maxRetries: 6,
+    retryDelay: 5,
+    resourceTimeout: 600_000,
+  });
+  const random = createRandom(11);
+  const pause = (): Promise<void> => new Promise((resolve) => void clock.after(1, resolve));
+  for (let i = 0; i < 8; i++) {
+    mesh.registerAgent({
+      id: `a${i}`,
+      maxConcurrentTasks: 2,
+      handler: {
+        parent: ({ task, withLock, submit }) =>
+          withLock((task.input as string[])[0] as string, async () =>
+            (await submit({ type: 'child', queue: 'q' })).result(),
+          ),
+        two: ({ task, withLock }) => {
+          const [first, second] = task.input as [string, string];
+          return withLock(first, async () => {
+            await pause();
+            return withLock(second, () => undefined);
+          });
+        },
+        child: pause,
+      },
+    });
+  }
+  const defeats = new Map<string, number>();
+  events.on('task:failed', ({ taskId }) => void defeats.set(taskId, (defeats.get(taskId) ?? 0) + 1));
+  const tasks = Array.from({ length: 200 }, () => {
+    const first = Math.floor(random.next() * 6);
+    const second = (first + 1 + Math.floor(random.next() * 5)) % 6;
+    return { type: random.next() < 0.2 ? 'parent' : 'two', queue: 'q', input: [`L${first}`, `L${second}`] };
+  });
+  const handles = await mesh.submitTasks(tasks);
+  const ends = Promise.allSettled(handles.map((handle) => handle.result()));
+  await clock.advance(60_000);
+  expect((await ends).filter(({ status }) => status === 'rejected')).toEqual([]);
+  expect(defeats.size).toBeGreaterThan(20);
+  expect(Math.max(...defeats.values())).toBeLessThanOrEqual(5);
+});

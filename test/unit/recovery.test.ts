@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'vitest';
+import { memory, type MemoryBackend } from '../../src/index.ts';
+import { gate } from '../support/mesh.ts';
+import { startMesh } from '../support/started-mesh.ts';
+
+const LEASE_MS = 30_000;
+
+let seed = 1;
+
+/** A manager with a clock of its own: one that doesn't advance stands still, as a process does that is stopped. */
+async function start(backend: MemoryBackend, options: { readonly maxCrashes?: number } = {}) {
+  const world = await startMesh({
+    seed: seed++,
+    backend,
+    workStealing: false,
+    scheduling: { ...options, retry: false },
+  });
+  const pass = async (ms: number): Promise<void> => {
+    for (let left = ms; left > 0; left -= 1_000) await world.clock.advance(Math.min(1_000, left));
+  };
+  return { ...world, pass };
+}
+
+describe('tasks of a session that ended', () => {
+  test('T6: are run by another process within a lease and a second; T4: the late answer is refused', async () => {
+    const backend = memory({ shared: true });
+    const alive = await start(backend);
+    const stalled = await start(backend);
+    const { promise, open } = gate<string>();
+    const attempts: number[] = [];
+    stalled.mesh.registerAgent({ id: 's', handler: () => promise });
+    const task = await stalled.mesh.submitTask({ type: 't' });
+    await stalled.clock.settle();
+    alive.mesh.registerAgent({
+      id: 'a',
+      handler: ({ attempt }) => {
+        attempts.push(attempt);
+        return 'by the living';
+      },
+    });
+    await alive.pass(LEASE_MS - 2_000);
+    expect(attempts).toEqual([]);
+    await alive.pass(4_000);
+    expect(attempts).toEqual([1]);
+    expect(alive.named('task:released')).toMatchObject([{ taskId: task.id }]);
+    expect(await task.result()).toBe('by the living');
+    open('too late');
+    await stalled.pass(2_000);
+    expect(stalled.named('task:completed')).toEqual([]);
+  });
+
+  test('T5: one that was running each time is buried as POISON once it has crashed too often', async () => {
+    const backend = memory({ shared: true });
+    const alive = await start(backend, { maxCrashes: 1 });
+    const crashed = [await start(backend, { maxCrashes: 1 }), await start(backend, { maxCrashes: 1 })];
+    const { promise, open } = gate();
+    const task = await alive.mesh.submitTask({ type: 't' });
+    const outcome = task.result().catch((error: unknown) => error);
+    for (const [i, { mesh, clock }] of crashed.entries()) {
+      mesh.registerAgent({ id: `c${i}`, handler: () => promise });
+      await clock.settle();
+      await clock.advance(1_000);
+      expect((await alive.mesh.getTask(task.id))?.status).toBe('running');
+      await alive.pass(LEASE_MS + 2_000);
+    }
+    expect(await outcome).toMatchObject({
+      code: 'TASK_FAILED',
+      reason: 'POISON',
+      cause: { code: 'SESSION_EXPIRED' },
+    });
+    expect(alive.named('task:buried')).toMatchObject([{ taskId: task.id, reason: 'POISON' }]);
+    open();
+  });
+
+  test('T6: that this process runs itself go on, once', async () => {
+    const backend = memory({ shared: true });
+    const first = await start(backend);
+    const mine = await start(backend);
+    const { promise, open } = gate();
+    let calls = 0;
+    mine.mesh.registerAgent({
+      id: 'a',
+      handler: async () => {
+        calls += 1;
+        await promise;
+        return 'done';
+      },
+    });
+    const task = await mine.mesh.submitTask({ type: 't' });
+    await mine.clock.settle();
+    await first.down();
+    // The backend keeps the time of who started it: for it, this process has been silent for longer than a lease.
+    await first.clock.advance(LEASE_MS + 5_000);
+    await mine.pass(15_000);
+    expect(mine.named('session:expired')).toMatchObject([{ heldClaims: 1, heldLocks: 0 }]);
+    expect(calls).toBe(1);
+    open();
+    await mine.pass(2_000);
+    expect(await task.result()).toBe('done');
+    expect(calls).toBe(1);
+    expect(mine.named('claim:refused')).toEqual([]);
+  });
+});
