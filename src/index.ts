@@ -53,7 +53,7 @@ export {
 export { defineTask } from './scheduler/define-task.ts';
 export { TaskFailedError } from './scheduler/outcome.ts';
 export type { PlacementExplanation } from './scheduler/placement.ts';
-export type { ListPage, QueueAdmin } from './scheduler/queue-admin.ts';
+export type { ListedPage, ListPage, QueueAdmin, TaskTransition } from './scheduler/queue-admin.ts';
 export { RETRY_PRESETS, type RetryDecision, type RetryFacts, type RetryOptions } from './scheduler/retry.ts';
 export type { StandardSchema } from './scheduler/standard-schema.ts';
 export {

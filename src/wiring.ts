@@ -7,6 +7,7 @@ import { nodeName } from './core/run-node.ts';
 import type { ConflictResolverParts } from './conflicts/conflict-resolver.ts';
 import type { MessageRouter } from './messaging/router.ts';
 import type { QueueGauge } from './metrics/metric-gauges.ts';
+import { planLocks } from './resources/resource-request.ts';
 import type { ResourceManager } from './resources/resource-manager.ts';
 import type { SchedulerParts } from './scheduler/parts.ts';
 import type { AdvancedTaskScheduler } from './scheduler/scheduler.ts';
@@ -23,6 +24,7 @@ export function schedulerParts(
 ): Pick<SchedulerParts, 'locks' | 'waits' | 'request' | 'breaker'> {
   return {
     locks: {
+      check: (requests) => void planLocks(requests),
       acquire: (requests, owner, options) => locks.acquireFor(owner, requests, options),
       releaseRun: (node) => handled(locks.releaseOwner(node)),
       untilFinished: (node) => (locks.isAtWork(node) ? locks.untilFinished(node) : undefined),

@@ -16,7 +16,8 @@ import { Logger as LineLogger } from './runtime/logger.ts';
 import { systemClock } from './runtime/runtime.ts';
 
 type Name = EventName | CustomEventName;
-export type Listener<N> = (payload: PayloadOf<N>) => void | Promise<void>;
+/** What it returns is not used; a rejected promise is reported as a throw is. */
+export type Listener<N> = (payload: PayloadOf<N>) => unknown;
 type AnyListener = (payload: unknown) => unknown;
 
 /** One registration; `given` is what the user passed and may name in `off`. */

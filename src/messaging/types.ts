@@ -67,7 +67,10 @@ export interface RequestOptions extends Omit<SendOptions, 'id' | 'expiresInMs'> 
 export interface SubscribeOptions {
   /** Messages published to these topics too. */
   readonly topics?: readonly string[];
-  /** Shares these topics: subscribers to a topic that name the same group get one copy of each message between them. */
+  /**
+   * Shares these topics: subscribers to a topic that name the same group get one copy of each message between them. What one sender sends
+   * (with one `key`) goes to the same of them, in order; different keys spread it.
+   */
   readonly group?: string;
   /** Messages of different senders handled at the same time; the largest of an agent's subscriptions counts. @default 1 */
   readonly concurrency?: number;

@@ -4,6 +4,7 @@ import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
 import { childOf, childWait, type RunWaits } from './run-waits.ts';
 import type { SlotLoans } from './slot-loans.ts';
+import type { SurvivorWaits } from './survivor-waits.ts';
 
 /** How much longer an urgent child is to have waited, ms: more than any difference of priorities is worth. */
 const URGENT_MS = 1e10;
@@ -13,6 +14,7 @@ export interface AwaitedChildrenDeps {
   readonly operations: () => Operations;
   readonly waits: RunWaits;
   readonly loans: SlotLoans;
+  readonly survivors: SurvivorWaits;
   readonly consequences: (answer: Consequences) => void;
 }
 
@@ -32,8 +34,9 @@ export class AwaitedChildren {
 
   /** Waits for a child's end, or for whatever else ends the wait. */
   async wait<T>(run: Run, id: string, end: Promise<T>): Promise<T> {
-    const { waits, loans } = this.#deps;
+    const { waits, loans, survivors } = this.#deps;
     waits.addChild(id);
+    survivors.awaited(id);
     if (this.#isUrgent(run)) this.#hurry([id]);
     try {
       return await loans.lend(run, childWait(id), end);

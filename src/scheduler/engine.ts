@@ -118,6 +118,7 @@ export class Engine {
     this.survivors = new SurvivorWaits(
       clock,
       (node) => parts.locks?.untilFinished(node) ?? this.waits.untilOver(node),
+      (taskId) => this.waits.awaits(taskId),
     );
     this.executor = this.#makeExecutor();
     this.dispatcher = this.#makeDispatcher();

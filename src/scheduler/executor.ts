@@ -336,7 +336,7 @@ export class Executor {
     if (agent === undefined) return;
     if (this.externals.size > 0 && this.externals.get(run.id) === run) this.externals.delete(run.id);
     agent.detach(run);
-    if (run.phase === 'resuming') agent.stopResuming(run);
+    this.#deps.loans.forget(run);
     if (run.phase === 'running') this.#deps.slots.give(run);
     run.phase = 'ending';
     if (agent.isIdle) this.#news.idle(agent);

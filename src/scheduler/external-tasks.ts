@@ -35,9 +35,7 @@ export class ExternalTasks {
   /** Resolves when the failure is stored; whether it is retried is the retry policy's word. */
   async fail(taskId: string, error: unknown, claim: string | undefined): Promise<void> {
     const run = await this.#find(taskId, claim);
-    const thrown = isError(error)
-      ? error
-      : new Error(typeof error === 'string' ? error : 'the agent reported a failure', { cause: error });
+    const thrown = isError(error) ? error : toError(error);
     await this.#end(run, () => this.#deps.executor.fail(run, thrown));
   }
 
@@ -102,5 +100,23 @@ function isError(value: unknown): value is Error {
     return value instanceof Error;
   } catch {
     return false;
+  }
+}
+
+/** What comes from outside is a text, or an error as plain JSON: `{ message, code }`. */
+function toError(reported: unknown): Error {
+  const { message, code } = wordsOf(reported);
+  const text = typeof message === 'string' ? message : 'the agent reported a failure';
+  const error = new Error(text, { cause: reported });
+  return typeof code === 'string' ? Object.assign(error, { code }) : error;
+}
+
+function wordsOf(reported: unknown): { readonly message?: unknown; readonly code?: unknown } {
+  if (typeof reported !== 'object' || reported === null) return { message: reported };
+  try {
+    const { message, code } = reported as { readonly message?: unknown; readonly code?: unknown };
+    return { message, code };
+  } catch {
+    return {};
   }
 }

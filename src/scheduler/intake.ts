@@ -10,6 +10,7 @@ import type { AgentRegistry } from './agent-registry.ts';
 import { withCheckedInput } from './define-task.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { type NormaliseFacts, normaliseTask } from './normalise.ts';
+import type { SchedulerParts } from './parts.ts';
 import type { Shutdown } from './shutdown.ts';
 import type { FreshTask, Submission } from './submission.ts';
 import { type HandleHost, LocalHandle } from './task-handle.ts';
@@ -21,6 +22,7 @@ const SUBMIT_CHUNK = 1_000;
 export interface IntakeDeps {
   readonly runtime: Runtime;
   readonly options: Pick<Resolved<'scheduling'>, 'maxCrashes' | 'keepMs'>;
+  readonly parts: SchedulerParts;
   readonly host: HandleHost;
   readonly agents: AgentRegistry;
   readonly admin: AgentAdmin;
@@ -38,11 +40,12 @@ export class Intake {
 
   constructor(deps: IntakeDeps) {
     this.#deps = deps;
-    const { runtime, options, host } = deps;
+    const { runtime, options, host, parts } = deps;
     this.#facts = {
       ids: { next: () => (this.#madeId = runtime.ids.next()) },
       limits: { maxCrashes: options.maxCrashes, keepMs: options.keepMs },
       wall: () => runtime.clock.wall(),
+      checkLocks: parts.locks === undefined ? undefined : (requests) => parts.locks?.check(requests),
       localFor: (id) => new LocalHandle(id, host),
     };
   }

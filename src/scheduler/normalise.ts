@@ -34,6 +34,8 @@ export interface NormaliseFacts {
   readonly limits: TaskLimits;
   /** ms since 1970, to turn a user's `runAt` and deadline into durations. */
   wall(): number;
+  /** Refuses locks that can't be taken, whenever they are asked for. @throws INVALID_ARGUMENT */
+  readonly checkLocks?: ((requests: readonly ResourceRequest[]) => void) | undefined;
   /** What the store is to echo with the task. */
   localFor(id: string): object;
 }
@@ -47,7 +49,7 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
   const type = checkId(spec.type, 'task.type');
   checkJson(spec.input, 'task.input', PAYLOAD_LIMITS);
   const id = spec.id === undefined ? facts.ids.next() : checkId(spec.id, 'task.id');
-  const settings = settingsFrom(spec);
+  const settings = settingsFrom(spec, facts);
   const task: Draft = {
     id,
     queue: spec.queue === undefined ? type : checkId(spec.queue, 'task.queue'),
@@ -93,7 +95,7 @@ function limitsOf(spec: TaskSpec, facts: NormaliseFacts): TaskLimits {
   };
 }
 
-function settingsFrom(spec: TaskSpec): TaskSettings | undefined {
+function settingsFrom(spec: TaskSpec, facts: NormaliseFacts): TaskSettings | undefined {
   const { timeoutMs, retry, locks, breaker, preemptible, agents } = spec;
   if (
     timeoutMs === undefined &&
@@ -112,7 +114,10 @@ function settingsFrom(spec: TaskSpec): TaskSettings | undefined {
     settings.timeoutMs = checkNumber(timeoutMs, 'task.timeoutMs', 1, Number.POSITIVE_INFINITY);
   }
   if (retry !== undefined) settings.retry = checkRetry(retry);
-  if (locks !== undefined && checkLocks(locks).length > 0) settings.locks = copyJson(locks);
+  if (locks !== undefined && checkLocks(locks).length > 0) {
+    settings.locks = copyJson(locks);
+    facts.checkLocks?.(settings.locks);
+  }
   if (breaker !== undefined) settings.breaker = checkId(breaker, 'task.breaker');
   if (preemptible !== undefined && typeof preemptible !== 'boolean') {
     throw invalid(`Expected task.preemptible to be true or false, got ${describe(preemptible)}`);

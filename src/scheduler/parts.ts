@@ -21,6 +21,8 @@ export interface SchedulerParts {
   /** Wakes the scheduler when another process made something ready. */
   readonly onHint?: Backend['onHint'];
   readonly locks?: {
+    /** @throws INVALID_ARGUMENT for requests that can never be granted */
+    check(requests: readonly ResourceRequest[]): void;
     acquire(
       requests: readonly ResourceRequest[],
       owner: RunOwner,

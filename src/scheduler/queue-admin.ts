@@ -1,4 +1,5 @@
 import { andThen } from '../core/awaitable.ts';
+import { backendMs } from '../core/backend-ms.ts';
 import {
   checkArray,
   checkId,
@@ -56,6 +57,12 @@ export interface QueueAdminDeps {
   readonly stranded: (agentId: string) => void;
 }
 
+/** A page of a list. `at`: when it was made, ms since 1970. */
+export type ListedPage<T> = Omit<Page<T>, 'at'> & { readonly at: number };
+
+/** A change of a task's state. `at`: ms since 1970. */
+export type TaskTransition = Omit<Transition, 'at'> & { readonly at: number };
+
 /** Asks for a page of a list. */
 export interface ListPage {
   readonly after?: Cursor;
@@ -88,7 +95,7 @@ export class QueueAdmin {
       readonly order?: 'newest' | 'queue' | 'ended';
       readonly details?: boolean;
     } = {},
-  ): Promise<Page<TaskView>> {
+  ): Promise<ListedPage<TaskView>> {
     const { order, details = true } = checkPage(page);
     if (typeof details !== 'boolean')
       throw invalid(`Expected details to be true or false, got ${describe(details)}`);
@@ -98,7 +105,7 @@ export class QueueAdmin {
     });
     const records = details ? await this.#full(found.items) : found.items;
     const items = records.map((record) => toView(record, (record.local as LocalHandle | undefined)?.run));
-    return { ...found, items };
+    return { ...found, at: backendMs(found.at), items };
   }
 
   /** One that was forgotten meanwhile is shown as it was listed. */
@@ -109,8 +116,10 @@ export class QueueAdmin {
   }
 
   /** Every transition of a task, oldest first; in memory only the newest transitions of the mesh are kept. */
-  async history(taskId: string, page: ListPage = {}): Promise<Page<Transition>> {
-    return this.#deps.store.history({ task: checkId(taskId, 'taskId') }, pageOf(page));
+  async history(taskId: string, page: ListPage = {}): Promise<ListedPage<TaskTransition>> {
+    const found = await this.#deps.store.history({ task: checkId(taskId, 'taskId') }, pageOf(page));
+    const items = found.items.map((transition) => ({ ...transition, at: backendMs(transition.at) }));
+    return { ...found, at: backendMs(found.at), items };
   }
 
   /** Stops starting tasks of this queue; what runs goes on. */

@@ -9,7 +9,7 @@ import { checkGather, endOf, gather, type WaitFor } from './gather.ts';
 import type { RunOwner, SchedulerParts } from './parts.ts';
 import { asPart } from './define-task.ts';
 import { isFinal } from './retry.ts';
-import { heldAlready } from './settlement.ts';
+import { countsAfterStop, heldAlready } from './settlement.ts';
 import type { SlotLoans } from './slot-loans.ts';
 import type { ContextHost } from './task-context.ts';
 import { LocalHandle } from './task-handle.ts';
@@ -130,8 +130,8 @@ export function ownerOf(run: Run): RunOwner {
 }
 
 /**
- * Waits for a part of a gather without the slot. A run that is told to stop waits for nothing more, and keeps what it has.
- * @throws DEADLOCK when this wait was the victim of one
+ * Waits for a part of a gather without the slot. A run whose time is over waits for nothing more, and keeps what it has.
+ * @throws DEADLOCK when this wait was the victim of one; the reason of the run's signal when it is cancelled or given back
  */
 async function waitForPart(
   run: Run,
@@ -147,7 +147,9 @@ async function waitForPart(
   try {
     await children.wait(run, handle.id, Promise.race([ended, over]));
   } catch (error) {
-    if (error !== run.facts.stopError) throw error;
+    const { stopCause, stopError } = run.facts;
+    // With what there is a handler could return, and be taken for done: only where its time is over that counts for nothing.
+    if (error !== stopError || stopCause === undefined || countsAfterStop(stopCause)) throw error;
   }
   return end ?? unfinished;
 }

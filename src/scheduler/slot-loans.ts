@@ -82,6 +82,15 @@ export class SlotLoans {
     resume?.(undefined);
   }
 
+  /** Its handler is done: it wants its slot back no more, and nobody hears of what it still waited for. */
+  forget(run: Run): void {
+    if (run.phase !== 'resuming') return;
+    const { resume } = run.facts;
+    run.agent?.stopResuming(run);
+    run.extras.resume = undefined;
+    resume?.(undefined);
+  }
+
   /** Ends the waits of a run that is told to stop. It needs no slot to hear of it. */
   end(run: Run, error: Error): void {
     for (const end of run.facts.waits?.values() ?? []) end(error);

@@ -15,19 +15,28 @@ interface Wait {
 export class SurvivorWaits {
   readonly #clock: Clock;
   readonly #untilOver: (node: string) => Promise<unknown> | undefined;
+  readonly #isAwaited: (taskId: string) => boolean;
   readonly #waiting = new Map<Run, Wait>();
 
-  /** @param untilOver resolves when a node of the wait-for graph is over; `undefined`: nothing is known of it */
-  constructor(clock: Clock, untilOver: (node: string) => Promise<unknown> | undefined) {
+  /**
+   * @param untilOver resolves when a node of the wait-for graph is over; `undefined`: nothing is known of it
+   * @param isAwaited whether somebody waits for a task's end: it may be the survivor
+   */
+  constructor(
+    clock: Clock,
+    untilOver: (node: string) => Promise<unknown> | undefined,
+    isAwaited: (taskId: string) => boolean,
+  ) {
     this.#clock = clock;
     this.#untilOver = untilOver;
+    this.#isAwaited = isAwaited;
   }
 
-  /** Goes on once the survivor has finished. False: that one waits for the victim's end, or nothing is known of it. */
+  /** Goes on once the survivor has finished. False: that one may wait for the victim's end, or nothing is known of it. */
   after(victim: Run, { cycle, survivor }: DeadlockError['nodes'], goOn: () => void): boolean {
     const by = cycle.at(-1)?.by;
     const over = by === 'lock' || by === 'semaphore' || by === 'slot' ? this.#untilOver(survivor) : undefined;
-    if (over === undefined) return false;
+    if (over === undefined || this.#isAwaited(victim.id)) return false;
     victim.extras.yieldsTo = nodeName(survivor);
     const wait: Wait = {
       goOn,
@@ -44,6 +53,11 @@ export class SurvivorWaits {
     this.#waiting.get(victim)?.timer.cancel();
     this.#waiting.delete(victim);
     victim.extras.yieldsTo = undefined;
+  }
+
+  /** Somebody begins to wait for the end of this task: it may be the survivor, so it doesn't wait for that one. */
+  awaited(taskId: string): void {
+    for (const [victim, wait] of [...this.#waiting]) if (victim.id === taskId) this.#end(victim, wait);
   }
 
   /** Nobody waits for a survivor any more. */

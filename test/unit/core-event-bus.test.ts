@@ -51,7 +51,7 @@ describe('isolation (G5)', () => {
           throw new Error('getter');
         },
       };
-      return trap as unknown as Promise<void>;
+      return trap;
     });
     bus.emit('task:readied', readied);
     await settled();

@@ -102,7 +102,8 @@ describe('agents', () => {
       agentId: string;
     };
     expect(agentId).toBe('outside');
-    await scheduler.failTask('x', new Error('first try'), claim);
+    await scheduler.failTask('x', { message: 'first try', code: 'EBUSY' }, claim);
+    expect(named('task:failed')[0]?.payload).toMatchObject({ message: 'first try', code: 'EBUSY' });
     await clock.advance(1_000);
     await expect(scheduler.completeTask('x', 1, claim)).rejects.toMatchObject({ code: 'STALE_CLAIM' });
     await scheduler.completeTask('x', { done: true });

@@ -626,6 +626,7 @@ describe('the end', () => {
       { retryDelay: 10 },
       {
         locks: {
+          check: () => undefined,
           acquire: () => Promise.reject(new Error('none')),
           releaseRun: () => undefined,
           untilFinished: () => new Promise(() => undefined),

@@ -255,3 +255,15 @@ describe('views of tasks', () => {
     await down();
   });
 });
+
+test.each([
+  ['a path out of the root', [{ path: '..\\x' }]],
+  ['more units than there are', [{ semaphore: 'gpu', of: 2, units: 3 }]],
+  ['an unknown mode', [{ resource: 'r', mode: 'excl' }]],
+  ['nothing', [null]],
+])('locks that can never be taken are refused with the task: %s', async (_, locks) => {
+  const { mesh } = await startMesh();
+  const tasks = [{ type: 't' }, { type: 't', locks }] as never;
+  await expect(mesh.submitTasks(tasks)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  expect((await mesh.queues.list()).items).toEqual([]);
+});

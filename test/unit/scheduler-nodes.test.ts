@@ -503,7 +503,35 @@ describe('gather', () => {
   const open = ({ signal }: { signal: AbortSignal }): Promise<never> =>
     new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
 
-  test('a parent that is told to stop keeps what it has, and its open parts are cancelled', async () => {
+  test.each(['cancelled', 'given back'])(
+    'a parent that is %s does not end as completed with what it has',
+    async (how) => {
+      const { mesh, clock } = await startMesh();
+      let after = 0;
+      mesh.registerAgent({
+        id: 'a',
+        maxConcurrentTasks: 10,
+        handler: {
+          slow: open,
+          parent: async ({ gather }) => {
+            await gather([{ type: 'slow' }]);
+            return 'with nothing';
+          },
+          after: () => void (after += 1),
+        },
+      });
+      const parent = await mesh.submitTask({ type: 'parent' });
+      await mesh.submitTask({ type: 'after', dependencies: [parent.id] });
+      await clock.advance(10);
+      if (how === 'cancelled') await parent.cancel('no more');
+      else await mesh.unregisterAgent('a');
+      await clock.advance(10);
+      expect((await parent.status()).state).toBe(how === 'cancelled' ? 'cancelled' : 'ready');
+      expect(after).toBe(0);
+    },
+  );
+
+  test('a parent whose time is over keeps what it has, and its open parts are cancelled', async () => {
     const { mesh, clock, down } = await startMesh();
     const seen: unknown[] = [];
     let started = 0;
