@@ -188,13 +188,13 @@ export class EventBus implements EventSink {
         end();
         reject(closed(name));
       };
-      this.#ends.add(onClose);
       const listener = (payload: unknown): void => {
         if (where !== undefined && !passes(where, payload as PayloadOf<N>)) return;
         end();
         resolve(payload as PayloadOf<N>);
       };
       const subscription = this.#listen(name, listener, listener);
+      this.#ends.add(onClose);
       signal?.addEventListener('abort', onAbort, { once: true });
       if (timeoutMs === undefined) return;
       timer = this.#clock.after(

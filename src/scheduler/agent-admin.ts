@@ -112,13 +112,13 @@ export class AgentAdmin {
     try {
       await this.#unpin(agentId);
     } catch (error) {
-      const { runtime, events, shutdown } = this.#deps;
+      const { agents, runtime, events, shutdown } = this.#deps;
       if (shutdown.isStopped) return;
       const { code, message } = toStoredError(error);
       runtime.logger.warn('Could not unpin the tasks of an agent that left', { agentId, code, message });
       events.emit('system:error', { part: 'scheduler', code, message });
       runtime.clock.after(AGAIN_MS, () => {
-        if (!shutdown.isStopped) handled(this.#unpinSurely(agentId));
+        if (!shutdown.isStopped && agents.get(agentId) === undefined) handled(this.#unpinSurely(agentId));
       });
     }
   }
@@ -182,12 +182,17 @@ export class AgentAdmin {
     return {
       id: agent.id,
       drain: () => this.#drain(agent),
-      leave: (reason = 'unregistered') => this.unregister(agent.id, reason),
+      leave: (reason) => this.#leave(agent, reason),
       beat: () => {
         agent.heardAt = this.#deps.runtime.clock.mono();
       },
-      [Symbol.asyncDispose]: () => this.unregister(agent.id, 'unregistered'),
+      [Symbol.asyncDispose]: () => this.#leave(agent),
     };
+  }
+
+  /** An id may have been registered again: the handle of the former agent leaves that one alone. */
+  async #leave(agent: Agent, reason = 'unregistered'): Promise<void> {
+    if (!agent.gone) await this.unregister(agent.id, reason);
   }
 
   async #drain(agent: Agent): Promise<void> {

@@ -9,6 +9,8 @@ export interface EndingDeps {
   readonly events: EventSink;
   /** A task may be claimable: look. */
   readonly wake: () => void;
+  /** A task that was there before is ready now: it wants a slot. */
+  readonly readied: (taskId: string) => void;
   /** A delay or an unfinished cascade: the chores are due in this time. `hold`: somebody waits for it. */
   readonly due: (inMs: number, hold: boolean) => void;
   /** An attempt ended: for statistics and strategies. */
@@ -77,6 +79,7 @@ export class Ending {
     if (readied.length > 0) {
       for (const { task, queue } of readied) {
         if (events.wants('task:readied')) events.emit('task:readied', { taskId: task, queue });
+        this.#deps.readied(task);
       }
       this.#deps.wake();
     }
@@ -152,8 +155,8 @@ export class Ending {
     if (events.wants('task:retried')) {
       events.emit('task:retried', { taskId: run.id, attempt: run.claim.attempt, delayMs });
     }
-    if (delayMs === 0) this.#deps.wake();
-    else this.#deps.due(delayMs, true);
+    if (delayMs > 0) this.#deps.due(delayMs, true);
+    else this.#backAtOnce(run);
   }
 
   #buried(run: Run, settlement: Extract<Settlement, { as: 'bury' }>, endedAt: number): void {
@@ -181,6 +184,11 @@ export class Ending {
     events.emit('task:failed', { taskId: run.id, agentId, attempt, final, code, message, durationMs });
   }
 
+  #backAtOnce(run: Run): void {
+    this.#deps.readied(run.id);
+    this.#deps.wake();
+  }
+
   #cancelled(run: Run, reason: string): void {
     const { events } = this.#deps;
     if (events.wants('task:cancelled')) events.emit('task:cancelled', { taskId: run.id, reason });
@@ -196,8 +204,8 @@ export class Ending {
         events.emit('task:preempted', { taskId: run.id, agentId, by: run.facts.preemptedBy ?? '' });
     } else if (events.wants('task:released'))
       events.emit('task:released', { taskId: run.id, agentId, reason });
-    if (delayMs === 0) this.#deps.wake();
-    else this.#deps.due(delayMs, true);
+    if (delayMs > 0) this.#deps.due(delayMs, true);
+    else this.#backAtOnce(run);
   }
 }
 

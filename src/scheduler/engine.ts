@@ -6,6 +6,7 @@ import type { Operations } from '../core/operations.ts';
 import { resolveOptions, type Resolved } from '../core/options.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
+import { runNode } from '../core/run-node.ts';
 import { AgeSteps } from './age-steps.ts';
 import { AgentAdmin } from './agent-admin.ts';
 import { AgentRegistry } from './agent-registry.ts';
@@ -85,6 +86,8 @@ export class Engine {
   readonly #retry: RetryOptions;
   readonly #ageSteps: AgeSteps;
   readonly #subscriptions: Disposable[] = [];
+  /** Tasks that became ready in this turn of the loop. */
+  #toLook: string[] = [];
 
   constructor(
     config: SchedulerOptions,
@@ -115,11 +118,11 @@ export class Engine {
       slotFreed: (agent, wasFull) => this.dispatcher.freed(agent, wasFull),
     });
     this.loans = new SlotLoans(this.slots, this.waits, clock, parts.waits);
-    this.survivors = new SurvivorWaits(
-      clock,
-      (node) => parts.locks?.untilFinished(node) ?? this.waits.untilOver(node),
-      (taskId) => this.waits.awaits(taskId),
-    );
+    this.survivors = new SurvivorWaits(clock, {
+      untilOver: (node) => parts.locks?.untilFinished(node) ?? this.waits.untilOver(node),
+      isAwaited: (taskId) => this.waits.awaits(taskId),
+      isBehind: (taskId, otherId) => this.lookup.isBehind(taskId, otherId),
+    });
     this.executor = this.#makeExecutor();
     this.dispatcher = this.#makeDispatcher();
     this.sweeper = this.#makeSweeper();
@@ -193,6 +196,7 @@ export class Engine {
         this.history.record(run.claim.body.type, run.agent?.id ?? '', ok, durationMs);
         this.placement.observe(run, ok, durationMs);
       },
+      readied: (taskId) => this.#readied(taskId),
       ended: () => this.idleness.look(),
       drop: (run, reason) => run.claimed.home.drop(run, reason),
       stranded: (agentId) => this.admin.stranded(agentId),
@@ -306,6 +310,19 @@ export class Engine {
     if (onHint === undefined) return;
     this.#subscriptions.push(onHint([{ about: 'tasks', queue: '*' }, { about: 'reconnected' }], this.wake));
   }
+
+  /** Somebody may wait for it, or for what waits for it: it is looked whether its slot is taken by one who waits for that one. */
+  #readied(taskId: string): void {
+    if (this.parts.waits === undefined || this.waits.children.size === 0) return;
+    this.#toLook.push(taskId);
+    if (this.#toLook.length === 1) this.runtime.clock.soon(this.#look);
+  }
+
+  readonly #look = (): void => {
+    const ids = this.#toLook;
+    this.#toLook = [];
+    for (const id of ids) this.parts.waits?.entered(runNode(id));
+  };
 
   #decide(run: Run, error: unknown): RetryDecision {
     const policy = overrideRetry(this.#retry, run.settings.retry);

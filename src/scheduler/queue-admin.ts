@@ -132,6 +132,8 @@ export class QueueAdmin {
   async resume(queue: string): Promise<void> {
     await this.configure(queue, { paused: false });
     this.#deps.events.emit('queue:resumed', { queue });
+    // What waits here wants slots from now on.
+    this.#deps.shrank();
   }
 
   /** Changes the settings that are given. @throws INVALID_OPTION, INVALID_ARGUMENT */

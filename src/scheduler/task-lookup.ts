@@ -108,6 +108,14 @@ export class TaskLookup {
     return reason;
   }
 
+  /** Whether a task waits for another one, over whatever is between them. */
+  async isBehind(id: string, other: string): Promise<boolean> {
+    const { chain } = await this.why(id);
+    return chain.some(({ kind, subject, holder }) => {
+      return holder === other || ((kind === 'dependency' || kind === 'child') && subject === other);
+    });
+  }
+
   #runsOf(agent: Agent): readonly Run[] {
     return [...this.#deps.dispatcher.unstartedAt(agent), ...agent.runs()];
   }

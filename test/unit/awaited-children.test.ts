@@ -124,3 +124,47 @@ test('D4 D5: parents with locks and takers of two locks in one queue: all comple
   expect(defeats.size).toBeGreaterThan(20);
   expect(Math.max(...defeats.values())).toBeLessThanOrEqual(5);
 });
+
+describe('D2: a child that comes back to the queue while somebody took the slot', () => {
+  const children: Record<string, object> = {
+    'after a failure': { type: 'child', input: 'fails once' },
+    'when it is due': { type: 'child', delayMs: 20 },
+    'when what it depends on has ended': { type: 'child', dependencies: ['first'] },
+    'when its queue is resumed': { type: 'child', queue: 'paused' },
+  };
+
+  test.each(Object.entries(children))(
+    '%s: the deadlock with the taker of the lock is found',
+    async (_, spec) => {
+      const { mesh, clock, named } = await startMesh({ workStealing: false, retryDelay: 20, maxRetries: 5 });
+      const { promise, open } = gate();
+      mesh.registerAgent({
+        id: 'a',
+        maxConcurrentTasks: 1,
+        handler: {
+          parent: ({ withLock, submit, task }) =>
+            withLock('L', async () => {
+              if (task.input === 'taker') return 'taken';
+              return (await submit(spec as { type: string })).result();
+            }),
+          child: ({ task, attempt }) => {
+            if (task.input === 'fails once' && attempt === 1) throw new Error('once');
+            return 'done';
+          },
+        },
+      });
+      mesh.registerAgent({ id: 'b', handler: { first: () => promise } });
+      await mesh.queues.pause('paused');
+      await mesh.submitTask({ id: 'first', type: 'first' });
+      const holder = await mesh.submitTask({ type: 'parent' });
+      await clock.advance(5);
+      const taker = await mesh.submitTask({ type: 'parent', input: 'taker' });
+      await clock.advance(5);
+      open();
+      await mesh.queues.resume('paused');
+      await clock.advance(2_000);
+      expect(await Promise.all([holder.result(), taker.result()])).toEqual(['done', 'taken']);
+      expect(named('deadlock:detected')).toHaveLength(1);
+    },
+  );
+});

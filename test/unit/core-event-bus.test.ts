@@ -491,6 +491,14 @@ describe('a closed bus', () => {
     await expect(bus.waitFor('queue:paused', 60_000)).rejects.toMatchObject({ code: 'STOPPED' });
   });
 
+  test('a wait that was refused leaves nothing behind', async () => {
+    const bus = new EventBus();
+    await expect(bus.waitFor(undefined as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    const waiting = bus.waitFor('queue:paused').catch((error: unknown) => error);
+    bus.close();
+    expect(await waiting).toMatchObject({ code: 'STOPPED' });
+  });
+
   test('streams end after what they have kept; listeners stay', async () => {
     const bus = new EventBus();
     const stream = bus.stream();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { CoordinationError } from '../../src/core/errors.ts';
 import { createScheduler, gate } from '../support/mesh.ts';
 
 describe('agents', () => {
@@ -174,6 +175,40 @@ describe('agents', () => {
     expect(await Promise.all([early.result(), later.result()])).toEqual(['handled', 'handled']);
     expect(named('task:released')).toHaveLength(1);
     expect(scheduler.slotUse()).toEqual({ running: 0, slots: 1 });
+  });
+
+  test('the handle of an agent that left leaves one that was registered again under its id alone', async () => {
+    const { scheduler, clock } = createScheduler();
+    const former = scheduler.registerAgent({ id: 'a', handler: () => 'former' });
+    await former.leave();
+    scheduler.registerAgent({ id: 'a', handler: () => 'new' });
+    await former.leave();
+    await former[Symbol.asyncDispose]();
+    const task = await scheduler.submitTask({ type: 't' });
+    await clock.settle();
+    expect(await task.result()).toBe('new');
+  });
+
+  test('a store that could not unpin is asked again, unless the agent is back', async () => {
+    for (const isBack of [false, true]) {
+      const { scheduler, clock, store } = createScheduler();
+      scheduler.registerAgent({ id: 'a', handler: ({ agentId }) => agentId });
+      scheduler.registerAgent({ id: 'b', handler: ({ agentId }) => agentId });
+      const paused = { queue: 'q', type: 't' };
+      await scheduler.queues.pause('q');
+      const task = await scheduler.assignTask(paused, 'a');
+      const list = store.list.bind(store);
+      store.list = () => {
+        store.list = list;
+        throw new CoordinationError('BACKEND_UNAVAILABLE', 'away');
+      };
+      await scheduler.unregisterAgent('a');
+      if (isBack) scheduler.registerAgent({ id: 'a', handler: ({ agentId }) => agentId });
+      await clock.advance(2_000);
+      await scheduler.queues.resume('q');
+      await clock.settle();
+      expect(await task.result()).toBe(isBack ? 'a' : 'b');
+    }
   });
 
   test('a silent external agent is taken for dead', async () => {

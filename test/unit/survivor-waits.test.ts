@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { gate } from '../support/mesh.ts';
+import { startMesh } from '../support/started-mesh.ts';
 import { crossedLocks, type SubmittedMesh, type VictimSpec } from '../support/crossed-locks.ts';
 
 const run = async (act: (mesh: SubmittedMesh) => Promise<void>, victim?: VictimSpec): Promise<void> => {
@@ -52,4 +54,75 @@ describe('the victim of a deadlock, while its survivor goes on', () => {
       expect(await outcome).toBe('by the other');
       finish();
     }));
+});
+
+test('D2: ends when the survivor comes to wait for the victim, over a lock, a child and a dependency', async () => {
+  const { mesh, clock } = await startMesh({ workStealing: false });
+  const [ready, past, taken] = [gate(), gate(), gate()];
+  mesh.registerAgent({
+    id: 'a',
+    maxConcurrentTasks: 6,
+    handler: {
+      survivor: ({ withLock }) =>
+        withLock('X', async () => {
+          ready.open();
+          await past.promise;
+          await withLock('Y', () => undefined);
+          await taken.promise;
+          return withLock('W', () => undefined);
+        }),
+      victim: ({ withLock }) =>
+        withLock('Y', async () => {
+          await ready.promise;
+          past.open();
+          return withLock('X', () => undefined);
+        }),
+      other: ({ withLock, submit }) =>
+        withLock('W', async () => {
+          const child = await submit({ type: 'child', dependencies: ['victim'] });
+          taken.open();
+          return child.result();
+        }),
+      child: () => undefined,
+    },
+  });
+  const tasks = ['survivor', 'victim', 'other'].map((type, i) =>
+    mesh.submitTask({ id: type, type, priority: 5 - i }),
+  );
+  const results = Promise.all((await Promise.all(tasks)).map((task) => task.result()));
+  await clock.advance(50);
+  expect((await mesh.getTask('victim'))?.status).toBe('retrying');
+  await clock.advance(2_000);
+  expect((await mesh.getTask('victim'))?.status).toBe('completed');
+  await results;
+});
+
+test('D2: ends when the survivor begins to wait for the victim’s end', async () => {
+  const { mesh, clock } = await startMesh({ workStealing: false });
+  const { promise, open } = gate();
+  mesh.registerAgent({
+    id: 'a',
+    maxConcurrentTasks: 4,
+    handler: {
+      parent: ({ withLock, submit }) =>
+        withLock('Z', async () => {
+          const child = await withLock('X', async () => {
+            const handle = await submit({ id: 'child', type: 'child', priority: 1 });
+            await promise;
+            await withLock('Y', () => undefined);
+            return handle;
+          }).then((handle) => ({ handle }));
+          return child.handle.result();
+        }),
+      child: ({ withLock }) =>
+        withLock('Y', async () => {
+          open();
+          await new Promise<void>((resolve) => void clock.after(5, resolve));
+          return withLock('X', () => 'done');
+        }),
+    },
+  });
+  const parent = await mesh.submitTask({ type: 'parent', priority: 5 });
+  await clock.advance(100);
+  expect(await parent.result()).toBe('done');
 });
