@@ -26,7 +26,13 @@ export async function crossedLocks(victim: VictimSpec = () => ({})) {
       });
     },
   });
-  await mesh.submitTask({ id: 'survivor', type: 'cross', input: ['A', 'B'], priority: 9 });
+  await mesh.submitTask({
+    id: 'survivor',
+    type: 'cross',
+    input: ['A', 'B'],
+    priority: 9,
+    timeoutMs: 600_000,
+  });
   const handle = await mesh.submitTask({
     id: 'victim',
     type: 'cross',

@@ -49,6 +49,21 @@ describe('tasks of a session that ended', () => {
     expect(stalled.named('task:completed')).toEqual([]);
   });
 
+  test('T6: all of them, more than one call takes over too', async () => {
+    const backend = memory({ shared: true });
+    const alive = await start(backend);
+    const stalled = await start(backend);
+    const { promise, open } = gate();
+    stalled.mesh.registerAgent({ id: 's', maxConcurrentTasks: 900, handler: () => promise });
+    await stalled.mesh.submitTasks(Array.from({ length: 900 }, () => ({ type: 't' })));
+    await stalled.clock.settle();
+    let runs = 0;
+    alive.mesh.registerAgent({ id: 'a', maxConcurrentTasks: 2_000, handler: () => void (runs += 1) });
+    await alive.pass(LEASE_MS + 3_000);
+    expect(runs).toBe(900);
+    open();
+  });
+
   test('T5: one that was running each time is buried as POISON once it has crashed too often', async () => {
     const backend = memory({ shared: true });
     const alive = await start(backend, { maxCrashes: 1 });

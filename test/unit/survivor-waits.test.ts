@@ -26,6 +26,14 @@ describe('the victim of a deadlock, while its survivor goes on', () => {
       expect(await outcome).toBe('done');
     }));
 
+  test('begins again after 30 s though that one goes on', () =>
+    run(async ({ mesh, clock }) => {
+      await clock.advance(29_000);
+      expect((await mesh.getTask('victim'))?.attempt).toBe(1);
+      await clock.advance(2_000);
+      expect((await mesh.getTask('victim'))?.attempt).toBe(2);
+    }));
+
   test('T5: is cancelled at once, with the reason that was given', () =>
     run(async ({ mesh, clock, named, outcome }) => {
       expect(await mesh.cancelTask('victim', 'no more')).toMatchObject({ status: 'requested' });
