@@ -1,4 +1,4 @@
-import { andThen, handled, isPromise } from '../core/awaitable.ts';
+import { handled } from '../core/awaitable.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
@@ -53,18 +53,19 @@ export class AwaitedChildren {
     if (children.length > 0) this.#hurry(children);
   }
 
+  /** Whether the store can do it is nobody's concern: it saves deadlocks, and their victims come again. */
   #hurry(ids: readonly string[]): void {
-    const { store, operations, consequences } = this.#deps;
     const fresh = ids.filter((id) => !this.#urgent.has(id));
     if (fresh.length === 0) return;
     for (const id of fresh) this.#urgent.add(id);
-    const filter = { ids: fresh, state: ['waiting', 'scheduled', 'ready'] } as const;
+    handled(this.#bringForward(fresh));
+  }
+
+  async #bringForward(ids: readonly string[]): Promise<void> {
+    const { store, operations, consequences } = this.#deps;
+    const filter = { ids, state: ['waiting', 'scheduled', 'ready'] } as const;
     const revision = { set: 'age', ageMs: URGENT_MS } as const;
-    const revised = andThen(
-      operations().run((op) => store.revise(op, { filter, revision, limit: fresh.length })),
-      consequences,
-    );
-    if (isPromise(revised)) handled(revised);
+    consequences(await operations().run((op) => store.revise(op, { filter, revision, limit: ids.length })));
   }
 
   #isUrgent({ id, facts }: Run): boolean {

@@ -69,8 +69,7 @@ export class Recovery {
     const { home, settler } = this.#deps;
     const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
     const former = handle?.run;
-    // An external agent answers with the claim that it was told of: it is told of another one.
-    if (former?.claimed.home === home && former.agent?.external !== true && claim.poison !== true) {
+    if (former?.claimed.home === home && claim.poison !== true && isAdoptable(former)) {
       former.claim = claim;
       return;
     }
@@ -91,6 +90,15 @@ export class Recovery {
     runtime.logger.error('Could not take over tasks', { code, message });
     events.emit('system:error', { part: 'scheduler', code, message });
   }
+}
+
+/**
+ * Whether a run of this process can go on under another claim: not where the former one is on its way to the store, as a start or an end,
+ * and not where an external agent answers with it.
+ */
+function isAdoptable({ phase, started, agent }: Run): boolean {
+  if (phase === 'ending' || phase === 'ended' || agent?.external === true) return false;
+  return started || phase !== 'running';
 }
 
 const TAKEN = 'its session had ended';

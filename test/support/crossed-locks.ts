@@ -1,7 +1,7 @@
 import { onTestFinished } from 'vitest';
 import type { TaskSpec } from '../../src/index.ts';
 import { gate } from './mesh.ts';
-import { startMesh } from './started-mesh.ts';
+import { type MeshOptions, startMesh } from './started-mesh.ts';
 
 export type SubmittedMesh = Awaited<ReturnType<typeof crossedLocks>>;
 
@@ -9,8 +9,8 @@ export type SubmittedMesh = Awaited<ReturnType<typeof crossedLocks>>;
 export type VictimSpec = (clock: { readonly wall: () => number }) => Partial<TaskSpec>;
 
 /** Two tasks that took crossed locks: `victim` has been chosen and failed, `survivor` runs until `finish`. */
-export async function crossedLocks(victim: VictimSpec = () => ({})) {
-  const { mesh, clock, named } = await startMesh({ workStealing: false });
+export async function crossedLocks(victim: VictimSpec = () => ({}), options: MeshOptions = {}) {
+  const { mesh, clock, named } = await startMesh({ workStealing: false, ...options });
   const { promise, open: finish } = gate();
   mesh.registerAgent({
     id: 'a',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { TaskContext } from '../../src/index.ts';
+import { CoordinationError, memory, type TaskContext } from '../../src/index.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { gate } from '../support/mesh.ts';
 import { startMesh } from '../support/started-mesh.ts';
@@ -167,4 +167,31 @@ describe('D2: a child that comes back to the queue while somebody took the slot'
       expect(named('deadlock:detected')).toHaveLength(1);
     },
   );
+});
+
+test('a store that can’t bring a child forward fails nobody, and no lock is lost over it', async () => {
+  const backend = memory();
+  const { mesh, clock } = await startMesh({ workStealing: false, backend });
+  mesh.registerAgent({
+    id: 'a',
+    handler: {
+      parent: ({ withLock, submit }) => withLock('L', async () => (await submit({ type: 'child' })).result()),
+      beside: async ({ withLock, submit }) => {
+        const result = (await submit({ type: 'child' })).result();
+        return withLock('M', () => result);
+      },
+      child: () => 'done',
+    },
+  });
+  backend.tasks.revise = () => {
+    throw new CoordinationError('NOT_SUPPORTED', 'no such revision');
+  };
+  const tasks = [
+    mesh.runTask({ type: 'parent', retry: false }),
+    mesh.runTask({ type: 'beside', retry: false }),
+  ];
+  const results = Promise.allSettled(tasks);
+  await clock.advance(60_000);
+  expect(await results).toMatchObject([{ value: 'done' }, { value: 'done' }]);
+  expect(mesh.locks.getAllocations().size).toBe(0);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { memory, type MemoryBackend } from '../../src/index.ts';
+import { crossedLocks } from '../support/crossed-locks.ts';
 import { gate } from '../support/mesh.ts';
 import { startMesh } from '../support/started-mesh.ts';
 
@@ -114,5 +115,18 @@ describe('tasks of a session that ended', () => {
     expect(await task.result()).toBe('done');
     expect(calls).toBe(1);
     expect(mine.named('claim:refused')).toEqual([]);
+  });
+
+  test('T6: one that had failed, and waits for a deadlock’s survivor, is run again, though its old claim is worth nothing', async () => {
+    const backend = memory({ shared: true });
+    const first = await start(backend);
+    const { mesh, clock, outcome, finish } = await crossedLocks(() => ({}), { backend, seed: seed++ });
+    await first.down();
+    await first.clock.advance(LEASE_MS + 5_000);
+    for (let i = 0; i < 15; i++) await clock.advance(1_000);
+    finish();
+    for (let i = 0; i < 40; i++) await clock.advance(1_000);
+    expect((await mesh.getTask('victim'))?.state).toBe('completed');
+    expect(await outcome).toBe('done');
   });
 });
