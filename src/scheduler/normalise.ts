@@ -66,6 +66,7 @@ export function normaliseTask(spec: TaskSpec, facts: NormaliseFacts): NewTask {
     // Always there, for a field that comes later would lie in an object of its own.
     settings,
   };
+  if (spec.id !== undefined) task.named = true;
   if (spec.idempotencyKey !== undefined) task.key = checkId(spec.idempotencyKey, 'task.idempotencyKey');
   if (spec.group !== undefined) task.group = checkId(spec.group, 'task.group');
   if (spec.parent !== undefined) task.parent = checkId(spec.parent, 'task.parent');

@@ -16,6 +16,7 @@ export type Durability =
 export interface Capabilities {
   /** `'none'`: answers synchronously, so core neither coalesces nor prefetches. `'network'`: core coalesces in `clock.soon` and keeps 2 flushes in flight. */
   readonly roundTrip: 'none' | 'network';
+  /** Whether user data comes back as the very object that was given, or as an equal one. */
   readonly encoding: 'reference' | 'json';
   /** Most items of one batch. Redis 250: a script of 1,000 ids takes 2–4.6 ms and stalls others (ping max 16 ms); pipelined 250s are even faster in bulk. */
   readonly maxBatch: number;

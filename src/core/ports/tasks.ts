@@ -74,11 +74,8 @@ export interface TaskBody {
 export interface NewTask extends TaskBody {
   readonly dependsOn: readonly Edge[];
   readonly limits: TaskLimits;
-  /**
-   * Digest of queue, type and payload, compared when id or key exists. Present with a key or a user's id on `'json'` backends; where
-   * the encoding is `'reference'` the store compares the payloads themselves with `samePayload`, only when it has to.
-   */
-  readonly payloadHash?: string;
+  /** The id is the user's, so another task may have it already: queue, type and payload are compared then. Ids made by core are never used twice; meeting one again is a `duplicate` without a look. */
+  readonly named?: true;
   /** Not before this time after the call, ms. A user's wall-clock time comes as what is left until then: no store compares wall clocks. */
   readonly delayMs?: number;
   /**
@@ -277,7 +274,7 @@ export type Revision =
   /** As if it had waited this much longer, ms: it comes earlier in its queue, once it is ready too. Its priority stays. */
   | { readonly set: 'age'; readonly ageMs: number }
   | { readonly set: 'delay'; readonly delayMs: number }
-  | { readonly set: 'payload'; readonly payload: Encoded; readonly payloadHash?: string }
+  | { readonly set: 'payload'; readonly payload: Encoded }
   /** Pins unclaimed tasks to an agent, or unpins them. */
   | { readonly set: 'agent'; readonly agent: string | null }
   /** dead | cancelled → ready; children waiting under policy `wait` live again. Due times are spread evenly over `spreadMs`. */

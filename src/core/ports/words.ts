@@ -58,8 +58,9 @@ export interface PageRequest {
 }
 
 /**
- * User data at the seam: the object itself when `capabilities.encoding` is `'reference'` (memory; core has checked that it is JSON-safe), else JSON text made
- * by core once. Stored as TEXT, never `jsonb`: JSON text escapes U+0000 and lone surrogates, which `jsonb` refuses [M], so nothing needs sanitising.
+ * User data: a value that core has checked to be JSON-safe, or `undefined`. A store in the same process keeps and returns the object
+ * itself; one across a network makes JSON text of it at its own edge, once, and answers with an equal value. Stored as TEXT, never
+ * `jsonb`: JSON text escapes U+0000 and lone surrogates, which `jsonb` refuses [M], so nothing needs sanitising.
  */
 export type Encoded = unknown;
 

@@ -166,7 +166,6 @@ function duplicateOf(row: TaskRow, replaced: boolean): EnqueueResult {
 }
 
 function hasSamePayload(a: NewTask, b: NewTask): boolean {
-  if (a.payloadHash !== undefined && b.payloadHash !== undefined) return a.payloadHash === b.payloadHash;
   if (a.queue !== b.queue || a.type !== b.type) return false;
   return wasDropped(a) || sameJson(a.payload, b.payload);
 }

@@ -72,10 +72,8 @@ function apply(table: TaskTable, row: TaskRow, revision: Exclude<Revision, Redri
   switch (revision.set) {
     case 'priority':
       return edit(table, row, { priority: revision.priority });
-    case 'payload': {
-      const { payload, payloadHash } = revision;
-      return edit(table, row, { payload, payloadHash } as Partial<NewTask>);
-    }
+    case 'payload':
+      return edit(table, row, { payload: revision.payload });
     case 'discard':
       if (!isEnded(row)) return 'none';
       table.prune(row);
@@ -93,7 +91,7 @@ function apply(table: TaskTable, row: TaskRow, revision: Exclude<Revision, Redri
 function edit(
   table: TaskTable,
   row: TaskRow,
-  change: Partial<Pick<NewTask, 'priority' | 'payload' | 'payloadHash'>>,
+  change: Partial<Pick<NewTask, 'priority' | 'payload'>>,
 ): Change {
   if (row.state === CLAIMED) {
     const rare = rareOf(row);

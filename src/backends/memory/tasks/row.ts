@@ -97,7 +97,7 @@ export interface Rare {
   reason: string | undefined;
   signature: string | undefined;
   /** Changes to the body that wait until the claim ends. */
-  deferred: Partial<Pick<NewTask, 'priority' | 'payload' | 'payloadHash'>> | undefined;
+  deferred: Partial<Pick<NewTask, 'priority' | 'payload'>> | undefined;
   deadline: HeapEntry | undefined;
   /** How much longer it is to have waited once it is ready, ms. */
   agedMs: number;

@@ -11,7 +11,7 @@ export function enqueueTests(test: TaskTest): void {
     assert.equal(record.id, 'a');
     assert.equal(record.attempt, 0);
     assert.equal(record.started, false);
-    assert.deepEqual(record.body.payload, harness.encode({ n: 1 }));
+    assert.deepEqual(record.body.payload, { n: 1 });
     assert.equal(record.body.priority, 7);
     assert.deepEqual(record.body.headers, { trace: 'x' });
     assert.equal(record.body.group, 'g');
@@ -121,7 +121,7 @@ export function enqueueTests(test: TaskTest): void {
     });
     const claims = await me.claim();
     assert.deepEqual(idsOf(claims), ['a', 'other']);
-    assert.deepEqual(claims[0]?.body.payload, harness.encode(2));
+    assert.deepEqual(claims[0]?.body.payload, 2);
     assert.deepEqual(claims[0]?.body.headers, { v: 2 });
     assert.equal((await harness.counts()).readyWeight, 0);
   });
@@ -134,14 +134,14 @@ export function enqueueTests(test: TaskTest): void {
       group: 'g',
       weight: 5,
       parent: 'parent',
-      settings: harness.encode({ timeoutMs: 1 }),
+      settings: { timeoutMs: 1 },
       limits: { deadlineMs: 50 },
     });
     await me.enqueue(
       harness.task('b', {
         key: 'k',
         weight: 2,
-        settings: harness.encode({ timeoutMs: 2 }),
+        settings: { timeoutMs: 2 },
         onDuplicate: 'replace',
       }),
     );
@@ -151,7 +151,7 @@ export function enqueueTests(test: TaskTest): void {
     const { body } = await me.claimOnly('a');
     assert.deepEqual(
       [body.capabilities, body.group, body.weight, body.parent, body.settings],
-      [[], undefined, 2, undefined, harness.encode({ timeoutMs: 2 })],
+      [[], undefined, 2, undefined, { timeoutMs: 2 }],
     );
   });
 
@@ -202,7 +202,7 @@ export function enqueueTests(test: TaskTest): void {
     );
     await harness.env.pass(90);
     await me.sweepAll();
-    assert.deepEqual((await me.claimOnly('late').then(({ body }) => body)).payload, harness.encode(2));
+    assert.deepEqual((await me.claimOnly('late').then(({ body }) => body)).payload, 2);
     assert.equal(await harness.state('child'), 'waiting');
   });
 
@@ -223,7 +223,7 @@ export function enqueueTests(test: TaskTest): void {
     assert.equal(await harness.state('a'), 'scheduled', 'the first delay no longer counts');
     await harness.env.pass(200);
     await me.sweepAll();
-    assert.deepEqual((await me.claimOnly('a')).body.payload, harness.encode(2));
+    assert.deepEqual((await me.claimOnly('a')).body.payload, 2);
     assert.equal((await harness.counts()).totals.enqueued, 1);
   });
 

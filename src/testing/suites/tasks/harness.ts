@@ -77,11 +77,6 @@ export class TaskHarness {
     return this.env.backend.capabilities.encoding === 'reference';
   }
 
-  /** User data as core would hand it to this backend. */
-  encode(value: unknown): unknown {
-    return this.isReference ? value : JSON.stringify(value);
-  }
-
   task(id: string, spec: Spec = {}): NewTask {
     const { dependsOn = [], limits, payload = {}, ...rest } = spec;
     const queue = rest.queue ?? QUEUE;
@@ -94,12 +89,12 @@ export class TaskHarness {
       capabilities: [],
       weight: 1,
       ...rest,
-      payload: this.encode(payload),
+      payload,
+      named: true,
       dependsOn: dependsOn.map((edge) =>
         typeof edge === 'string' ? { parent: edge, onFailure: 'cancel' } : edge,
       ),
       limits: { maxCrashes: 3, keepMs: 600_000, ...limits },
-      ...(this.isReference ? {} : { payloadHash: JSON.stringify([queue, type, payload]) }),
     };
   }
 
@@ -221,7 +216,7 @@ export class Worker {
   async complete(
     ...claims: readonly Claim[]
   ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
-    const result = this.#harness.encode('done');
+    const result = 'done';
     return this.settle(...claims.map((claim) => ({ claim, as: 'complete' as const, result })));
   }
 
@@ -229,7 +224,7 @@ export class Worker {
     claim: Claim,
     reason = 'ATTEMPTS',
   ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
-    const error = this.#harness.encode({ code: 'ERROR', name: 'Error', message: 'broken pipe' });
+    const error = { code: 'ERROR', name: 'Error', message: 'broken pipe' };
     return this.settle({ claim, as: 'bury', reason, error, signature: 'ERROR:broken' });
   }
 
@@ -251,7 +246,7 @@ export class Worker {
     claim: Claim,
     delayMs = 0,
   ): Promise<Consequences & { readonly results: readonly SettleResult[] }> {
-    return this.settle({ claim, as: 'retry', delayMs, error: this.#harness.encode({ message: 'again' }) });
+    return this.settle({ claim, as: 'retry', delayMs, error: { message: 'again' } });
   }
 
   /** Runs one ready task to its end; it has to be this one. */

@@ -34,9 +34,7 @@ export function operationTests(test: TaskTest): void {
     assert.ok(a !== undefined && b !== undefined);
     const { started } = await twice((op) => store.start(op, [b]));
     assert.deepEqual(started, [true]);
-    await twice((op) =>
-      store.settle(op, [{ claim: a, as: 'retry', delayMs: 0, error: harness.encode('x') }]),
-    );
+    await twice((op) => store.settle(op, [{ claim: a, as: 'retry', delayMs: 0, error: 'x' }]));
     assert.equal((await harness.record('a')).attempt, 1);
     await twice((op) => store.cancel(op, [{ task: 'a', reason: 'r', tree: false, revoke: false }]));
     await twice((op) =>

@@ -7,10 +7,10 @@ export function settleTests(test: TaskTest): void {
   test('settle: complete keeps the result and ends the task for good', async (harness, me) => {
     await me.add('a');
     const claim = await me.claimOnly('a');
-    const { results } = await me.settle({ claim, as: 'complete', result: harness.encode({ ok: true }) });
+    const { results } = await me.settle({ claim, as: 'complete', result: { ok: true } });
     assert.deepEqual(results, [{ status: 'settled', state: 'completed' }]);
     const record = await harness.record('a');
-    assert.deepEqual(record.result, harness.encode({ ok: true }));
+    assert.deepEqual(record.result, { ok: true });
     assert.ok((record.endedAt ?? 0) >= record.enqueuedAt);
     assert.equal(record.session, undefined);
     assert.deepEqual(await me.claim(), []);
@@ -23,13 +23,13 @@ export function settleTests(test: TaskTest): void {
     ]);
     const record = await harness.record('a');
     assert.deepEqual([record.state, record.attempt, record.started], ['scheduled', 1, false]);
-    assert.deepEqual(record.error, harness.encode({ message: 'again' }));
+    assert.deepEqual(record.error, { message: 'again' });
     assert.deepEqual(await me.claim(), []);
     await harness.env.pass(120);
     await me.sweepAll();
     const second = await me.claimOnly('a');
     assert.deepEqual([second.attempt, second.body.priority], [2, 4]);
-    assert.deepEqual(second.lastError, harness.encode({ message: 'again' }));
+    assert.deepEqual(second.lastError, { message: 'again' });
   });
 
   test('settle: retry without delay is ready at once, at its old place', async (harness, me) => {
@@ -76,7 +76,7 @@ export function settleTests(test: TaskTest): void {
       [record.state, record.reason, record.errorSignature],
       ['dead', 'ATTEMPTS', 'ERROR:broken'],
     );
-    assert.deepEqual(record.error, harness.encode({ code: 'ERROR', name: 'Error', message: 'broken pipe' }));
+    assert.deepEqual(record.error, { code: 'ERROR', name: 'Error', message: 'broken pipe' });
   });
 
   test('settle: cancel ends cancelled with its reason', async (harness, me) => {
@@ -144,7 +144,7 @@ export function settleTests(test: TaskTest): void {
     await me.enqueue(...['a', 'b', 'c', 'd', 'e'].map((id) => harness.task(id)));
     const [a, b, c, d, e] = await me.claim();
     assert.ok(a && b && c && d && e);
-    const error = harness.encode('x');
+    const error = 'x';
     const { results } = await me.settle(
       { claim: a, as: 'complete', result: null },
       { claim: b, as: 'retry', delayMs: 0, error },
