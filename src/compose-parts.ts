@@ -57,7 +57,7 @@ export function composeParts<T extends TaskTypes>(
     { ...(agentSlots === undefined ? {} : { agentSlots }), ...legacy, ...options.scheduling },
     events,
     logger,
-    { ...shared, store: ports.tasks, ...agents, ...schedulerParts(locks, messages, breakers) },
+    { ...shared, store: ports.tasks, capabilities, ...agents, ...schedulerParts(locks, messages, breakers) },
   );
   return {
     tasks,

@@ -1,6 +1,6 @@
 import { andThen, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError } from './core/errors.ts';
-import type { Operations, OwnedOperations } from './core/operations.ts';
+import type { Operations, OwnedOperations, Patience } from './core/operations.ts';
 import type { Awaitable, Operation, SessionNumber } from './core/ports/words.ts';
 
 const MAYBE_DONE = 'It may have been carried out.';
@@ -17,11 +17,11 @@ export class LazyOperations implements Operations {
     return this.#current().session;
   }
 
-  run<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T> {
+  run<T>(send: (op: Operation) => Awaitable<T>, patience?: Patience): Awaitable<T> {
     const operations = this.#operations ?? this.#current();
     return this.#renew === undefined
-      ? operations.run(send)
-      : this.#runInSession(operations, send, this.#renew);
+      ? operations.run(send, patience)
+      : this.#runInSession(operations, send, this.#renew, patience);
   }
 
   /** A session of these may run out: what is refused for that is carried out in the one that `renew` opens. */
@@ -68,6 +68,7 @@ export class LazyOperations implements Operations {
     operations: Operations,
     send: (op: Operation) => Awaitable<T>,
     renew: (session: SessionNumber) => Awaitable<void>,
+    patience: Patience | undefined,
   ): Awaitable<T> {
     let sends = 0;
     const again = (error: unknown): Awaitable<T> => {
@@ -75,14 +76,14 @@ export class LazyOperations implements Operations {
       return andThen(renew(operations.session), () => {
         const next = this.#operations ?? this.#current();
         if (next === operations) throw error;
-        return next.run(send);
+        return next.run(send, patience);
       });
     };
     try {
       const answer = operations.run((op) => {
         sends += 1;
         return send(op);
-      });
+      }, patience);
       return isPromise(answer) ? answer.catch(again) : answer;
     } catch (error) {
       return again(error);

@@ -9,11 +9,25 @@ export interface Operations {
   readonly session: SessionNumber;
   /**
    * Calls `send` with a new operation. While its outcome is unknown or the backend is away, calls again with the SAME operation, with
-   * jittered backoff, until answered or {@link OperationOptions.giveUpMs} have passed.
+   * jittered backoff, until answered or its patience has passed.
    * @throws OUTCOME_UNKNOWN when it gave up after something was sent, BACKEND_UNAVAILABLE when nothing was.
    */
-  run<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T>;
+  run<T>(send: (op: Operation) => Awaitable<T>, patience?: Patience): Awaitable<T>;
 }
+
+/** How long a call is repeated, ms. */
+export interface Patience {
+  /** While nothing was sent: giving up does no harm then. @default as `giveUpMs` */
+  readonly unsentMs?: number;
+  /** @default {@link OperationOptions.giveUpMs} */
+  readonly giveUpMs?: number;
+}
+
+/** For calls that somebody waits for: while the backend is away it is said quickly. */
+export const QUICK: Patience = { unsentMs: 5_000 };
+/** For what must not be lost as long as the mesh lives. */
+export const ENDLESS: Patience = { unsentMs: Number.POSITIVE_INFINITY, giveUpMs: Number.POSITIVE_INFINITY };
+const USUAL: Patience = {};
 
 /** Operations in the hands of who ends them. */
 export interface OwnedOperations extends Operations {
@@ -70,8 +84,14 @@ export function createOperations(
   };
 
   /** Settles with the first final answer, for which it asks with the same operation again and again, or when everything is closed. */
-  function settle<T>(op: Operation, first: Promise<T>, send: (op: Operation) => Awaitable<T>): Promise<T> {
+  function settle<T>(
+    op: Operation,
+    first: Promise<T>,
+    send: (op: Operation) => Awaitable<T>,
+    patience: Patience,
+  ): Promise<T> {
     const { clock, random } = runtime;
+    const { giveUpMs: sentMs = giveUpMs, unsentMs = sentMs } = patience;
     const started = clock.mono();
     let tries = 0;
     let sent = false;
@@ -84,7 +104,7 @@ export function createOperations(
       const failed = (error: unknown): void => {
         const mayRepeat = closed === undefined && isRepeatable(error);
         if (mayRepeat) sent ||= isCoordinationError(error, 'OUTCOME_UNKNOWN');
-        if (mayRepeat && clock.mono() - started <= giveUpMs) {
+        if (mayRepeat && clock.mono() - started <= (sent ? sentMs : unsentMs)) {
           const ms = Math.min(1_000, 10 * 2 ** Math.min(tries++, 7)) * (0.5 + random.next() / 2);
           flight.pause = clock.after(ms, again, true);
           return;
@@ -104,11 +124,11 @@ export function createOperations(
   }
 
   /** Issues in the very call that made room: a later turn would find the room taken by all who waited. */
-  function queued<T>(send: (op: Operation) => Awaitable<T>): Promise<T> {
+  function queued<T>(send: (op: Operation) => Awaitable<T>, patience: Patience): Promise<T> {
     return new Promise((resolve, reject) => {
       const issueNow = (): void => {
         try {
-          resolve(issue(send));
+          resolve(issue(send, patience));
         } catch (error) {
           reject(error);
         }
@@ -117,7 +137,7 @@ export function createOperations(
     });
   }
 
-  function issue<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T> {
+  function issue<T>(send: (op: Operation) => Awaitable<T>, patience: Patience): Awaitable<T> {
     const op: Operation = { session, sequence: ++sequence };
     let answer: Awaitable<T>;
     try {
@@ -127,19 +147,19 @@ export function createOperations(
       answer = Promise.reject(error);
     }
     if (!isPromise(answer)) return answer;
-    return settle(op, answer, send);
+    return settle(op, answer, send, patience);
   }
 
-  function issueInTurn<T>(send: (op: Operation) => Awaitable<T>): Awaitable<T> {
+  function issueInTurn<T>(send: (op: Operation) => Awaitable<T>, patience: Patience): Awaitable<T> {
     if (closed !== undefined) throw closed;
-    return waiting.length === 0 && room() ? issue(send) : queued(send);
+    return waiting.length === 0 && room() ? issue(send, patience) : queued(send, patience);
   }
 
   return {
     session,
     // No getter: calls through an object that has one take twice as long.
     underWay: () => open.size + waiting.length,
-    run: (send) => (busy ? issueInTurn(send) : issue(send)),
+    run: (send, patience = USUAL) => (busy ? issueInTurn(send, patience) : issue(send, patience)),
     close(error) {
       closed ??= error;
       busy = true;

@@ -1,5 +1,5 @@
 import type { DeadlockError } from './deadlock-error.ts';
-import type { Requirement } from './ports/locks.ts';
+import type { CycleEdge, Requirement } from './ports/locks.ts';
 import type { Awaitable } from './ports/words.ts';
 
 export type { Blocker, Requirement } from './ports/locks.ts';
@@ -46,6 +46,12 @@ export interface WaitSource {
    * waits are looked at on a timer instead of inside `entered`.
    */
   picture?(around: string | undefined): Awaitable<WaitSource>;
+  /**
+   * Of such a source: tells the other processes of waits of this one that aren't in its store. Absolute: what isn't named has ended.
+   */
+  publish?(edges: readonly CycleEdge[]): Awaitable<void>;
+  /** Of a picture: something in it can't be believed yet, so that another one is to be taken soon. */
+  readonly isDoubtful?: boolean | undefined;
 }
 
 /** What a part gets to join the graph: add its source, and report each new wait that may close a cycle. */

@@ -1,12 +1,13 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
 import { checkFunction, checkObject, invalid, reading } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
+import type { CycleEdge } from '../core/ports/locks.ts';
 import { checkNode } from '../core/run-node.ts';
 import type { WaitGraph, WaitSource } from '../core/waits.ts';
 import type { FailureReport } from './callback-failures.ts';
 
 const NEEDED = ['requirements', 'abort', 'waiting'] as const;
-const OPTIONAL = ['isWaiting', 'blocks', 'knows', 'facts', 'pass', 'picture'] as const;
+const OPTIONAL = ['isWaiting', 'blocks', 'knows', 'facts', 'pass', 'picture', 'publish'] as const;
 const EMPTY: WaitSource = { requirements: () => [], abort: () => false, waiting: () => [] };
 
 /** The wait-for graph as everybody else joins it: arguments are checked, and a source that throws is left out and reported. */
@@ -52,7 +53,7 @@ function guardedSource(given: WaitSource, report: FailureReport): WaitSource {
       return otherwise;
     }
   };
-  const { isWaiting, blocks, knows, facts, pass, picture } = source;
+  const { isWaiting, blocks, knows, facts, pass, picture, publish } = source;
   return {
     ...(source.abortable === undefined ? {} : { abortable: source.abortable }),
     requirements: (node) => guard('requirements', [], () => source.requirements(node)),
@@ -72,6 +73,9 @@ function guardedSource(given: WaitSource, report: FailureReport): WaitSource {
     ...(pass && {
       pass: (node: string, stuck: { has(owner: string): boolean }) =>
         guard('pass', false, () => pass(node, stuck)),
+    }),
+    ...(publish && {
+      publish: (edges: readonly CycleEdge[]) => guard('publish', undefined, () => publish(edges)),
     }),
     ...(picture && {
       picture: (around: string | undefined) =>

@@ -1,13 +1,16 @@
-import { andThen } from '../core/awaitable.ts';
+import { andThen, isPromise } from '../core/awaitable.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { CycleEdge, LiveLocks, LockStore, WaitRef } from '../core/ports/locks.ts';
 import type { Operations } from '../core/operations.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import type { WaitSource } from '../core/waits.ts';
+import { PublishedWaits } from './published-waits.ts';
 import { SnapshotWaits } from './snapshot-waits.ts';
 
 /** What lock waits need of the part that sends them. */
 export interface LockWaitsHost {
+  readonly runtime: Runtime;
   readonly store: LockStore;
   readonly operations: Operations;
   readonly owners: {
@@ -34,6 +37,7 @@ function liveWaits(host: LockWaitsHost, live: LiveLocks): WaitSource {
 }
 
 function remoteWaits(host: LockWaitsHost): WaitSource {
+  const published = new PublishedWaits();
   return {
     isWaiting: () => false,
     requirements: () => [],
@@ -43,10 +47,27 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
       for (const { status, holder } of host.owners.records()) if (status === 'waiting') yield holder.id;
     },
     abort: () => false,
+    publish: (edges) => {
+      if (!published.differs(edges)) return;
+      // As it is now, whether or not that arrives: the next look publishes anew.
+      const before = published.own;
+      published.own = edges;
+      const sent = host.store.publish(host.operations.session, edges);
+      return isPromise(sent)
+        ? sent.then(
+            () => undefined,
+            () => {
+              published.own = before;
+            },
+          )
+        : undefined;
+    },
     picture: (around) =>
       andThen(host.store.snapshot(around), (snapshot): WaitSource => {
-        const waits = new SnapshotWaits(snapshot);
+        const { edges, doubtful } = published.believed(snapshot.published, host.runtime.clock.mono());
+        const waits = new SnapshotWaits(snapshot, edges);
         return {
+          isDoubtful: doubtful,
           isWaiting: (node) => waits.isWaiting(node),
           requirements: (node) => waits.requirements(node),
           waiting: () => waits.waiting(),

@@ -1,5 +1,5 @@
 import { CONFLICTS, conflict, COVERS, modeIndex } from '../core/lock-modes.ts';
-import type { LockMode, WaitRef, WaitSnapshot } from '../core/ports/locks.ts';
+import type { CycleEdge, LockMode, WaitRef, WaitSnapshot } from '../core/ports/locks.ts';
 import type { NodeFacts, Requirement } from '../core/waits.ts';
 
 type Row = WaitSnapshot['resources'][number];
@@ -12,9 +12,10 @@ export class SnapshotWaits {
   readonly #facts = new Map<string, NodeFacts>();
   readonly #locks = new Map<string, Set<string>>();
 
-  constructor(snapshot: WaitSnapshot) {
+  /** @param published the edges of other processes that may be believed */
+  constructor(snapshot: WaitSnapshot, published: readonly CycleEdge[] = snapshot.published) {
     for (const row of snapshot.resources) this.#read(row);
-    for (const { waiter, holder, by, what } of snapshot.published) {
+    for (const { waiter, holder, by, what } of published) {
       this.#add(waiter, { by, what, blockers: [{ node: holder, frees: 1 }], needs: 1 });
     }
     for (const { id, agent, priority, since, defeats } of snapshot.owners) {

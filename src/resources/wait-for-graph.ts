@@ -10,6 +10,7 @@ import type { NodeFacts, Requirement, WaitGraph, WaitSource } from '../core/wait
 import { type FailureReport, failureReport } from './callback-failures.ts';
 import { cycleThrough, findDeadlocks, VictimTrial } from './find-deadlock.ts';
 import { OpenDeadlocks } from './open-deadlocks.ts';
+import { edgesToPublish } from './published-waits.ts';
 import { findStuck, type StuckNode, type WaitView } from './reduce.ts';
 import { survivorOf } from './survivor.ts';
 import { compareVictims, isSpared, type VictimCandidate } from './victim.ts';
@@ -34,7 +35,12 @@ const MAX_ROUNDS = 1_000;
 /** On a store across a network: first look this long after a wait began, then again while somebody waits, ms. */
 const FIRST_LOOK_MS = 200;
 const NEXT_LOOK_MS = 500;
+/** What others published has to be seen twice. */
+const DOUBTFUL_LOOK_MS = 260;
+/** From the end of a published wait until the others are told. */
+const WITHDRAW_MS = 20;
 const NOTHING: readonly Requirement[] = [];
+const NOBODY: ReadonlySet<string> = new Set();
 
 /**
  * The one wait-for graph. It stores no edges: it asks its sources when a wait begins, follows only what that wait depends on, and ends
@@ -53,6 +59,10 @@ export class WaitForGraph implements WaitGraph {
   #sources: readonly WaitSource[] = [];
   #remote = false;
   #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  /** Nodes whose waits the others were told of. */
+  #published: ReadonlySet<string> = NOBODY;
+  #withdrawal: Timer | undefined;
   #looking = false;
   #stopped = false;
 
@@ -89,7 +99,10 @@ export class WaitForGraph implements WaitGraph {
 
   #entered(node: string, noLock: boolean): void {
     const sources = this.#sources;
-    if (this.#remote) this.#look(FIRST_LOOK_MS);
+    if (this.#remote) {
+      this.#withdraw(node);
+      this.#look(FIRST_LOOK_MS);
+    }
     if (this.#open.unreported > 0) this.#open.check((known) => isWaiting(sources, known));
     // The first source is the locks'.
     for (let i = noLock ? 1 : 0; i < sources.length; i++) {
@@ -108,6 +121,16 @@ export class WaitForGraph implements WaitGraph {
 
   left(node: string): void {
     this.#open.left(node);
+    this.#withdraw(node);
+  }
+
+  /** What a node waits for has changed: the others are told soon, if they were told before. */
+  #withdraw(node: string): void {
+    if (!this.#published.has(node) || this.#withdrawal !== undefined || this.#stopped) return;
+    this.#withdrawal = this.#runtime.clock.after(WITHDRAW_MS, () => {
+      this.#withdrawal = undefined;
+      void this.#publish().catch((error: unknown) => this.#failed('Publishing waits', error));
+    });
   }
 
   /** `node` holds and wants nothing any more: unless it made room as a victim, its row of defeats ends here. */
@@ -154,6 +177,7 @@ export class WaitForGraph implements WaitGraph {
     this.#stopped = true;
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#withdrawal?.cancel();
   }
 
   /** Breaks deadlocks until the roots can finish, or nothing more can be done. */
@@ -276,34 +300,56 @@ export class WaitForGraph implements WaitGraph {
   // ── stores across a network
 
   #look(inMs: number): void {
-    if (this.#timer !== undefined || this.#looking || this.#stopped) return;
+    if (this.#looking || this.#stopped) return;
+    const at = this.#runtime.clock.mono() + inMs;
+    if (this.#timer !== undefined && at >= this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
     this.#timer = this.#runtime.clock.after(inMs, () => {
       this.#timer = undefined;
       this.#looking = true;
       void this.#lookAround()
-        .catch((error: unknown) => this.#failed('Looking for deadlocks', error))
-        .then(() => {
+        .catch((error: unknown) => {
+          this.#failed('Looking for deadlocks', error);
+          return false;
+        })
+        .then((isDoubtful) => {
           this.#looking = false;
           if (this.#sources.some((source) => isRemote(source) && !isEmpty(source.waiting())))
-            this.#look(NEXT_LOOK_MS);
+            this.#look(isDoubtful ? DOUBTFUL_LOOK_MS : NEXT_LOOK_MS);
         });
     });
   }
 
-  /** Takes a picture, ends a wait, and looks again until a picture shows nothing that could be ended. */
-  async #lookAround(): Promise<void> {
+  /**
+   * Takes a picture, ends a wait, and looks again until a picture shows nothing that could be ended.
+   * @returns whether something in the last picture can't be believed yet
+   */
+  async #lookAround(): Promise<boolean> {
     for (let round = 0; round < MAX_ROUNDS && !this.#stopped; round++) {
       const roots = new Set(this.#sources.flatMap((source) => [...source.waiting()]));
-      if (roots.size === 0) return;
+      if (roots.size === 0) break;
+      await this.#publish();
       const pictures = await Promise.all(
         this.#sources.map((source) => source.picture?.(undefined) ?? source),
       );
+      const isDoubtful = pictures.some((picture) => picture.isDoubtful === true);
       this.#open.check((node) => isWaiting(pictures, node));
       const stuck = findStuck(roots, viewOf(pictures));
-      if (stuck.size === 0 || !this.#enabled) return;
+      if (stuck.size === 0 || !this.#enabled) return isDoubtful;
       const broken = await Promise.all(findDeadlocks(stuck).map((members) => this.#break(members, pictures)));
-      if (broken.length === 0 || !broken.includes(true)) return;
+      if (broken.length === 0 || !broken.includes(true)) return isDoubtful;
     }
+    return false;
+  }
+
+  /** Tells the other processes what waits here that their stores don't know of. */
+  async #publish(): Promise<void> {
+    const store = this.#sources.find((source) => source.publish !== undefined);
+    if (store === undefined) return;
+    const edges = edgesToPublish(this.#sources.filter((source) => source !== store));
+    this.#published = new Set(edges.map(({ waiter }) => waiter));
+    await store.publish?.(edges);
   }
 }
 

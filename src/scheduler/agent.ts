@@ -115,7 +115,8 @@ export class Run {
   /** Replaced when the session lapsed and the process took its own claims over. */
   claim: Claim;
   readonly settings: TaskSettings;
-  readonly handle: RunHandle | undefined;
+  /** Replaced where the store echoes none: by the one whose result is awaited. */
+  handle: RunHandle | undefined;
   phase: Phase = 'parked';
   agent: Agent | undefined = undefined;
   /** Whether the store knows it as started. */

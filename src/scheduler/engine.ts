@@ -34,15 +34,18 @@ import { childWaits, RunWaits, slotWaits, waitsForSlot } from './run-waits.ts';
 import type { SchedulerOptions } from './scheduler-options.ts';
 import { Settler } from './settler.ts';
 import { Shutdown, stopped } from './shutdown.ts';
+import { echoing } from './echoing-store.ts';
+import { LocalHandles } from './local-handles.ts';
+import { OutcomePoll } from './outcome-poll.ts';
 import { builtInStrategies } from './strategies/built-in.ts';
 import { SlotLoans } from './slot-loans.ts';
 import { Slots } from './slots.ts';
 import { Submission } from './submission.ts';
 import { SurvivorWaits } from './survivor-waits.ts';
 import { Sweeper } from './sweeper.ts';
-import { AwaitedHandles, type HandleHost } from './task-handle.ts';
+import { type AwaitedElsewhere, AwaitedHandles, type HandleHost } from './task-handle.ts';
 import { TaskHistory } from './task-history.ts';
-import { runOf, TaskLookup } from './task-lookup.ts';
+import { runOf, TaskLookup, unknownTask } from './task-lookup.ts';
 
 /** How often changes that no hint told of are looked for, ms. */
 const SWEEP_MS = 1_000;
@@ -58,6 +61,8 @@ export class Engine {
   readonly runtime: Runtime;
   readonly store: TaskStore;
   readonly operations: () => Operations;
+  /** Most items of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch: number | undefined;
   readonly parts: SchedulerParts;
   readonly history: TaskHistory;
   readonly agents: AgentRegistry;
@@ -85,6 +90,7 @@ export class Engine {
   readonly queues: QueueAdmin;
   readonly #retry: RetryOptions;
   readonly #ageSteps: AgeSteps;
+  readonly #locals: LocalHandles | undefined;
   readonly #subscriptions: Disposable[] = [];
   /** Tasks that became ready in this turn of the loop. */
   #toLook: string[] = [];
@@ -101,9 +107,13 @@ export class Engine {
     this.parts = parts;
     const alone = parts.store === undefined ? standalone({ logger, runtime: parts.runtime }) : undefined;
     this.runtime = alone?.runtime ?? (parts.runtime as Runtime);
-    this.store = parts.store ?? new MemoryTaskStore((alone as NonNullable<typeof alone>).core);
+    const store = parts.store ?? new MemoryTaskStore((alone as NonNullable<typeof alone>).core);
+    // Only a store in the same process can echo the objects that it is given.
+    this.#locals = parts.capabilities?.encoding === 'json' ? new LocalHandles(() => this.host) : undefined;
+    this.store = this.#locals === undefined ? store : echoing(store, this.#locals);
     const operations = parts.operations ?? alone?.operations;
     this.operations = () => operations as Operations;
+    this.farBatch = parts.capabilities?.roundTrip === 'network' ? parts.capabilities.maxBatch : undefined;
     const { clock } = this.runtime;
     this.#ageSteps = new AgeSteps(this.store);
     this.history = new TaskHistory(this.options.historySize);
@@ -128,6 +138,7 @@ export class Engine {
     this.sweeper = this.#makeSweeper();
     this.submission = new Submission({
       ...this.#sinks,
+      farBatch: this.farBatch,
       host: this.host,
       ended: (task) => this.ending.ended(task),
     });
@@ -177,12 +188,29 @@ export class Engine {
     const { clock } = this.runtime;
     return {
       clock,
-      awaited: new AwaitedHandles(),
+      awaited: new AwaitedHandles(this.#makeElsewhere()),
       holds: new DeadlineHolds(clock),
       cancelTask: (id, reason) => this.cancellation.cancel(id, reason),
       status: (id) => this.lookup.status(id),
       why: (id) => this.lookup.why(id),
       lookUp: (id) => this.lookup.outcome(id),
+    };
+  }
+
+  #makeElsewhere(): AwaitedElsewhere | undefined {
+    const locals = this.#locals;
+    if (locals === undefined) return undefined;
+    const poll = new OutcomePoll({
+      clock: this.runtime.clock,
+      store: this.store,
+      forgotten: (id) => ({ state: 'cancelled', error: unknownTask(id) }),
+    });
+    return {
+      add(handle) {
+        locals.awaited(handle);
+        poll.add(handle);
+      },
+      remove: (handle) => poll.remove(handle),
     };
   }
 
@@ -206,6 +234,7 @@ export class Engine {
   #makeSettler(): Settler {
     return new Settler({
       ...this.#sinks,
+      farBatch: this.farBatch,
       hooks: {
         settled: (run, settlement, result, endedAt) => this.ending.settled(run, settlement, result, endedAt),
         consequences: (answer) => {
@@ -301,10 +330,12 @@ export class Engine {
   #subscribe(): void {
     const { waits: graph, onHint } = this.parts;
     if (graph !== undefined) {
+      const { waits, agents, store } = this;
+      const isFar = this.farBatch !== undefined;
       const hasRoom = (): boolean => this.slots.free > 0;
       this.#subscriptions.push(
-        graph.addSource(childWaits(this.waits)),
-        graph.addSource(slotWaits(this.waits, this.agents, this.store, hasRoom)),
+        graph.addSource(childWaits(waits)),
+        graph.addSource(slotWaits({ waits, agents, store, hasRoom, isFar, runsElsewhere: () => false })),
       );
     }
     if (onHint === undefined) return;

@@ -1,6 +1,6 @@
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Backend } from '../core/ports/backend.ts';
+import type { Backend, Capabilities } from '../core/ports/backend.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskStore } from '../core/ports/tasks.ts';
 import type { WaitGraph } from '../core/waits.ts';
@@ -18,6 +18,8 @@ export interface SchedulerParts {
   readonly runtime?: Runtime;
   readonly store?: TaskStore;
   readonly operations?: Operations;
+  /** What the store's backend can do. @default as a store in this process */
+  readonly capabilities?: Pick<Capabilities, 'roundTrip' | 'encoding' | 'maxBatch'>;
   /** Wakes the scheduler when another process made something ready. */
   readonly onHint?: Backend['onHint'];
   readonly locks?: {

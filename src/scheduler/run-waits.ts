@@ -1,4 +1,3 @@
-import { isPromise } from '../core/awaitable.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import { isRunNode, nodeName, runNode } from '../core/run-node.ts';
@@ -6,6 +5,7 @@ import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
 import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { limitWaits } from './limit-waits.ts';
+import { factsInPlace, fetchFacts, type StoredFacts } from './stored-facts.ts';
 import { LocalHandle } from './task-handle.ts';
 import { settingsOf } from './settings.ts';
 
@@ -122,17 +122,39 @@ function factsOf({ agent, claim }: Run): NodeFacts {
   return { agent: agent?.id, priority: claim.body.priority, since: claim.enqueuedAt };
 }
 
+/** What waits for slots are made of. */
+export interface SlotWaitsHost {
+  readonly waits: RunWaits;
+  readonly agents: AgentRegistry;
+  readonly store: TaskStore;
+  /** Whether the limit over all agents leaves a slot. */
+  readonly hasRoom: () => boolean;
+  /** The store is across a network: what it knows is fetched before somebody searches. */
+  readonly isFar: boolean;
+  /** Whether another process could run this task as well: then its wait for a slot can't be told here. */
+  readonly runsElsewhere: (record: Pick<TaskRecord, 'body'>) => boolean;
+}
+
 /**
  * Waits for a slot: of runs that want theirs back, of runs that have their locks and no slot, and of tasks that haven't begun while
  * children are awaited; with what those depend on. Never the victim.
- * @param hasRoom whether the limit over all agents leaves a slot
  */
-export function slotWaits(
-  waits: RunWaits,
-  agents: AgentRegistry,
-  store: TaskStore,
-  hasRoom: () => boolean,
-): WaitSource {
+export function slotWaits(host: SlotWaitsHost): WaitSource {
+  if (!host.isFar) return sourceOf(host, factsInPlace(host.store));
+  return {
+    ...sourceOf(host, NO_FACTS),
+    picture: async () =>
+      sourceOf(host, await fetchFacts(host.store, [...host.waits.children.keys()].map(nodeName))),
+  };
+}
+
+const NO_FACTS: StoredFacts = {
+  record: () => undefined,
+  queue: () => undefined,
+  claimed: () => undefined,
+};
+
+function sourceOf({ waits, agents, hasRoom, runsElsewhere }: SlotWaitsHost, facts: StoredFacts): WaitSource {
   const holders = (agent: Agent): { node: string; frees: number }[] => {
     const runs: { node: string; frees: number }[] = [];
     for (const run of agent.runs()) if (run.holdsSlot) runs.push({ node: run.node, frees: 1 });
@@ -152,18 +174,16 @@ export function slotWaits(
       const blockers = record.waitingFor.map((parent) => ({ node: runNode(parent), frees: 1 }));
       return [{ by: 'child', what: record.waitingFor.join(', '), blockers, needs: blockers.length }];
     }
-    if (record.state === 'ready') return [...slotFor(record), ...limitWaits(store, record)];
+    if (record.state === 'ready')
+      return [...(runsElsewhere(record) ? NOTHING : slotFor(record)), ...limitWaits(facts, record)];
     const run = record.local instanceof LocalHandle ? record.local.run : undefined;
     if (run?.phase === 'queued' && run.agent !== undefined) return slotOf([run.agent]);
     return run?.phase === 'parked' ? slotFor(record) : NOTHING;
   };
   const slotFor = (record: Pick<TaskRecord, 'body'>): readonly Requirement[] =>
     slotOf([...agents.all()].filter((agent) => mayRun(agent, record)));
-  const stored = (node: string): TaskRecord | undefined => {
-    if (!isRunNode(node)) return undefined;
-    const records = store.get([nodeName(node)]);
-    return isPromise(records) ? undefined : records[0];
-  };
+  const stored = (node: string): TaskRecord | undefined =>
+    isRunNode(node) ? facts.record(nodeName(node)) : undefined;
   return {
     abortable: false,
     requirements(node) {

@@ -1,12 +1,15 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
-import type { Operations } from '../core/operations.ts';
+import { Batches } from '../core/batches.ts';
+import { ENDLESS, type Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, SettleAnswer, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
 
 const MAX_BATCH = 1_000;
+/** Calls to a store across a network that may be under way: the order of ends means nothing. */
+const FLIGHTS = 2;
 /** Never changed: what comes first makes a list of its own. */
 const NO_RUNS: Run[] = [];
 const NO_SETTLEMENTS: Settlement[] = [];
@@ -18,9 +21,16 @@ export interface SettlerHooks {
   consequences(answer: Consequences): void;
 }
 
+/** The end of an attempt on its way to a store across a network. */
+interface End {
+  readonly run: Run;
+  readonly settlement: Settlement;
+  readonly endedAt: number;
+}
+
 /**
  * Collects the ends of attempts and stores them in batches: everything that ends in one turn of the microtask queue shares one call,
- * so that a promise and an operation are paid for a batch and not for a task.
+ * so that a promise and an operation are paid for a batch and not for a task. To a store across a network go {@link Batches}.
  */
 export class Settler {
   readonly #store: TaskStore;
@@ -33,9 +43,12 @@ export class Settler {
   #scheduled = false;
   #flying = 0;
   #waiters: (() => void)[] = [];
+  readonly #far: Batches<End> | undefined;
 
   constructor(parts: {
     readonly store: TaskStore;
+    /** Most settlements of one call to a store across a network; absent: it is in this process. */
+    readonly farBatch: number | undefined;
     readonly operations: () => Operations;
     readonly hooks: SettlerHooks;
     readonly events: EventSink;
@@ -46,9 +59,15 @@ export class Settler {
     this.#hooks = parts.hooks;
     this.#events = parts.events;
     this.#runtime = parts.runtime;
+    const { farBatch: maxBatch } = parts;
+    if (maxBatch === undefined) return;
+    const send = (ends: readonly End[]): Promise<void> => this.#sendFar(ends);
+    this.#far = new Batches({ clock: parts.runtime.clock, maxBatch, maxFlights: FLIGHTS, send });
   }
 
   add(run: Run, settlement: Settlement): void {
+    if (this.#far !== undefined)
+      return this.#far.add({ run, settlement, endedAt: this.#runtime.clock.mono() });
     // Of exact length for one: a first push would make room for 17.
     if (this.#runs.length === 0) {
       this.#runs = [run];
@@ -71,6 +90,7 @@ export class Settler {
 
   /** Stores what has been collected. */
   flush(): void {
+    this.#far?.flush();
     const runs = this.#runs;
     const settlements = this.#settlements;
     if (runs.length === 0) return;
@@ -96,8 +116,26 @@ export class Settler {
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(runs, error));
   }
 
+  /** While the store is away an end waits for it: nobody else knows of it. */
+  async #sendFar(ends: readonly End[]): Promise<void> {
+    const settlements = ends.map(({ settlement }) => settlement);
+    try {
+      const answer = await this.#operations().run((op) => this.#store.settle(op, settlements), ENDLESS);
+      ends.forEach(({ run, settlement, endedAt }, i) =>
+        this.#tell(run, settlement, answer.results[i] as SettleResult, endedAt),
+      );
+      this.#hooks.consequences(answer);
+    } catch (error) {
+      this.#lose(
+        ends.map(({ run }) => run),
+        error,
+      );
+    }
+  }
+
   /** Resolves when nothing is left to store. */
   untilIdle(): Promise<void> {
+    if (this.#far !== undefined) return this.#far.untilIdle();
     if (this.#runs.length === 0 && this.#flying === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
@@ -108,24 +146,30 @@ export class Settler {
     answer: SettleAnswer,
     endedAt: number,
   ): void {
-    for (let i = 0; i < runs.length; i++) {
-      try {
-        const result = answer.results[i] as SettleResult;
-        this.#hooks.settled(runs[i] as Run, settlements[i] as Settlement, result, endedAt);
-      } catch (error) {
-        // What was thrown by one task must not keep its neighbours from hearing of their ends.
-        this.#report('Could not tell how a task ended', error, 1);
-      }
-    }
+    for (let i = 0; i < runs.length; i++)
+      this.#tell(runs[i] as Run, settlements[i] as Settlement, answer.results[i] as SettleResult, endedAt);
     this.#hooks.consequences(answer);
     this.#landed();
   }
 
+  #tell(run: Run, settlement: Settlement, result: SettleResult, endedAt: number): void {
+    try {
+      this.#hooks.settled(run, settlement, result, endedAt);
+    } catch (error) {
+      // What was thrown by one task must not keep its neighbours from hearing of their ends.
+      this.#report('Could not tell how a task ended', error, 1);
+    }
+  }
+
   /** The store could not be reached: the claims stay ours until the lease ends, then somebody takes them over (at least once). */
   #failed(runs: readonly Run[], error: unknown): void {
+    this.#lose(runs, error);
+    this.#landed();
+  }
+
+  #lose(runs: readonly Run[], error: unknown): void {
     this.#report('Could not store how tasks ended', error, runs.length);
     for (const run of runs) run.facts.onSettled?.(undefined, error);
-    this.#landed();
   }
 
   #report(what: string, error: unknown, tasks: number): void {

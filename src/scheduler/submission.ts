@@ -2,7 +2,8 @@ import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
 import { CoordinationError } from '../core/errors.ts';
 import { type EventSink, wanting } from '../core/events.ts';
-import type { Operations } from '../core/operations.ts';
+import { Batches } from '../core/batches.ts';
+import { type Operations, QUICK } from '../core/operations.ts';
 import type {
   Consequences,
   Ended,
@@ -11,12 +12,16 @@ import type {
   NewTask,
   TaskStore,
 } from '../core/ports/tasks.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
 import type { TaskHandle } from './types.ts';
 
 export interface SubmissionDeps {
   readonly store: TaskStore;
+  /** Most tasks of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch: number | undefined;
+  readonly runtime: Runtime;
   readonly operations: () => Operations;
   readonly events: EventSink;
   readonly host: HandleHost;
@@ -33,6 +38,16 @@ export interface FreshTask {
   readonly isNew: boolean;
 }
 
+/** A task on its way to a store across a network. */
+interface FarTask {
+  readonly task: NewTask;
+  readonly hear: (submitted: Submitted) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+/** Waiting to be sent; beyond, tasks are refused: the store is down or too slow. */
+const MAX_WAITING = 100_000;
+
 /** What became of one item of a batch: its handle, or why it was refused. */
 export type Submitted = TaskHandle | CoordinationError;
 
@@ -41,15 +56,24 @@ export class Submission {
   readonly #deps: SubmissionDeps;
   readonly #wantsCreated: () => boolean;
   readonly #wantsReadied: () => boolean;
+  readonly #far: Batches<FarTask> | undefined;
 
   constructor(deps: SubmissionDeps) {
     this.#deps = deps;
+    const { farBatch: maxBatch, runtime } = deps;
+    if (maxBatch !== undefined) {
+      const send = (tasks: readonly FarTask[]): Promise<void> => this.#sendFar(tasks);
+      // One call at a time: tasks come to their queues in the order in which they were submitted.
+      this.#far = new Batches({ clock: runtime.clock, maxBatch, maxFlights: 1, send });
+    }
     this.#wantsCreated = wanting(deps.events, 'task:created');
     this.#wantsReadied = wanting(deps.events, 'task:readied');
   }
 
   /** One answer for each task, in order; a refused one doesn't hinder its neighbours. */
   enqueue(tasks: readonly FreshTask[]): Awaitable<readonly Submitted[]> {
+    const far = this.#far;
+    if (far !== undefined) return Promise.all(tasks.map(({ task }) => this.#submitFar(far, task)));
     const { operations, store } = this.#deps;
     const { quick } = store;
     const { session } = operations();
@@ -80,11 +104,38 @@ export class Submission {
 
   /** Apart from its caller, which would make room for what this closure uses also where it isn't needed. */
   #enqueueFar(task: NewTask): Awaitable<TaskHandle> {
+    if (this.#far !== undefined) return this.#submitFar(this.#far, task).then(orThrow);
     const { operations, store } = this.#deps;
     const answer = operations().run((op) => store.enqueue(op, [task]));
     return isPromise(answer)
       ? answer.then((stored) => orThrow(this.#hear(task, stored)))
       : orThrow(this.#hear(task, answer));
+  }
+
+  #submitFar(far: Batches<FarTask>, task: NewTask): Promise<Submitted> {
+    return new Promise((hear, fail) => {
+      if (far.waiting < MAX_WAITING) far.add({ task, hear, fail });
+      else fail(tooManyWaiting());
+    });
+  }
+
+  async #sendFar(items: readonly FarTask[]): Promise<void> {
+    const { operations, store } = this.#deps;
+    const tasks = items.map(({ task }) => task);
+    try {
+      const answer = await operations().run((op) => store.enqueue(op, tasks), QUICK);
+      items.forEach(({ task, hear, fail }, i) => {
+        try {
+          hear(this.#accept(task, answer.results[i] as EnqueueResult));
+        } catch (error) {
+          // A listener's, of whom the neighbours know nothing.
+          fail(error);
+        }
+      });
+      this.#deps.consequences(answer);
+    } catch (error) {
+      for (const { fail } of items) fail(error);
+    }
   }
 
   #hear(task: NewTask, answer: EnqueueResult | EnqueueAnswer): Submitted {
@@ -175,6 +226,13 @@ function irreplaceable(id: string, key: string): CoordinationError {
     `Task ${id} has the key ${JSON.stringify(key)} with another queue, type or dependencies, which a replacement can't change`,
     { hint: 'Use another key, or cancel the first task.' },
   );
+}
+
+function tooManyWaiting(): CoordinationError {
+  return new CoordinationError('BACKEND_UNAVAILABLE', `${MAX_WAITING} tasks wait to be stored already`, {
+    hint: 'Submit again when the store has caught up; await what was submitted before.',
+    retryAfterMs: 1_000,
+  });
 }
 
 function orThrow(submitted: Submitted): TaskHandle {

@@ -40,19 +40,32 @@ class Deferred {
   }
 }
 
+/** Hears whose result is awaited, where no store echoes handles. */
+export interface AwaitedElsewhere {
+  add(handle: LocalHandle): void;
+  remove(handle: LocalHandle): void;
+}
+
 /** The handles whose result is awaited: an intrusive list, so that waiting costs no table. */
 export class AwaitedHandles {
+  readonly #elsewhere: AwaitedElsewhere | undefined;
   #first: Deferred | undefined;
   /** What becomes of those that are asked for from the end on. */
   ended: ((taskId: string) => Outcome) | undefined;
 
+  constructor(elsewhere?: AwaitedElsewhere) {
+    this.#elsewhere = elsewhere;
+  }
+
   add(deferred: Deferred): void {
+    this.#elsewhere?.add(deferred.handle);
     deferred.next = this.#first;
     if (this.#first !== undefined) this.#first.previous = deferred;
     this.#first = deferred;
   }
 
   remove(deferred: Deferred): void {
+    this.#elsewhere?.remove(deferred.handle);
     if (deferred.previous !== undefined) deferred.previous.next = deferred.next;
     else if (this.#first === deferred) this.#first = deferred.next;
     if (deferred.next !== undefined) deferred.next.previous = deferred.previous;
@@ -86,6 +99,11 @@ export class LocalHandle implements TaskHandle {
 
   get duplicate(): boolean {
     return false;
+  }
+
+  /** Whether nothing of its task runs here and nobody waits for its result. */
+  get isSilent(): boolean {
+    return this.run === undefined && !(this.#end instanceof Deferred);
   }
 
   get outcome(): Outcome | undefined {

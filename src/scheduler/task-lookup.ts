@@ -140,7 +140,7 @@ export function runOf(record: TaskRecord): Run | undefined {
   return record.local instanceof LocalHandle ? record.local.run : undefined;
 }
 
-function unknownTask(id: string): CoordinationError {
+export function unknownTask(id: string): CoordinationError {
   return new CoordinationError('UNKNOWN_TASK', `No task ${JSON.stringify(id)} is known`, {
     hint: 'It was never submitted, or its time to be kept is over.',
   });

@@ -174,12 +174,19 @@ export function duplicating<B extends Backend>(backend: B): B {
   return intercept(backend, (call) => (call.op === undefined ? call.send() : twice(call)));
 }
 
-/** A copy of a backend whose port methods all go through `through`. */
-function intercept<B extends Backend>(backend: B, through: Interceptor): B {
+/**
+ * A copy of a backend whose port methods all go through `through`.
+ * @param given what becomes of each argument first
+ */
+export function intercept<B extends Backend>(
+  backend: B,
+  through: Interceptor,
+  given: (argument: unknown) => unknown = (argument) => argument,
+): B {
   const ports: Partial<Record<PortName, object>> = {};
   for (const name of PORTS) {
     const port = backend[name];
-    if (port !== undefined) ports[name] = interceptPort(name, port, through);
+    if (port !== undefined) ports[name] = interceptPort(name, port, through, given);
   }
   return {
     ...backend,
@@ -191,7 +198,12 @@ function intercept<B extends Backend>(backend: B, through: Interceptor): B {
   };
 }
 
-function interceptPort<P extends object>(name: PortName, port: P, through: Interceptor): P {
+function interceptPort<P extends object>(
+  name: PortName,
+  port: P,
+  through: Interceptor,
+  given: (argument: unknown) => unknown,
+): P {
   const methods = new Map<string | symbol, unknown>();
   return new Proxy(port, {
     get(target, key) {
@@ -201,14 +213,16 @@ function interceptPort<P extends object>(name: PortName, port: P, through: Inter
       if (typeof member !== 'function' || typeof key !== 'string') return member;
       let method = methods.get(key);
       if (method === undefined) {
-        method = (...args: readonly unknown[]) =>
-          through({
+        method = (...all: readonly unknown[]) => {
+          const args = all.map(given);
+          return through({
             port: name,
             method: key,
             session: sessionOf(name, key, args[0]),
             op: isOperation(args[0]) ? args[0] : undefined,
             send: () => Reflect.apply(member, target, args) as Awaitable<unknown>,
           });
+        };
         methods.set(key, method);
       }
       return method;

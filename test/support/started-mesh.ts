@@ -5,6 +5,8 @@ import {
   type CoordinationOptions,
   EventBus,
 } from '../../src/index.ts';
+import { memory } from '../../src/backends/memory/memory.ts';
+import { networked } from '../../src/testing/networked.ts';
 import { createTestClock, type TestClock } from '../../src/testing/test-clock.ts';
 
 type Name = CoordinationEvent['name'];
@@ -14,10 +16,12 @@ export type MeshOptions = Omit<CoordinationOptions, 'clock'> & { readonly clock?
 
 /** A manager on simulated time, not started, with every event it reports. It is shut down when the test is over. */
 export function createMesh({ clock = createTestClock(), ...options }: MeshOptions = {}) {
+  if (process.env['MESH_FAR'] === '1') Object.assign(clock, { soon: (fn: () => void) => void setImmediate(fn) });
   const events = new EventBus({ clock });
   const log: CoordinationEvent[] = [];
   events.tap((event) => log.push(event));
-  const mesh = new CoordinationManager({ clock, seed: 5, env: {}, ...options }, events);
+  const far = process.env['MESH_FAR'] === '1' ? { backend: networked(memory({ shared: true })) } : {};
+  const mesh = new CoordinationManager({ clock, seed: 5, env: {}, ...far, ...options }, events);
   const down = async (): Promise<void> => {
     const over = mesh.shutdown();
     await clock.advance(60_000);
