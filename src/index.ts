@@ -97,6 +97,7 @@ export type {
   ResultOf,
   ResultOptions,
   Submittable,
+  SubmitOptions,
   SubmittableList,
   TaskContext,
   TaskDefinition,

@@ -6,6 +6,7 @@ import { healthChecks } from './health-checks.ts';
 import { type HealthEndpoint, openHealthEndpoint } from './health-endpoint.ts';
 import { HealthMonitor } from './health.ts';
 import { resolveOptions } from './core/options.ts';
+import type { Order } from './core/ports/sessions.ts';
 import type { LazyOperations } from './lazy-operations.ts';
 import type { ManagerSettings } from './manager-options.ts';
 import type { AnyTasks } from './scheduler/types.ts';
@@ -44,6 +45,8 @@ export class Lifecycle {
   #endsAt: number | undefined;
   #stopping: Promise<void> | undefined;
   #endpoint: HealthEndpoint | undefined;
+  /** Whether it was told that its build is too old. */
+  #isOutdated = false;
 
   constructor(settings: ManagerSettings, operations: LazyOperations, parts: LivingParts) {
     this.#settings = settings;
@@ -56,9 +59,10 @@ export class Lifecycle {
       sessions: settings.ports.sessions,
       runtime,
       events,
+      options: settings.session,
       report: () => sessionReport(parts.tasks),
       use: (one) => operations.use(one),
-      obey: (orders) => parts.tasks.obey(orders),
+      obey: (orders) => this.#obey(orders),
       held: () => {
         const { running, queued } = parts.tasks.getSchedulingMetrics();
         return { heldClaims: running + queued, heldLocks: parts.locks.getAllocations().size };
@@ -134,6 +138,17 @@ export class Lifecycle {
     done.catch((error: unknown) => {
       if (!this.#isEnding) this.#report(part, error);
     });
+  }
+
+  #obey(orders: readonly Order[]): void {
+    this.#parts.tasks.obey(orders);
+    if (orders.some(({ kind }) => kind === 'abort-wait')) this.#parts.locks.askNow();
+    const upgrade = orders.find(({ kind }) => kind === 'upgrade');
+    if (upgrade?.kind !== 'upgrade' || this.#isOutdated) return;
+    this.#isOutdated = true;
+    const message = `The schema asks for writers of level ${upgrade.oldestWriter}: this build takes no more tasks`;
+    this.#settings.runtime.logger.error(message, { code: 'SCHEMA_MISMATCH' });
+    this.#settings.events.emit('system:error', { part: 'session', code: 'SCHEMA_MISMATCH', message });
   }
 
   get #isEnding(): boolean {

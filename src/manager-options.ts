@@ -39,6 +39,16 @@ export interface LegacyConfig {
   readonly messageTimeout?: number;
 }
 
+/** The lease of this process, which carries its tasks, locks and memberships. */
+export interface SessionOptions {
+  /** ms. @default 30,000 */
+  readonly leaseMs?: number;
+  /** Where it is renewed. @default 'worker' */
+  readonly thread?: 'worker' | 'main';
+  /** ms. @default 300,000 */
+  readonly stuckMs?: number;
+}
+
 /** Everything a manager takes; each part's options have their own table in the reference. */
 export interface CoordinationOptions extends LegacyConfig {
   /** @default memory() */
@@ -61,6 +71,7 @@ export interface CoordinationOptions extends LegacyConfig {
   readonly breakers?: CircuitBreakerOptions;
   /** `false`: nothing is counted beyond the events. */
   readonly metrics?: { readonly intervalMs?: number; readonly historyLength?: number } | false;
+  readonly session?: SessionOptions;
   readonly shutdown?: { readonly drainMs?: number; readonly then?: 'abort' | 'release' };
   readonly health?: { readonly intervalMs?: number; readonly stuckMs?: number };
   /** Start in spite of these problems that the backend's start-up checks would refuse. */
@@ -76,6 +87,7 @@ export interface ManagerSettings {
   /** Whether the bus was made here. */
   readonly ownsEvents: boolean;
   readonly environment: Environment;
+  readonly session: Resolved<'session'>;
   readonly shutdown: Resolved<'shutdown'>;
   readonly health: Resolved<'health'>;
 }
@@ -109,6 +121,7 @@ export function managerSettings(
     events: options.events ?? events ?? new EventBus({ clock }),
     ownsEvents: options.events === undefined && events === undefined,
     environment: readEnvironment(options.env === undefined ? process.env : readOptions('env', options.env)),
+    session: resolveOptions('session', options.session, true),
     shutdown: resolveOptions('shutdown', options.shutdown, true),
     health: resolveOptions('health', options.health, true),
   };

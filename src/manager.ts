@@ -39,6 +39,7 @@ import type {
   HandlesOf,
   ResultOf,
   Submittable,
+  SubmitOptions,
   SubmittableList,
   TaskHandle,
   TaskTypes,
@@ -165,8 +166,9 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   /** Stores a task; resolves with its handle. See `tasks.submitTask`. */
   submitTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
+    options?: SubmitOptions,
   ): Promise<TaskHandle<NoInfer<O>>> {
-    return this.#life.isReady ? this.tasks.submitTask(task) : this.#life.refused();
+    return this.#life.isReady ? this.tasks.submitTask(task, options) : this.#life.refused();
   }
 
   /** Stores a task and waits for its result. */

@@ -2,7 +2,8 @@ import { andThen, handled, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError, toStoredError } from './core/errors.ts';
 import type { EventSink } from './core/events.ts';
 import { createOperations, type OwnedOperations } from './core/operations.ts';
-import type { Backend } from './core/ports/backend.ts';
+import type { Resolved } from './core/options.ts';
+import type { Backend, Pulse } from './core/ports/backend.ts';
 import type { Runtime, Timer } from './core/ports/runtime.ts';
 import type { Order, SessionReport, Sessions } from './core/ports/sessions.ts';
 import type { Awaitable, SessionNumber } from './core/ports/words.ts';
@@ -10,8 +11,6 @@ import type { PartHealth } from './health.ts';
 
 /** The schema level of this build, for backends with a schema. */
 const WRITER = 1;
-/** Lease of a session that others can see, ms; it is renewed at a third and given up at two thirds. */
-const LEASE_MS = 30_000;
 /** A beat that failed, or a session that could not be opened, is tried again after this, ms. */
 const AGAIN_MS = 1_000;
 const OPEN_TRIES = 5;
@@ -21,6 +20,7 @@ export interface SessionKeeperParts {
   readonly sessions: Sessions;
   readonly runtime: Runtime;
   readonly events: EventSink;
+  readonly options: Resolved<'session'>;
   /** What the process says of itself at each beat. */
   readonly report: () => SessionReport;
   /** Everything that mutates goes by these operations from now on. */
@@ -59,12 +59,14 @@ export class SessionKeeper {
   #deadline: Timer | undefined;
   #again: Timer | undefined;
   #hints: Disposable | undefined;
+  /** Renews the lease while the loop is blocked. */
+  #pulse: Pulse | undefined;
   /** Why the last beat, or the last try to open a session, failed. */
   #problem: string | undefined;
 
   constructor(parts: SessionKeeperParts) {
     this.#parts = parts;
-    this.#leaseMs = parts.backend.capabilities.shared ? LEASE_MS : Number.POSITIVE_INFINITY;
+    this.#leaseMs = parts.backend.capabilities.shared ? parts.options.leaseMs : Number.POSITIVE_INFINITY;
   }
 
   /** Opens the session and begins to keep it. @throws what the backend says */
@@ -95,6 +97,7 @@ export class SessionKeeper {
     const { sessions, report, runtime, obey } = this.#parts;
     const sentAt = runtime.clock.mono();
     this.#beatIn(this.#leaseMs / 3);
+    this.#pulse?.tick();
     try {
       const heard = andThen(sessions.beat(life.session, report()), (answer) => {
         if (life !== this.#life) return;
@@ -148,7 +151,7 @@ export class SessionKeeper {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const late = (): void =>
       reject(new CoordinationError('BACKEND_UNAVAILABLE', 'No new session could be opened'));
-    const timer = this.#parts.runtime.clock.after(LEASE_MS, late, true);
+    const timer = this.#parts.runtime.clock.after(this.#leaseMs, late, true);
     void next.then(resolve, reject).finally(() => timer.cancel());
     return promise;
   }
@@ -167,7 +170,18 @@ export class SessionKeeper {
       if (this.#leaseMs === Number.POSITIVE_INFINITY) return;
       this.#extend(life, sentAt);
       this.#beatIn(this.#leaseMs / 3);
+      this.#startPulse(session);
     });
+  }
+
+  #startPulse(session: SessionNumber): void {
+    const { backend, options, runtime } = this.#parts;
+    if (options.thread === 'main') return;
+    this.#pulse = backend.pulse?.(session, { everyMs: this.#leaseMs / 3, stuckMs: options.stuckMs });
+    if (this.#pulse === undefined && backend.capabilities.roundTrip === 'network')
+      runtime.logger.warn('The lease is renewed by the event loop only: handlers that block it may lose it', {
+        hint: 'Give the backend a url or config instead of a client, or set `session.thread: "main"`.',
+      });
   }
 
   /** Answers may come in another order than the beats they belong to. */
@@ -176,6 +190,12 @@ export class SessionKeeper {
     life.validUntil = Math.max(life.validUntil, sentAt + (this.#leaseMs * 2) / 3);
     this.#deadline?.cancel();
     this.#deadline = clock.after(life.validUntil - clock.mono(), () => {
+      // The thread may have kept the lease while the loop was blocked.
+      const pulsedAt = clock.mono() - (this.#pulse?.agoMs() ?? Number.POSITIVE_INFINITY);
+      if (pulsedAt + (this.#leaseMs * 2) / 3 > clock.mono()) {
+        this.#extend(life, pulsedAt);
+        return this.beat();
+      }
       // The store may have heard every beat: then it must not keep for us what we have told our users is gone.
       this.#end(life.session);
       this.#lose(life, 'no beat was answered in time');
@@ -188,6 +208,8 @@ export class SessionKeeper {
   }
 
   #rest(): void {
+    this.#pulse?.[Symbol.dispose]();
+    this.#pulse = undefined;
     this.#beatTimer?.cancel();
     this.#deadline?.cancel();
     this.#again?.cancel();

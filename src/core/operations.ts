@@ -27,6 +27,8 @@ export interface Patience {
 export const QUICK: Patience = { unsentMs: 5_000 };
 /** For what must not be lost as long as the mesh lives. */
 export const ENDLESS: Patience = { unsentMs: Number.POSITIVE_INFINITY, giveUpMs: Number.POSITIVE_INFINITY };
+/** For calls in a transaction of the application: it is broken when one fails, so nothing is repeated. */
+export const ONCE: Patience = { unsentMs: -1, giveUpMs: -1 };
 const USUAL: Patience = {};
 
 /** Operations in the hands of who ends them. */

@@ -90,6 +90,27 @@ export const OPTIONS = {
       doc: 'Task types × agents whose statistics strategies see.',
     },
   },
+  session: {
+    leaseMs: {
+      kind: 'ms',
+      default: 30_000,
+      min: 100,
+      max: 3_600_000,
+      doc: 'How long others wait for a process that gives no sign of life before they take its tasks and locks. Renewed at a third, given up at two thirds. On backends that others can see.',
+    },
+    thread: {
+      kind: 'choice',
+      of: ['worker', 'main'],
+      default: 'worker',
+      doc: 'worker: the lease is renewed from a thread with a connection of its own, so that a blocked event loop keeps it; needs a backend made from a URL or config. main: from the event loop only.',
+    },
+    stuckMs: {
+      kind: 'ms',
+      default: 300_000,
+      min: 1_000,
+      doc: 'An event loop that is blocked longer than this loses the lease all the same: a handler is stuck.',
+    },
+  },
   retry: {
     maxAttempts: {
       kind: 'count',

@@ -35,8 +35,14 @@ export class AgentRegistry {
     return this.pool.freeSlots();
   }
 
-  offers(): readonly Offer[] {
-    return this.pool.offers();
+  /** @param more slots beside the free ones, where the agents are alike */
+  offers(more = 0): readonly Offer[] {
+    return this.pool.offers(more);
+  }
+
+  /** Whether all agents do the same tasks. */
+  get areAlike(): boolean {
+    return this.pool.areAlike;
   }
 
   get(id: string): Agent | undefined {

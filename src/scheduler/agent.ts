@@ -94,6 +94,8 @@ class RunExtras {
   /** What its handler threw, for `cause`. */
   thrown: unknown = undefined;
   preemptedBy: string | undefined = undefined;
+  /** What was recorded in a transaction of its handler, whether or not that was committed. */
+  completedWith: { readonly result: unknown } | undefined = undefined;
   /** The survivor of the deadlock that it was a victim of, while it waits for that one to finish: it has failed, which isn't stored yet. */
   yieldsTo: string | undefined = undefined;
   /** Its slot was given away while its handler still ran. */

@@ -82,7 +82,7 @@ export class Cancellation {
   #takeOut(run: Run, cause: StopCause, reason: string): void {
     const { dispatcher, agents } = this.#deps;
     if (run.agent?.dequeue(run) === true) agents.queued(run.agent, -1);
-    dispatcher.parked.remove(run);
+    dispatcher.remove(run);
     run.phase = 'ending';
     run.facts.deadlineTimer?.cancel();
     run.giveLocksBack();

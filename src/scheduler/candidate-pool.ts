@@ -134,9 +134,17 @@ export class AgentPool implements Iterable<Candidate> {
     return this.#offers.total();
   }
 
-  /** The free slots by set of capabilities, for a claim. The same array until something changes; never changed afterwards. */
-  offers(): readonly Offer[] {
-    return this.#offers.all();
+  /**
+   * The free slots by set of capabilities, for a claim. The same array until something changes; never changed afterwards.
+   * @param more slots beside the free ones, where all agents are alike
+   */
+  offers(more = 0): readonly Offer[] {
+    return more > 0 ? this.#offers.allAnd(more) : this.#offers.all();
+  }
+
+  /** Whether all agents have the same capabilities and types. */
+  get areAlike(): boolean {
+    return this.#offers.areAlike;
   }
 
   /**

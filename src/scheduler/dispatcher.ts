@@ -4,6 +4,7 @@ import { type EventSink, wanting } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
+import { AheadRuns } from './ahead-runs.ts';
 import { type Agent, type ClaimedAt, Run, type RunHome } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { BarredKinds } from './barred-kinds.ts';
@@ -43,6 +44,8 @@ export interface DispatcherDeps {
   readonly home: RunHome;
   /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
   readonly takeLocks: ((run: Run) => void) | undefined;
+  /** Most tasks of one claim from a store across a network; absent: it is in this process, and nothing is claimed ahead. */
+  readonly farBatch: number | undefined;
   /** No slot is free, yet something may be more urgent than what runs. */
   readonly considerPreemption: (() => void) | undefined;
 }
@@ -74,6 +77,7 @@ export class Dispatcher {
   readonly locking = new Set<Run>();
   readonly #hungry = new Set<Agent>();
   readonly #barred: BarredKinds;
+  readonly #ahead: AheadRuns | undefined;
 
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
@@ -82,6 +86,12 @@ export class Dispatcher {
     this.#barred = barred;
     const { settler, slots, runtime } = deps;
     this.parked = new ParkedRuns({ clock: runtime.clock, settler, slots, barred, wake: () => this.wake() });
+    const { farBatch: maxBatch, home } = deps;
+    if (maxBatch === undefined) return;
+    const giveBack = (runs: readonly Run[]): void => {
+      for (const run of runs) home.stop(run, 'shutdown-release', 'it was claimed too early');
+    };
+    this.#ahead = new AheadRuns({ clock: runtime.clock, maxBatch, giveBack });
   }
 
   /** Something changed: work to do, a slot, an agent, a setting. */
@@ -107,6 +117,17 @@ export class Dispatcher {
     if (isHungry || wasFull || this.#cutShort || this.parked.size > 0 || this.#barred.size > 0) this.wake();
   }
 
+  /** A task has ended after this time, ms. */
+  ended(durationMs: number): void {
+    this.#ahead?.ended(durationMs);
+  }
+
+  /** Forgets a claimed run that waits here: it is ended otherwise. */
+  remove(run: Run): void {
+    this.parked.remove(run);
+    this.#ahead?.remove(run);
+  }
+
   /** Claims and places in this call what can be placed now: the assignment is recorded when it returns. */
   now(): void {
     if (!this.#stopped) this.#pump();
@@ -116,6 +137,7 @@ export class Dispatcher {
   stop(): void {
     this.#stopped = true;
     this.parked.stop();
+    this.#ahead?.stop();
   }
 
   /** Resolves when no claim is on its way. */
@@ -131,7 +153,7 @@ export class Dispatcher {
   /** What is claimed and hasn't begun, wherever it waits. */
   unstarted(): Run[] {
     const queued = [...this.#deps.agents.all()].flatMap((agent) => agent.queue);
-    return [...queued, ...this.parked, ...this.locking];
+    return [...queued, ...this.parked, ...this.locking, ...(this.#ahead ?? [])];
   }
 
   /** What is assigned to an agent and waits there for a slot or its locks. */
@@ -153,8 +175,16 @@ export class Dispatcher {
     if (this.#barred.size > 0) this.#barred.review();
     if (this.parked.size > 0)
       for (const run of this.parked.toPlace()) if (run.phase === 'parked') this.place(run);
+    if (this.#ahead !== undefined && this.#ahead.size > 0) this.#placeAhead(this.#ahead);
     this.#claim();
     if (!this.#stopped) this.parked.rest();
+  }
+
+  /** What was claimed before there was a slot for it. */
+  #placeAhead(ahead: AheadRuns): void {
+    this.#now = this.#deps.runtime.clock.mono();
+    while (ahead.size > 0 && this.#free() > 0 && this.#deps.agents.freeSlots > 0)
+      this.#receive(ahead.shift() as Run);
   }
 
   /** Runs that want their slot back first, then each agent's run queue. */
@@ -205,6 +235,11 @@ export class Dispatcher {
     else this.#deps.executor.begin(run, agent, this.#now);
   }
 
+  #beginAt(run: Run, agent: Agent): void {
+    this.#ahead?.begun();
+    this.#deps.executor.begin(run, agent, this.#now);
+  }
+
   #lock(run: Run): void {
     run.phase = 'locking';
     this.locking.add(run);
@@ -234,10 +269,14 @@ export class Dispatcher {
   }
 
   #claimFar(request: ClaimRequest): void {
-    const { operations, store } = this.#deps;
+    const { operations, store, runtime } = this.#deps;
+    const sentAt = runtime.clock.mono();
     const answer = andThen(
       operations().run((op) => store.claim(op, request)),
-      (claimed) => this.#arrive(claimed),
+      (claimed) => {
+        this.#ahead?.answered(sentAt);
+        this.#arrive(claimed);
+      },
     );
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
   }
@@ -260,18 +299,32 @@ export class Dispatcher {
     const { agents, considerPreemption } = this.#deps;
     const free = Math.min(this.#free(), agents.freeSlots, MAX_LOCKING - this.locking.size);
     const assigned = agents.hosted.length === 0 ? 0 : Math.max(0, MAX_ASSIGNED - agents.queuedTotal);
-    const limit = Math.max(0, Math.min(free, CLAIMS_A_TURN));
+    const ahead = this.#roomAhead();
+    const limit = Math.max(0, Math.min(free + ahead, this.#mostClaimed));
     this.#cutShort = limit === 0;
     if (limit === 0) considerPreemption?.();
     if (limit === 0 && assigned === 0) return undefined;
     const request = {
-      offers: limit === 0 ? [] : agents.offers(),
+      offers: limit === 0 ? [] : agents.offers(ahead),
       agents: agents.hosted,
       assigned,
       limit,
       start: limit,
     };
     return this.#barred.size === 0 || limit === 0 ? request : { ...request, without: this.#barred.kinds };
+  }
+
+  get #mostClaimed(): number {
+    return Math.min(CLAIMS_A_TURN, this.#deps.farBatch ?? CLAIMS_A_TURN);
+  }
+
+  /** How many more may be claimed than there are free slots; negative: so many of those are spoken for already. */
+  #roomAhead(): number {
+    const ahead = this.#ahead;
+    if (ahead === undefined) return 0;
+    const { wanted, size } = ahead;
+    // Not a few at a time: a claim costs a round trip.
+    return size > wanted / 2 || !this.#deps.agents.areAlike ? -size : wanted - size;
   }
 
   #take(answer: ClaimAnswer): void {
@@ -285,8 +338,22 @@ export class Dispatcher {
       this.#claimedThisTurn = Math.max(this.#claimedThisTurn, CLAIMS_A_TURN);
     } else this.#claimedThisTurn += claims.length;
     const claimed = { mono: now, at: answer.at, home: this.#deps.home };
-    for (const claim of claims) this.#receive(this.#runOf(claim, claimed));
+    if (this.#ahead === undefined) for (const claim of claims) this.#receive(this.#runOf(claim, claimed));
+    else
+      this.#takeAhead(
+        this.#ahead,
+        claims.map((claim) => this.#runOf(claim, claimed)),
+      );
     if (answer.more) this.wake();
+  }
+
+  /** In the order in which they were claimed; those of particular agents go to their run queues at once. */
+  #takeAhead(ahead: AheadRuns, runs: readonly Run[]): void {
+    for (const run of runs) {
+      if (run.claim.body.agent !== undefined) this.#receive(run);
+      else ahead.add(run);
+    }
+    this.#placeAhead(ahead);
   }
 
   #receive(run: Run): void {
@@ -343,8 +410,7 @@ export class Dispatcher {
       return;
     }
     run.agent = chosen.agent;
-    if (this.#announce(run, chosen.agent, chosen.strategy, chosen.reason))
-      this.#deps.executor.begin(run, chosen.agent, this.#now);
+    if (this.#announce(run, chosen.agent, chosen.strategy, chosen.reason)) this.#beginAt(run, chosen.agent);
   }
 
   /** A pinned task waits in its agent's run queue, or starts at once. */

@@ -44,6 +44,13 @@ export class Ending {
       this.#refused(run, result);
       return;
     }
+    const { completedWith } = run.facts;
+    if (completedWith !== undefined && result.state === 'completed') {
+      // However its handler ended after that.
+      this.#completed(run, completedWith.result, endedAt);
+      this.#deps.ended();
+      return;
+    }
     switch (settlement.as) {
       case 'complete':
         this.#completed(run, settlement.result, endedAt);

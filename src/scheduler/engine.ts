@@ -44,6 +44,7 @@ import { Submission } from './submission.ts';
 import { SurvivorWaits } from './survivor-waits.ts';
 import { Sweeper } from './sweeper.ts';
 import { type AwaitedElsewhere, AwaitedHandles, type HandleHost } from './task-handle.ts';
+import { Transactions } from './transactions.ts';
 import { TaskHistory } from './task-history.ts';
 import { runOf, TaskLookup, unknownTask } from './task-lookup.ts';
 
@@ -78,6 +79,7 @@ export class Engine {
   readonly dispatcher: Dispatcher;
   readonly sweeper: Sweeper;
   readonly submission: Submission;
+  readonly transactions: Transactions;
   readonly cancellation: Cancellation;
   readonly admin: AgentAdmin;
   readonly externals: ExternalTasks;
@@ -133,6 +135,8 @@ export class Engine {
       isAwaited: (taskId) => this.waits.awaits(taskId),
       isBehind: (taskId, otherId) => this.lookup.isBehind(taskId, otherId),
     });
+    const { store: tasks, operations: ops, wake } = this;
+    this.transactions = new Transactions({ store: tasks, operations: ops, clock, wake });
     this.executor = this.#makeExecutor();
     this.dispatcher = this.#makeDispatcher();
     this.sweeper = this.#makeSweeper();
@@ -223,6 +227,7 @@ export class Engine {
       observe: (run, ok, durationMs) => {
         this.history.record(run.claim.body.type, run.agent?.id ?? '', ok, durationMs);
         this.placement.observe(run, ok, durationMs);
+        this.dispatcher.ended(durationMs);
       },
       readied: (taskId) => this.#readied(taskId),
       ended: () => this.idleness.look(),
@@ -263,6 +268,7 @@ export class Engine {
         children: new AwaitedChildren(this),
         submit: async (spec) => this.intake.submit(spec),
         submitAll: (specs) => this.intake.submitAll(specs),
+        transactions: this.transactions,
       }),
       decide: (run, error) => this.#decide(run, error),
     });
@@ -272,6 +278,7 @@ export class Engine {
     const { agents, executor, slots, loans, placement, settler, home, parts } = this;
     return new Dispatcher({
       ...this.#sinks,
+      farBatch: this.farBatch,
       ageStepMs: (queue) => this.#ageSteps.of(queue),
       agents,
       executor,

@@ -1,5 +1,5 @@
 import { isPromise } from '../core/awaitable.ts';
-import { checkArray, checkId, reading, unreadable } from '../core/check.ts';
+import { checkArray, checkId, checkOptions, reading, unreadable } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Resolved } from '../core/options.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
@@ -14,7 +14,8 @@ import type { SchedulerParts } from './parts.ts';
 import type { Shutdown } from './shutdown.ts';
 import type { FreshTask, Submission } from './submission.ts';
 import { type HandleHost, LocalHandle } from './task-handle.ts';
-import type { TaskHandle, TaskSpec } from './types.ts';
+import type { Transactions } from './transactions.ts';
+import type { SubmitOptions, TaskHandle, TaskSpec } from './types.ts';
 
 /** Tasks stored in one call; between calls other work of the process gets its turn. */
 const SUBMIT_CHUNK = 1_000;
@@ -28,6 +29,7 @@ export interface IntakeDeps {
   readonly admin: AgentAdmin;
   readonly dispatcher: Dispatcher;
   readonly submission: Submission;
+  readonly transactions: Transactions;
   readonly shutdown: Shutdown;
 }
 
@@ -66,6 +68,17 @@ export class Intake {
     return checked === undefined
       ? this.#enqueue(this.normalise(task))
       : checked.then((spec) => this.#enqueue(this.normalise(spec)));
+  }
+
+  /** Stores one as its options say. @throws as above, and NOT_SUPPORTED */
+  async submitBy(task: TaskSpec, given: SubmitOptions): Promise<TaskHandle> {
+    this.#deps.shutdown.refuse();
+    const { client } = checkOptions<SubmitOptions>(given, 'the options of submitTask');
+    if (client === undefined) return this.submit(task);
+    const { submission, transactions } = this.#deps;
+    const spec = withCheckedInput(task);
+    const normal = this.normalise(spec === undefined ? task : await spec);
+    return submission.accept(normal, await transactions.enqueue(client, normal));
   }
 
   /** Stores many, in order. All are checked before any is stored. @throws as for one; the error's `handles` has those that were stored */

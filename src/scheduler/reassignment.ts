@@ -101,7 +101,7 @@ export class Reassignment {
     const list = checkArray(given, 'the orders') as readonly Order[];
     const orders = reading('the orders', () => Array.from(list, (order) => checkRecord(order, 'an order')));
     obeyOrders(orders, this.#allRuns(), this.#deps.home);
-    return orders.some(({ kind }) => kind === 'drain');
+    return orders.some(({ kind }) => kind === 'drain' || kind === 'upgrade');
   }
 
   *#allRuns(): Generator<Run> {

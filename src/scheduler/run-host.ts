@@ -13,6 +13,7 @@ import { countsAfterStop, heldAlready } from './settlement.ts';
 import type { SlotLoans } from './slot-loans.ts';
 import type { ContextHost } from './task-context.ts';
 import { LocalHandle } from './task-handle.ts';
+import type { Transactions } from './transactions.ts';
 import type { Gathered, GatherOptions, ResultOptions, TaskHandle, TaskSpec } from './types.ts';
 import { replyWait, SLEEP } from './wait-keys.ts';
 
@@ -24,6 +25,7 @@ export interface RunHostDeps {
   readonly children: AwaitedChildren;
   readonly submit: (spec: TaskSpec) => Promise<TaskHandle>;
   readonly submitAll: (specs: readonly TaskSpec[]) => Promise<readonly TaskHandle[]>;
+  readonly transactions: Transactions;
 }
 
 /** Does what handlers ask for through their context, in the name of their run. */
@@ -88,6 +90,11 @@ export class RunHost implements ContextHost {
     if (request === undefined) return Promise.reject(notHere('messages'));
     const options = { signal: run.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
     return this.#lend(run, replyWait(to), request<R>(ownerOf(run), to, payload, options));
+  }
+
+  completeWithin(run: Run, client: unknown, result: unknown): Promise<void> {
+    run.signal.throwIfAborted();
+    return this.#deps.transactions.complete(client, run, result);
   }
 
   sleep(run: Run, ms: number): Promise<void> {

@@ -23,6 +23,7 @@ import type {
   HandlesOf,
   ResultOf,
   Submittable,
+  SubmitOptions,
   SubmittableList,
   TaskHandle,
   TaskSpec,
@@ -131,13 +132,17 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /**
    * Stores a task; resolves when it is stored, with its handle.
-   * @throws INVALID_ARGUMENT, DEPENDENCY_CYCLE, IDEMPOTENCY_CONFLICT, QUEUE_FULL, STOPPED
+   * @throws INVALID_ARGUMENT, DEPENDENCY_CYCLE, IDEMPOTENCY_CONFLICT, QUEUE_FULL, STOPPED, NOT_SUPPORTED
    */
   submitTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
+    options?: SubmitOptions,
   ): Promise<TaskHandle<NoInfer<O>>> {
     try {
-      const stored = this.#engine.intake.submit(task as TaskSpec) as Awaitable<TaskHandle<NoInfer<O>>>;
+      const { intake } = this.#engine;
+      const given =
+        options === undefined ? intake.submit(task as TaskSpec) : intake.submitBy(task as TaskSpec, options);
+      const stored = given as Awaitable<TaskHandle<NoInfer<O>>>;
       return isPromise(stored) ? stored : Promise.resolve(stored);
     } catch (error) {
       return Promise.reject(error);

@@ -65,6 +65,20 @@ export class SlotOffers {
     return this.#unlimited > 0 ? Number.POSITIVE_INFINITY : this.#slots;
   }
 
+  /** Whether all agents are of one class. */
+  get areAlike(): boolean {
+    return this.#classes.size === 1;
+  }
+
+  /** With so many slots more; of several classes none can be said to have them. */
+  allAnd(more: number): readonly Offer[] {
+    if (this.#classes.size !== 1) return this.all();
+    const [only] = this.#classes.values();
+    const { capabilities, types, slots, unlimited } = only as SlotClass;
+    const free = unlimited > 0 ? MOST_SLOTS : Math.min(slots + more, MOST_SLOTS);
+    return [{ capabilities, slots: free, ...(types === undefined ? {} : { types }) }];
+  }
+
   /** The same array until something changes; never changed afterwards. */
   all(): readonly Offer[] {
     if (this.#offers !== undefined) return this.#offers;

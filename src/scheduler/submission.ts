@@ -102,6 +102,11 @@ export class Submission {
     return answer === undefined ? this.#enqueueFar(task) : orThrow(this.#hear(task, answer));
   }
 
+  /** What became of one that was stored otherwise. @throws what the store refused it for */
+  accept(task: NewTask, answer: EnqueueAnswer): TaskHandle {
+    return orThrow(this.#hear(task, answer));
+  }
+
   /** Apart from its caller, which would make room for what this closure uses also where it isn't needed. */
   #enqueueFar(task: NewTask): Awaitable<TaskHandle> {
     if (this.#far !== undefined) return this.#submitFar(this.#far, task).then(orThrow);

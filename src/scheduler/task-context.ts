@@ -19,6 +19,7 @@ export interface ContextHost {
   ): Promise<R>;
   request<R>(run: Run, to: string, payload: unknown, timeoutMs: number | undefined): Promise<R>;
   sleep(run: Run, ms: number): Promise<void>;
+  completeWithin(run: Run, client: unknown, result: unknown): Promise<void>;
 }
 
 /** The handler's view of its run. Getters build what few handlers use only when it is looked at, and return bound functions. */
@@ -120,6 +121,12 @@ export class RunContext implements TaskContext {
     const host = this.#host;
     return async <R>(to: string, payload: unknown, timeoutMs?: number) =>
       host.request<R>(run, checkId(to, 'to'), payload, timeoutMs);
+  }
+
+  get completeWithin(): TaskContext['completeWithin'] {
+    const run = this.#run;
+    const host = this.#host;
+    return async (client, result) => host.completeWithin(run, client, result);
   }
 
   get sleep(): TaskContext['sleep'] {

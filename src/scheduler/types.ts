@@ -260,6 +260,22 @@ export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<
   request<R = unknown>(to: string, payload: unknown, timeoutMs?: number): Promise<R>;
   /** Sleeps without keeping the slot. Rejects with `signal.reason` when aborted. */
   sleep(ms: number): Promise<void>;
+  /**
+   * Records this task as completed inside a transaction of yours, together with what else you write there: both happen or neither. What
+   * the handler returns is not stored any more once that is committed. Stores with transactions only (PostgreSQL, READ COMMITTED).
+   * @param client in which you began the transaction
+   * @throws STALE_CLAIM when another attempt has the task: roll back; NOT_SUPPORTED
+   */
+  completeWithin(client: unknown, result?: T[N]['output']): Promise<void>;
+}
+
+/** How a task is submitted. */
+export interface SubmitOptions {
+  /**
+   * A client in which you began a transaction: the task is there if and when you commit. Stores with transactions only (PostgreSQL, READ
+   * COMMITTED). It must not take part in a deadlock of yours: submit last.
+   */
+  readonly client?: unknown;
 }
 
 export type TaskHandler<T extends TaskTypes = AnyTasks, N extends TypeName<T> = TypeName<T>> = (

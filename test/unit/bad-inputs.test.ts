@@ -281,6 +281,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     untilFinished: ['n', { signal: undefined }],
     isAtWork: ['n'],
     shutdown: false,
+    askNow: false,
     sessionLost: false,
   },
   waits: {

@@ -4,7 +4,7 @@ import type { Runtime } from './runtime.ts';
 import type { Sessions } from './sessions.ts';
 import type { StateStore } from './state.ts';
 import type { TaskStore } from './tasks.ts';
-import type { Awaitable, Stamped } from './words.ts';
+import type { Awaitable, SessionNumber, Stamped } from './words.ts';
 
 /** What survives what. Established by looking at the server in `start`, not declared from hope. */
 export type Durability =
@@ -52,6 +52,21 @@ export type Hint =
   | { readonly about: 'state'; readonly prefix: string }
   | { readonly about: 'reconnected' }; // anything may have been missed: ask everything once, re-verify ownership by a beat
 
+/** How a thread of its own renews the lease of a session. */
+export interface PulseOptions {
+  readonly everyMs: number;
+  /** A main loop that doesn't come round for so long is given up: its lease runs out. */
+  readonly stuckMs: number;
+}
+
+/** A thread that renews a lease, until disposed or the session is over. */
+export interface Pulse extends Disposable {
+  /** The main loop has come round. */
+  tick(): void;
+  /** ms since the last renewal was sent that the store has confirmed; `Infinity` before the first. */
+  agoMs(): number;
+}
+
 /** A place where coordination state lives. Kafka brings `messages` only; `combine(postgres, kafka)` makes one of two. */
 export interface Backend {
   readonly name: string;
@@ -67,6 +82,11 @@ export interface Backend {
   check(): Awaitable<{ readonly healthy: boolean; readonly detail?: string }>;
   /** Closes what it opened (never a client that the user passed in). Pending calls reject with `STOPPED`. Idempotent. */
   stop(): Awaitable<void>;
+  /**
+   * Renews the session's lease from a thread with a connection of its own, so that a blocked event loop doesn't lose it. `undefined`: it
+   * can't, for a client of the user's can't cross threads. It only extends the lease; reports and orders go by `Sessions.beat`.
+   */
+  pulse?(session: SessionNumber, options: PulseOptions): Pulse | undefined;
   /** Calls `listener` for hints about `interest` (exact names, or `*` for all of a kind) until disposed. One connection per process, whatever the number of listeners. */
   onHint(interest: readonly Hint[], listener: (hint: Hint) => void): Disposable;
 }
