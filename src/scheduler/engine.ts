@@ -48,9 +48,6 @@ import { Transactions } from './transactions.ts';
 import { TaskHistory } from './task-history.ts';
 import { runOf, TaskLookup, unknownTask } from './task-lookup.ts';
 
-/** How often changes that no hint told of are looked for, ms. */
-const SWEEP_MS = 1_000;
-
 /**
  * What a scheduler is made of, each part wired to those it needs. A task goes from the intake through the submission into the store, by a
  * claim of the dispatcher to the agent that the placement chooses, there through the executor, and by the settler back into the store; the
@@ -304,7 +301,7 @@ export class Engine {
         this.wake();
         this.idleness.look();
       },
-      everyMs: onHint === undefined ? Number.POSITIVE_INFINITY : SWEEP_MS,
+      company: this.farBatch !== undefined ? 'far' : onHint === undefined ? 'alone' : 'shared',
     });
   }
 

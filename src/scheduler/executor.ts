@@ -20,6 +20,7 @@ import {
   settleFailure,
   settleStopped,
   stopError,
+  notCommitted,
   unusableResult,
 } from './settlement.ts';
 import type { SlotLoans } from './slot-loans.ts';
@@ -232,6 +233,8 @@ export class Executor {
     if (this.#isOver(run)) return;
     const { stopCause, stopError: stopped } = run.facts;
     if (stopCause !== undefined && !countsAfterStop(stopCause)) return this.#fail(run, stopped);
+    // If its transaction was committed the store says so now; if not, it has not been done.
+    if (run.facts.completedWith !== undefined) return this.#fail(run, notCommitted(run.id));
     if (value !== undefined) {
       try {
         checkJson(value, 'the result', RESULT_LIMITS);

@@ -24,6 +24,15 @@ export function settleFailure(
   return { claim, as: 'bury', reason, error: stored, signature: errorSignature(stored) };
 }
 
+/** It was to be completed in a transaction of its handler, which was rolled back. */
+export function notCommitted(taskId: string): CoordinationError {
+  return new CoordinationError(
+    'STALE_CLAIM',
+    `The transaction in which task ${taskId} was completed was not committed`,
+    { hint: 'Commit it before the handler returns, or let the handler throw.' },
+  );
+}
+
 /** A result that can't be stored: the same handler returns the same again. */
 export function unusableResult(refusal: unknown): CoordinationError {
   const { message } = toStoredError(refusal);

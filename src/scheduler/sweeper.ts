@@ -4,12 +4,19 @@ import type { EventSink } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { QueueCounts, TaskStore } from '../core/ports/tasks.ts';
+import { Rest } from '../core/rest.ts';
 
 /** After the first end since there was nothing to do, ms. */
 const TEND_MS = 1_000;
 const LIMIT = 1_000;
 /** A sweep that failed is tried again after this. */
 const SWEEP_AGAIN_MS = 1_000;
+/** How often changes that no hint told of are looked for, ms: at first, and after a while in which there were none. */
+const LOOK_MS = 1_000;
+const LONGEST_LOOK_MS = 2_000;
+
+/** Who else uses the store: nobody, others in this process, others across a network. */
+export type Company = 'alone' | 'shared' | 'far';
 
 export type Swept = Awaited<ReturnType<TaskStore['sweep']>>;
 
@@ -20,8 +27,8 @@ export class Sweeper {
   readonly #runtime: Runtime;
   readonly #events: EventSink;
   readonly #apply: (answer: Swept) => void;
-  /** Chores of other processes are looked for this often; `Infinity` where there are none. */
-  readonly #everyMs: number;
+  readonly #company: Company;
+  readonly #rest: Rest;
   #timer: Timer | undefined;
   #dueAt = Number.POSITIVE_INFINITY;
   #holding = false;
@@ -39,14 +46,20 @@ export class Sweeper {
     readonly runtime: Runtime;
     readonly events: EventSink;
     readonly apply: (answer: Swept) => void;
-    readonly everyMs: number;
+    /** Chores of other processes are looked for now and then; across a network less often while there are none. */
+    readonly company: Company;
   }) {
     this.#store = parts.store;
     this.#operations = parts.operations;
     this.#runtime = parts.runtime;
     this.#events = parts.events;
     this.#apply = parts.apply;
-    this.#everyMs = parts.everyMs;
+    this.#company = parts.company;
+    this.#rest = new Rest({
+      firstMs: LOOK_MS,
+      mostMs: LONGEST_LOOK_MS,
+      random: parts.runtime.random.fork('sweeps'),
+    });
   }
 
   /** How long the chores are overdue, those under way included, ms; 0 when they aren't. */
@@ -78,6 +91,7 @@ export class Sweeper {
 
   /** Tasks have ended: what is kept of them is looked through in a while, also when nothing happens any more. */
   tend(): void {
+    this.#rest.reset();
     if (this.#dueAt === Number.POSITIVE_INFINITY) this.due(TEND_MS, false);
   }
 
@@ -91,7 +105,7 @@ export class Sweeper {
       answer = andThen(
         this.#operations().run((op) => this.#store.sweep(op, LIMIT)),
         (swept) => {
-          this.#next(swept.more ? 0 : Math.min(swept.nextInMs, this.#everyMs));
+          this.#next(swept.more ? 0 : Math.min(swept.nextInMs, this.#lookInMs(swept)));
           this.#apply(swept);
         },
       );
@@ -106,6 +120,13 @@ export class Sweeper {
     this.#stopped = true;
     this.#timer?.cancel();
     this.#dueAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** When to look again for what others did. */
+  #lookInMs({ readied, ended, pruned, deadSessions }: Swept): number {
+    if (this.#company !== 'far') return this.#company === 'alone' ? Number.POSITIVE_INFINITY : LOOK_MS;
+    if (readied.length + ended.length + pruned + deadSessions > 0) this.#rest.reset();
+    return this.#rest.next();
   }
 
   #next(inMs: number): void {
@@ -125,6 +146,8 @@ export class Sweeper {
     };
     // Whatever becomes of the question, what falls due next is done.
     this.due(inMs, false);
+    // What waits in a store across a network outlives this process, whose connections hold it anyway.
+    if (this.#company === 'far') return;
     try {
       const counts = andThen(this.#store.counts(), arm);
       if (isPromise(counts)) handled(counts);

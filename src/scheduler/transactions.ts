@@ -35,8 +35,8 @@ export class Transactions {
   }
 
   /**
-   * Records that a run has completed. Its handler goes on, and what it returns is not stored any more, unless the transaction was rolled
-   * back.
+   * Records that a run has completed. Its handler goes on, and what it returns is not stored any more. A run that was not committed when
+   * its handler returns has failed: it is tried again.
    * @throws STALE_CLAIM when the claim isn't current: the transaction must not be committed then; NOT_SUPPORTED
    */
   async complete(client: unknown, run: Run, value: unknown): Promise<void> {
@@ -44,13 +44,14 @@ export class Transactions {
     const store = this.#within(client);
     const result = copyJson(value);
     const settlement = { claim: run.claim, as: 'complete', result } as const;
+    // From here on only the store knows whether it is completed.
+    run.extras.completedWith = { result };
     const { results } = await this.#deps.operations().run((op) => store.settle(op, [settlement]), ONCE);
     if (results[0]?.status !== 'settled')
       throw new CoordinationError('STALE_CLAIM', `Task ${run.id} is not this attempt's any more`, {
         hint: 'Roll the transaction back: another attempt has the task.',
         retryable: false,
       });
-    run.extras.completedWith = { result };
   }
 
   #within(client: unknown): Pick<TaskStore, 'enqueue' | 'settle'> {

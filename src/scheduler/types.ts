@@ -261,8 +261,9 @@ export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<
   /** Sleeps without keeping the slot. Rejects with `signal.reason` when aborted. */
   sleep(ms: number): Promise<void>;
   /**
-   * Records this task as completed inside a transaction of yours, together with what else you write there: both happen or neither. What
-   * the handler returns is not stored any more once that is committed. Stores with transactions only (PostgreSQL, READ COMMITTED).
+   * Records this task as completed inside a transaction of yours, together with what else you write there: both happen or neither. Commit
+   * before the handler returns: what it returns is not stored then, and an attempt whose transaction was not committed counts as failed.
+   * Stores with transactions only (PostgreSQL, READ COMMITTED).
    * @param client in which you began the transaction
    * @throws STALE_CLAIM when another attempt has the task: roll back; NOT_SUPPORTED
    */
