@@ -1,5 +1,6 @@
 import { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
 import { ConflictResolver } from './conflicts/conflict-resolver.ts';
+import { andThen } from './core/awaitable.ts';
 import type { Operations } from './core/operations.ts';
 import { DependencyGraph } from './dependency-graph/dependency-graph.ts';
 import type { CoordinationOptions, ManagerSettings } from './manager-options.ts';
@@ -11,6 +12,9 @@ import { AdvancedTaskScheduler } from './scheduler/scheduler.ts';
 import type { TaskTypes } from './scheduler/types.ts';
 import { conflictParts, queueGauges, schedulerParts, stealingLoads } from './wiring.ts';
 import { WorkStealingCoordinator } from './work-stealing/work-stealing-coordinator.ts';
+
+/** Processes that are looked at when there is something to steal, or a deadlock to find. */
+const MOST_PEERS = 1_000;
 
 /** The parts of a manager. */
 export interface Parts<T extends TaskTypes> {
@@ -57,7 +61,14 @@ export function composeParts<T extends TaskTypes>(
     { ...(agentSlots === undefined ? {} : { agentSlots }), ...legacy, ...options.scheduling },
     events,
     logger,
-    { ...shared, store: ports.tasks, capabilities, ...agents, ...schedulerParts(locks, messages, breakers) },
+    {
+      ...shared,
+      store: ports.tasks,
+      capabilities,
+      ...peersOf(settings, operations),
+      ...agents,
+      ...schedulerParts(locks, messages, breakers),
+    },
   );
   return {
     tasks,
@@ -68,6 +79,18 @@ export function composeParts<T extends TaskTypes>(
     stealing: stealingOf(settings, tasks),
     metrics: metricsOf(settings, tasks, locks),
     graph: new DependencyGraph(logger),
+  };
+}
+
+/** The other processes that live, on a backend where there may be some. */
+function peersOf({ backend, ports }: ManagerSettings, operations: Operations): Pick<SchedulerParts, 'peers'> {
+  if (!backend.capabilities.shared) return {};
+  const { sessions } = ports;
+  return {
+    peers: () =>
+      andThen(sessions.list({ limit: MOST_PEERS, state: 'alive' }), ({ items }) =>
+        items.filter(({ session }) => session !== operations.session),
+      ),
   };
 }
 
@@ -86,15 +109,17 @@ function stealingOf<T extends TaskTypes>(
 }
 
 function metricsOf<T extends TaskTypes>(
-  { options, ports, runtime, events }: ManagerSettings,
+  { options, backend, ports, runtime, events }: ManagerSettings,
   tasks: AdvancedTaskScheduler<T>,
   locks: ResourceManager,
 ): CoordinationMetricsCollector | undefined {
   if (options.metrics === false) return undefined;
+  const activity = (): number => events.count('task:created') + events.count('task:started');
+  const far = backend.capabilities.roundTrip === 'network' ? { clock: runtime.clock, activity } : undefined;
   return new CoordinationMetricsCollector(runtime.logger, events, options.metrics, {
     runtime,
     gauges: {
-      queues: queueGauges(ports.tasks),
+      queues: queueGauges(ports.tasks, far),
       agentSlots: () => tasks.slotUse(),
       locks: () => locks.lockUse(),
     },

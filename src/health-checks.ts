@@ -6,7 +6,9 @@ import type { HealthChecks, PartHealth } from './health.ts';
 export interface HealthSources {
   /** `undefined` while it runs. */
   readonly notReady: () => string | undefined;
-  readonly backend: Pick<Backend, 'check'>;
+  readonly backend: Pick<Backend, 'check' | 'capabilities'>;
+  /** ms since the store has carried something out. */
+  readonly heardAgoMs: () => number;
   readonly session: { health(): PartHealth };
   readonly tasks: {
     overdueMs(): number;
@@ -24,6 +26,9 @@ export interface HealthSources {
   readonly stuckMs: number;
 }
 
+/** A store across a network that was heard of less long ago is there, ms: longer than between two sweeps that find nothing. */
+const HEARD_MS = 3_000;
+
 /** One check for each part of a mesh. */
 export function healthChecks(sources: HealthSources): HealthChecks {
   const { backend, session, tasks, locks, messages, breakers, stuckMs } = sources;
@@ -32,7 +37,10 @@ export function healthChecks(sources: HealthSources): HealthChecks {
       const why = sources.notReady();
       return why === undefined ? { healthy: true } : { healthy: false, error: why };
     },
-    backend: async () => {
+    backend: async (isRound) => {
+      // Not one more question twice a second: who is idle would do little else.
+      if (isRound && backend.capabilities.roundTrip === 'network' && sources.heardAgoMs() < HEARD_MS)
+        return { healthy: true };
       const { healthy, detail } = await backend.check();
       return healthy ? { healthy } : { healthy, error: detail ?? 'it does not answer' };
     },

@@ -19,7 +19,8 @@ export interface HealthStatus {
   readonly components: Readonly<Record<string, PartHealth>>;
 }
 
-export type HealthChecks = Readonly<Record<string, () => Awaitable<PartHealth>>>;
+/** `isRound`: nobody asks but the monitor, which goes on asking; what was heard a moment ago will do. */
+export type HealthChecks = Readonly<Record<string, (isRound: boolean) => Awaitable<PartHealth>>>;
 
 /** How long a part may take to answer before it counts as stuck, ms. */
 const ANSWER_MS = 1_000;
@@ -74,9 +75,13 @@ export class HealthMonitor {
   }
 
   /** Asks now. */
-  async check(): Promise<HealthStatus> {
+  check(): Promise<HealthStatus> {
+    return this.#check(false);
+  }
+
+  async #check(isRound: boolean): Promise<HealthStatus> {
     const names = Object.keys(this.#checks);
-    const answers = await Promise.all(names.map((name) => this.#ask(name)));
+    const answers = await Promise.all(names.map((name) => this.#ask(name, isRound)));
     const status = merge(Object.fromEntries(names.map((name, i) => [name, answers[i] as PartHealth])));
     this.#report(status);
     return status;
@@ -86,13 +91,13 @@ export class HealthMonitor {
     // A round from before a stop may come to its end after the next start.
     this.#timer?.cancel();
     this.#timer = this.#clock.after(this.#intervalMs, () => {
-      void this.check().then(() => {
+      void this.#check(true).then(() => {
         if (this.#running) this.#schedule();
       });
     });
   }
 
-  async #ask(name: string): Promise<PartHealth> {
+  async #ask(name: string, isRound: boolean): Promise<PartHealth> {
     let timer: Timer | undefined;
     const late = new Promise<PartHealth>((resolve) => {
       timer = this.#clock.after(ANSWER_MS, () =>
@@ -100,7 +105,7 @@ export class HealthMonitor {
       );
     });
     try {
-      return await Promise.race([(async () => this.#checks[name]?.() ?? { healthy: true })(), late]);
+      return await Promise.race([(async () => this.#checks[name]?.(isRound) ?? { healthy: true })(), late]);
     } catch (error) {
       return { healthy: false, error: toStoredError(error).message };
     } finally {

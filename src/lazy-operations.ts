@@ -1,6 +1,7 @@
 import { andThen, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError } from './core/errors.ts';
 import type { Operations, OwnedOperations, Patience } from './core/operations.ts';
+import type { Clock } from './core/ports/runtime.ts';
 import type { Awaitable, Operation, SessionNumber } from './core/ports/words.ts';
 
 const MAYBE_DONE = 'It may have been carried out.';
@@ -11,7 +12,19 @@ export class LazyOperations implements Operations {
   /** Of sessions that are over, as long as something of theirs is under way. */
   #former: readonly OwnedOperations[] = [];
   #ended = false;
+  readonly #clock: Clock | undefined;
+  #heardAt = Number.NEGATIVE_INFINITY;
   #renew: ((session: SessionNumber) => Awaitable<void>) | undefined;
+
+  /** @param clock tells when the store was heard of last */
+  constructor(clock?: Clock) {
+    this.#clock = clock;
+  }
+
+  /** ms since a store that doesn't answer at once has carried something out; `Infinity` before. */
+  heardAgoMs(): number {
+    return (this.#clock?.mono() ?? Number.POSITIVE_INFINITY) - this.#heardAt;
+  }
 
   get session(): SessionNumber {
     return this.#current().session;
@@ -84,7 +97,11 @@ export class LazyOperations implements Operations {
         sends += 1;
         return send(op);
       }, patience);
-      return isPromise(answer) ? answer.catch(again) : answer;
+      if (!isPromise(answer)) return answer;
+      return answer.then((answered) => {
+        this.#heardAt = this.#clock?.mono() ?? this.#heardAt;
+        return answered;
+      }, again);
     } catch (error) {
       return again(error);
     }

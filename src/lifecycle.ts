@@ -74,7 +74,14 @@ export class Lifecycle {
     const notReady = (): string | undefined =>
       this.isReady ? undefined : `the mesh is ${this.#state === 'new' ? 'not started' : this.#state}`;
     this.health = new HealthMonitor(
-      healthChecks({ ...parts, notReady, backend, session: this.#session, stuckMs: health.stuckMs }),
+      healthChecks({
+        ...parts,
+        notReady,
+        backend,
+        heardAgoMs: () => operations.heardAgoMs(),
+        session: this.#session,
+        stuckMs: health.stuckMs,
+      }),
       { clock: runtime.clock, events, intervalMs: health.intervalMs, backend: backend.name },
     );
   }

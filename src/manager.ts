@@ -74,12 +74,13 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   readonly metrics: CoordinationMetricsCollector | undefined;
   /** A graph of your own to plan with; the tasks' dependencies are kept by the queue itself. */
   readonly graph: DependencyGraph;
-  readonly #operations = new LazyOperations();
+  readonly #operations: LazyOperations;
   readonly #life: Lifecycle;
 
   /** Checks everything, connects nothing. @throws INVALID_OPTION */
   constructor(options?: CoordinationOptions, events?: EventBus, logger?: Logger | PinoLogger) {
     const settings = managerSettings(options, events, logger);
+    this.#operations = new LazyOperations(settings.runtime.clock);
     const parts = composeParts<T>(settings, this.#operations, {
       agentJoined: (agentId) => this.#joined(agentId),
       agentLeft: (agentId) => this.#left(agentId),

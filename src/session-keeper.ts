@@ -14,6 +14,13 @@ const WRITER = 1;
 /** A beat that failed, or a session that could not be opened, is tried again after this, ms. */
 const AGAIN_MS = 1_000;
 const OPEN_TRIES = 5;
+/** How often the thread hears of this loop in the time after which it gives it up. */
+const TICKS = 4;
+
+const CLIENT_HINT =
+  'Give the backend a url or a config without functions instead of a client, or set `session.thread: "main"`.';
+const THREAD_HINT =
+  'In a bundle keep agentmesh outside of it (external), else set `session.thread: "main"`, or allow worker threads.';
 
 export interface SessionKeeperParts {
   readonly backend: Backend;
@@ -40,6 +47,8 @@ interface Life {
   readonly session: SessionNumber;
   /** When it counts as lost unless a beat is answered before, mono ms. */
   validUntil: number;
+  /** When the last beat that was answered was sent, mono ms. */
+  heardAt: number;
 }
 
 /**
@@ -61,6 +70,7 @@ export class SessionKeeper {
   #hints: Disposable | undefined;
   /** Renews the lease while the loop is blocked. */
   #pulse: Pulse | undefined;
+  #tickTimer: Timer | undefined;
   /** Why the last beat, or the last try to open a session, failed. */
   #problem: string | undefined;
 
@@ -81,13 +91,17 @@ export class SessionKeeper {
   /** Ends the session: what it carries is given back at once instead of when its lease is over. Idempotent. */
   async close(): Promise<void> {
     this.#epoch += 1;
-    this.#rest();
+    const ended = this.#rest();
     this.#hints?.[Symbol.dispose]();
     this.#next?.reject(new CoordinationError('STOPPED', 'The mesh has been shut down'));
     this.#next = undefined;
     const life = this.#life;
     this.#life = undefined;
-    if (life !== undefined) await this.#parts.sessions.close(life.session);
+    try {
+      if (life !== undefined) await this.#parts.sessions.close(life.session);
+    } finally {
+      await ended;
+    }
   }
 
   /** Renews the lease now and takes the store's orders. */
@@ -97,12 +111,12 @@ export class SessionKeeper {
     const { sessions, report, runtime, obey } = this.#parts;
     const sentAt = runtime.clock.mono();
     this.#beatIn(this.#leaseMs / 3);
-    this.#pulse?.tick();
     try {
       const heard = andThen(sessions.beat(life.session, report()), (answer) => {
         if (life !== this.#life) return;
         if (answer.status === 'expired') return this.#lose(life, 'its lease had run out');
         this.#problem = undefined;
+        life.heardAt = Math.max(life.heardAt, sentAt);
         this.#extend(life, sentAt);
         if (answer.orders.length > 0) obey(answer.orders);
       });
@@ -163,25 +177,49 @@ export class SessionKeeper {
     const request = { boot, leaseMs: this.#leaseMs, writer: WRITER, report: report() };
     return andThen(sessions.open(request), ({ session }) => {
       if (epoch !== this.#epoch) return this.#end(session);
-      const life = { session, validUntil: sentAt };
+      const life = { session, validUntil: sentAt, heardAt: sentAt };
       this.#life = life;
       this.#problem = undefined;
       use(createOperations(session, runtime, { maxInFlight: backend.capabilities.maxInFlight }));
       if (this.#leaseMs === Number.POSITIVE_INFINITY) return;
       this.#extend(life, sentAt);
       this.#beatIn(this.#leaseMs / 3);
-      this.#startPulse(session);
+      this.#startPulse(life);
     });
   }
 
-  #startPulse(session: SessionNumber): void {
+  #startPulse(life: Life): void {
     const { backend, options, runtime } = this.#parts;
     if (options.thread === 'main') return;
-    this.#pulse = backend.pulse?.(session, { everyMs: this.#leaseMs / 3, stuckMs: options.stuckMs });
-    if (this.#pulse === undefined && backend.capabilities.roundTrip === 'network')
-      runtime.logger.warn('The lease is renewed by the event loop only: handlers that block it may lose it', {
-        hint: 'Give the backend a url or config instead of a client, or set `session.thread: "main"`.',
-      });
+    const warn = (why: string, hint: string): void =>
+      runtime.logger.warn(
+        `The lease is renewed by the event loop only${why}: handlers that block it may lose it`,
+        {
+          hint,
+        },
+      );
+    const failed = (code: string): void => {
+      if (life === this.#life) warn(`, for its thread has failed with ${code}`, THREAD_HINT);
+    };
+    try {
+      const request = { everyMs: this.#leaseMs / 3, stuckMs: options.stuckMs, failed };
+      this.#pulse = backend.pulse?.(life.session, request);
+    } catch (error) {
+      return failed(toStoredError(error).code);
+    }
+    if (this.#pulse !== undefined) this.#tickLater(life);
+    else if (backend.capabilities.roundTrip === 'network') warn('', CLIENT_HINT);
+  }
+
+  /** Tells the thread that this loop comes round, as long as the store hears of it. */
+  #tickLater(life: Life): void {
+    const { runtime, options } = this.#parts;
+    const { clock } = runtime;
+    this.#tickTimer = clock.after(options.stuckMs / TICKS, () => {
+      // Who can't reach the store any more obeys no order either: its thread must not keep for it what others could take.
+      if (clock.mono() - life.heardAt <= Math.max(options.stuckMs, this.#leaseMs)) this.#pulse?.tick();
+      this.#tickLater(life);
+    });
   }
 
   /** Answers may come in another order than the beats they belong to. */
@@ -207,12 +245,15 @@ export class SessionKeeper {
     this.#beatTimer = this.#parts.runtime.clock.after(ms, () => this.beat());
   }
 
-  #rest(): void {
-    this.#pulse?.[Symbol.dispose]();
+  /** Resolves when the thread has ended. */
+  #rest(): Promise<void> {
+    const pulse = this.#pulse;
     this.#pulse = undefined;
+    this.#tickTimer?.cancel();
     this.#beatTimer?.cancel();
     this.#deadline?.cancel();
     this.#again?.cancel();
+    return Promise.resolve(pulse?.[Symbol.asyncDispose]()).catch(() => undefined);
   }
 
   #failed(life: Life, error: unknown): void {
@@ -232,7 +273,7 @@ export class SessionKeeper {
     this.#life = undefined;
     this.#next = next;
     this.#problem = undefined;
-    this.#rest();
+    void this.#rest();
     const opening = this.#reopen(runtime.ids.next());
     if (!isPromise(opening)) this.#found(next);
     const message = `The session of this process is over: ${why}`;

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { SessionReport } from './core/ports/sessions.ts';
+import { REPORTED_AGENTS, REPORTED_CAPABILITIES } from './scheduler/peers.ts';
 
 /** What a report says of a scheduler, which knows all of it. */
 export interface Reported {
@@ -13,10 +14,6 @@ export interface Reported {
   }[];
 }
 
-/** Agents and their capabilities that a report has room for: it is at most 8 KiB. */
-const MAX_AGENTS = 20;
-const MAX_CAPABILITIES = 5;
-
 /** What this process says of itself at each beat of its session. */
 export function sessionReport(tasks: Reported): SessionReport {
   const { running, queued, slots } = tasks.getSchedulingMetrics();
@@ -29,10 +26,10 @@ export function sessionReport(tasks: Reported): SessionReport {
     loopLagMs: 0,
     agents: tasks
       .loads()
-      .slice(0, MAX_AGENTS)
+      .slice(0, REPORTED_AGENTS)
       .map((agent) => ({
         id: agent.id,
-        capabilities: agent.capabilities.slice(0, MAX_CAPABILITIES),
+        capabilities: agent.capabilities.slice(0, REPORTED_CAPABILITIES),
         running: agent.running,
         slots: agent.slots,
         draining: agent.draining,

@@ -1,6 +1,7 @@
 import { handled, isPromise } from './core/awaitable.ts';
 import type { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
 import type { Resolution } from './core/coordination-types.ts';
+import type { Clock } from './core/ports/runtime.ts';
 import type { QueueCounts, TaskStore } from './core/ports/tasks.ts';
 import type { BackendTime } from './core/ports/words.ts';
 import { nodeName } from './core/run-node.ts';
@@ -89,8 +90,29 @@ async function isHeldBy(
   );
 }
 
-/** Tasks by queue and state, as the store counts them; of a store across a network, as it said when it was asked last. */
-export function queueGauges(store: TaskStore): () => readonly QueueGauge[] {
+/** A store across a network is asked this often for its counts, ms: while tasks come and go here, and while they don't. */
+const BUSY_COUNTS_MS = 1_000;
+const IDLE_COUNTS_MS = 10_000;
+
+/**
+ * Tasks by queue and state, as the store counts them; of a store across a network, as it said when it was asked last.
+ * @param far of a store across a network: how much has happened to tasks here, as a number that changes with it
+ */
+export function queueGauges(
+  store: TaskStore,
+  far?: { readonly clock: Clock; readonly activity: () => number },
+): () => readonly QueueGauge[] {
+  let askedAt = Number.NEGATIVE_INFINITY;
+  let seen = 0;
+  const isDue = (): boolean => {
+    if (far === undefined) return true;
+    const now = far.clock.mono();
+    const activity = far.activity();
+    if (now - askedAt < (activity === seen ? IDLE_COUNTS_MS : BUSY_COUNTS_MS)) return false;
+    askedAt = now;
+    seen = activity;
+    return true;
+  };
   let last: readonly QueueGauge[] = [];
   const take = (answer: { readonly at: BackendTime; readonly queues: readonly QueueCounts[] }): void => {
     last = answer.queues.map(({ queue, states, oldestReadyAt }) => ({
@@ -101,6 +123,7 @@ export function queueGauges(store: TaskStore): () => readonly QueueGauge[] {
     }));
   };
   return () => {
+    if (!isDue()) return last;
     const answer = store.counts();
     if (isPromise(answer)) handled(answer.then(take));
     else take(answer);

@@ -83,6 +83,12 @@ export const OPTIONS = {
       default: 3,
       doc: 'Crashed attempts before a task goes to the dead letters.',
     },
+    prefetch: {
+      kind: 'count',
+      default: 0,
+      max: 10_000,
+      doc: 'On a store across a network: tasks claimed beyond the free slots and not begun, so that the next one is at hand; other processes with free slots take them over. Quick tasks are claimed ahead without it.',
+    },
     historySize: {
       kind: 'count',
       default: 1_000,

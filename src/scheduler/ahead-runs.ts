@@ -16,6 +16,8 @@ export interface AheadRunsDeps {
   readonly clock: Clock;
   /** Most tasks of one claim. */
   readonly maxBatch: number;
+  /** So many are wanted in any case, unstarted: whoever has room may take them over meanwhile. */
+  readonly prefetch: number;
   /** Gives back what has waited too long. */
   readonly giveBack: (runs: readonly Run[]) => void;
 }
@@ -53,6 +55,12 @@ export class AheadRuns {
 
   /** How many there should be. */
   get wanted(): number {
+    const { maxBatch, prefetch } = this.#deps;
+    return Math.min(maxBatch, Math.max(prefetch, this.quick));
+  }
+
+  /** How many of them will begin so soon that they may come from the store started. */
+  get quick(): number {
     if (this.#durationMs > LONGEST_MS) return 0;
     const bridged =
       this.#speed === 0 ? GROWTH * this.#claimed : this.#speed * Math.min(TRIPS * this.#tripMs, LONGEST_MS);
@@ -130,12 +138,15 @@ export class AheadRuns {
   }
 
   readonly #late = (): void => {
-    const runs = [...this];
-    this.#clear();
+    this.#timer = undefined;
+    // The others are anybody's who has room.
+    const late = [...this].filter((run) => run.started);
+    if (late.length === 0) return;
     // What was measured doesn't hold any more.
     this.#speed = 0;
     this.#durationMs = Number.POSITIVE_INFINITY;
-    this.#deps.giveBack(runs);
+    for (const run of late) this.remove(run);
+    this.#deps.giveBack(late);
   };
 }
 

@@ -40,6 +40,10 @@ export interface DispatcherDeps {
   readonly settler: Settler;
   /** How much waiting is worth a priority point in a queue. */
   readonly ageStepMs: (queue: string) => number;
+  /** Tasks to claim beyond the free slots in any case; they come unstarted, and others may take them. */
+  readonly prefetch: number;
+  /** There is room, and nothing was ready. */
+  readonly starved: (request: ClaimRequest) => void;
   /** Ends what is claimed here. */
   readonly home: RunHome;
   /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
@@ -91,7 +95,8 @@ export class Dispatcher {
     const giveBack = (runs: readonly Run[]): void => {
       for (const run of runs) home.stop(run, 'shutdown-release', 'it was claimed too early');
     };
-    this.#ahead = new AheadRuns({ clock: runtime.clock, maxBatch, giveBack });
+    const { prefetch } = deps;
+    this.#ahead = new AheadRuns({ clock: runtime.clock, maxBatch, prefetch, giveBack });
   }
 
   /** Something changed: work to do, a slot, an agent, a setting. */
@@ -107,6 +112,11 @@ export class Dispatcher {
       });
     }
   };
+
+  /** Claimed beyond the free slots and not begun. */
+  get ahead(): number {
+    return this.#ahead?.size ?? 0;
+  }
 
   /** A slot of this agent is free. @param wasFull there was none before */
   freed(agent: Agent, wasFull: boolean): void {
@@ -276,6 +286,7 @@ export class Dispatcher {
       (claimed) => {
         this.#ahead?.answered(sentAt);
         this.#arrive(claimed);
+        if (claimed.claims.length === 0) this.#deps.starved(request);
       },
     );
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
@@ -309,7 +320,7 @@ export class Dispatcher {
       agents: agents.hosted,
       assigned,
       limit,
-      start: limit,
+      start: this.#toStart(free, limit),
     };
     return this.#barred.size === 0 || limit === 0 ? request : { ...request, without: this.#barred.kinds };
   }
@@ -317,6 +328,15 @@ export class Dispatcher {
   get #mostClaimed(): number {
     return Math.min(CLAIMS_A_TURN, this.#deps.farBatch ?? CLAIMS_A_TURN);
   }
+
+  /** Of a claim, what will begin at once, or so soon that it may count as begun. */
+  #toStart(free: number, limit: number): number {
+    const ahead = this.#ahead;
+    return ahead === undefined ? limit : Math.max(0, Math.min(limit, free + ahead.quick - ahead.size));
+  }
+
+  /** Claims of another process that it hadn't begun. */
+  readonly takeStolen = (answer: ClaimAnswer): void => this.#take(answer);
 
   /** How many more may be claimed than there are free slots; negative: so many of those are spoken for already. */
   #roomAhead(): number {

@@ -19,10 +19,12 @@ import { Dispatcher } from './dispatcher.ts';
 import { Ending } from './ending.ts';
 import { Executor } from './executor.ts';
 import { ExternalTasks } from './external-tasks.ts';
+import { FleetStealing } from './fleet-stealing.ts';
 import { Idleness } from './idleness.ts';
 import { Intake } from './intake.ts';
 import { takeLocks } from './locked-start.ts';
 import type { SchedulerParts } from './parts.ts';
+import type { Peer } from './peers.ts';
 import { Placement } from './placement.ts';
 import { makeWay } from './preemption.ts';
 import { QueueAdmin } from './queue-admin.ts';
@@ -273,9 +275,16 @@ export class Engine {
 
   #makeDispatcher(): Dispatcher {
     const { agents, executor, slots, loans, placement, settler, home, parts } = this;
+    const stealing = new FleetStealing({
+      ...this.#sinks,
+      peers: parts.peers,
+      take: (answer) => this.dispatcher.takeStolen(answer),
+    });
     return new Dispatcher({
       ...this.#sinks,
       farBatch: this.farBatch,
+      prefetch: this.options.prefetch,
+      starved: (request) => stealing.starved(request),
       ageStepMs: (queue) => this.#ageSteps.of(queue),
       agents,
       executor,
@@ -336,10 +345,11 @@ export class Engine {
     if (graph !== undefined) {
       const { waits, agents, store } = this;
       const isFar = this.farBatch !== undefined;
+      const peers = this.parts.peers ?? ((): readonly Peer[] => []);
       const hasRoom = (): boolean => this.slots.free > 0;
       this.#subscriptions.push(
         graph.addSource(childWaits(waits)),
-        graph.addSource(slotWaits({ waits, agents, store, hasRoom, isFar, runsElsewhere: () => false })),
+        graph.addSource(slotWaits({ waits, agents, store, hasRoom, isFar, peers })),
       );
     }
     if (onHint === undefined) return;

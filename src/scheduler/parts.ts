@@ -4,6 +4,8 @@ import type { Backend, Capabilities } from '../core/ports/backend.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { TaskStore } from '../core/ports/tasks.ts';
 import type { WaitGraph } from '../core/waits.ts';
+import type { Awaitable } from '../core/ports/words.ts';
+import type { Peer } from './peers.ts';
 import type { WaitLink } from './types.ts';
 
 /** A run as locks, messages and the wait-for graph see it. Its node is `runNode` of its task's id. */
@@ -38,6 +40,8 @@ export interface SchedulerParts {
     why(node: string): readonly WaitLink[];
   };
   readonly waits?: WaitGraph;
+  /** The other processes of the mesh; absent: nobody else sees the store. */
+  readonly peers?: () => Awaitable<readonly Peer[]>;
   /** An agent was registered: the other parts take it in. */
   readonly agentJoined?: (agentId: string) => void;
   /** An agent has left, whoever took it out: the other parts let it go, and what it has there is given back. */

@@ -1,11 +1,13 @@
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
+import type { Awaitable } from '../core/ports/words.ts';
 import { isRunNode, nodeName, runNode } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitSource } from '../core/waits.ts';
 import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { limitWaits } from './limit-waits.ts';
 import { factsInPlace, fetchFacts, type StoredFacts } from './stored-facts.ts';
+import { mayRunThere, type Peer } from './peers.ts';
 import { LocalHandle } from './task-handle.ts';
 import { settingsOf } from './settings.ts';
 
@@ -131,8 +133,8 @@ export interface SlotWaitsHost {
   readonly hasRoom: () => boolean;
   /** The store is across a network: what it knows is fetched before somebody searches. */
   readonly isFar: boolean;
-  /** Whether another process could run this task as well: then its wait for a slot can't be told here. */
-  readonly runsElsewhere: (record: Pick<TaskRecord, 'body'>) => boolean;
+  /** The other processes: of a task that one of them could run as well the wait for a slot can't be told here. */
+  readonly peers: () => Awaitable<readonly Peer[]>;
 }
 
 /**
@@ -140,12 +142,16 @@ export interface SlotWaitsHost {
  * children are awaited; with what those depend on. Never the victim.
  */
 export function slotWaits(host: SlotWaitsHost): WaitSource {
-  if (!host.isFar) return sourceOf(host, factsInPlace(host.store));
-  return {
-    ...sourceOf(host, NO_FACTS),
-    picture: async () =>
-      sourceOf(host, await fetchFacts(host.store, [...host.waits.children.keys()].map(nodeName))),
-  };
+  if (!host.isFar) return sourceOf(host, factsInPlace(host.store), []);
+  return { ...sourceOf(host, NO_FACTS, []), picture: () => pictureOf(host) };
+}
+
+async function pictureOf(host: SlotWaitsHost): Promise<WaitSource> {
+  const { waits, store, peers } = host;
+  if (waits.children.size === 0) return sourceOf(host, NO_FACTS, []);
+  const children = [...waits.children.keys()].map(nodeName);
+  const [facts, others] = await Promise.all([fetchFacts(store, children), peers()]);
+  return sourceOf(host, facts, others);
 }
 
 const NO_FACTS: StoredFacts = {
@@ -154,7 +160,13 @@ const NO_FACTS: StoredFacts = {
   claimed: () => undefined,
 };
 
-function sourceOf({ waits, agents, hasRoom, runsElsewhere }: SlotWaitsHost, facts: StoredFacts): WaitSource {
+function sourceOf(
+  { waits, agents, hasRoom }: SlotWaitsHost,
+  facts: StoredFacts,
+  others: readonly Peer[],
+): WaitSource {
+  const runsElsewhere = ({ body }: Pick<TaskRecord, 'body'>): boolean =>
+    others.some((peer) => mayRunThere(peer, body));
   const holders = (agent: Agent): { node: string; frees: number }[] => {
     const runs: { node: string; frees: number }[] = [];
     for (const run of agent.runs()) if (run.holdsSlot) runs.push({ node: run.node, frees: 1 });

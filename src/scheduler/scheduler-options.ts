@@ -12,6 +12,7 @@ export interface SchedulerOptions {
   readonly preemption?: boolean;
   readonly keepMs?: number;
   readonly maxCrashes?: number;
+  readonly prefetch?: number;
   readonly historySize?: number;
   readonly maxRetries?: number;
   readonly retryDelay?: number;

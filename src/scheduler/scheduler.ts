@@ -39,7 +39,7 @@ export interface SchedulingMetrics {
   readonly agents: number;
   readonly slots: number;
   readonly running: number;
-  /** Assigned and waiting in run queues. */
+  /** Assigned and waiting in run queues, or claimed beyond the free slots. */
   readonly queued: number;
   /** Placements decided, and answers of strategies that could not be used. */
   readonly decisions: number;
@@ -248,7 +248,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
       agents: agents.length,
       slots: agents.reduce((sum, agent) => sum + (Number.isFinite(agent.slots) ? agent.slots : 0), 0),
       running: slots.taken,
-      queued: registry.queuedTotal,
+      queued: registry.queuedTotal + this.#engine.dispatcher.ahead,
       decisions: placement.decisions,
       strategyFailures: placement.failures,
       staleClaims: ending.staleClaims,

@@ -3,16 +3,16 @@ import type { Run } from '../../src/scheduler/agent.ts';
 import { AheadRuns } from '../../src/scheduler/ahead-runs.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 
-function world(maxBatch = 250) {
+function world(maxBatch = 250, prefetch = 0) {
   const clock = createTestClock();
   const back: Run[] = [];
-  const ahead = new AheadRuns({ clock, maxBatch, giveBack: (runs) => back.push(...runs) });
+  const ahead = new AheadRuns({ clock, maxBatch, prefetch, giveBack: (runs) => back.push(...runs) });
   /** A claim that took 2 ms and brought so many, begun at `perMs`. */
   const round = (count: number, perMs: number, durationMs: number): void => {
     const sentAt = clock.mono();
     clock.tick(2);
     ahead.answered(sentAt);
-    for (let i = 0; i < count; i++) ahead.add({ i } as unknown as Run);
+    for (let i = 0; i < count; i++) ahead.add({ i, started: true } as unknown as Run);
     clock.tick(count / perMs);
     while (ahead.size > 0) {
       ahead.shift();
@@ -46,7 +46,7 @@ test('never more than a claim may have', () => {
 test('what waits too long goes back, and nothing is claimed ahead until tasks are known to be quick again', () => {
   const { clock, ahead, back, round } = world();
   for (let i = 0; i < 30; i++) round(20, 20, 0.05);
-  const runs = [{}, {}] as unknown as Run[];
+  const runs = [{ started: true }, { started: true }] as unknown as Run[];
   for (const run of runs) ahead.add(run);
   clock.tick(20);
   expect(back).toEqual([]);
@@ -62,4 +62,15 @@ test('one that is ended otherwise leaves; the others keep their order', () => {
   ahead.remove(runs[1] as Run);
   expect([...ahead]).toEqual([runs[0], runs[2]]);
   expect([ahead.shift(), ahead.shift(), ahead.shift()]).toEqual([runs[0], runs[2], undefined]);
+});
+
+test('with a prefetch so many are wanted in any case; unstarted ones stay, for whoever has room may take them', () => {
+  const { clock, ahead, back } = world(250, 8);
+  expect([ahead.wanted, ahead.quick]).toEqual([8, 0]);
+  const started = { started: true } as unknown as Run;
+  const unstarted = { started: false } as unknown as Run;
+  ahead.add(unstarted);
+  ahead.add(started);
+  clock.tick(1_000);
+  expect([back, [...ahead]]).toEqual([[started], [unstarted]]);
 });

@@ -184,6 +184,7 @@ export class LockTable {
     }
     if (upgrade !== undefined) {
       convert(ticket, upgrade, token);
+      if (holder?.firstWait !== undefined) letOwnIn(holder, upgrade, opened);
       return;
     }
     hold(ticket, token);

@@ -57,10 +57,12 @@ export interface PulseOptions {
   readonly everyMs: number;
   /** A main loop that doesn't come round for so long is given up: its lease runs out. */
   readonly stuckMs: number;
+  /** Called when the thread has died: nothing renews the lease from there any more. @param code why, without secrets */
+  readonly failed: (code: string) => void;
 }
 
-/** A thread that renews a lease, until disposed or the session is over. */
-export interface Pulse extends Disposable {
+/** A thread that renews a lease, until disposed or the session is over. Disposing resolves when it has ended; idempotent. */
+export interface Pulse extends AsyncDisposable {
   /** The main loop has come round. */
   tick(): void;
   /** ms since the last renewal was sent that the store has confirmed; `Infinity` before the first. */
@@ -84,7 +86,8 @@ export interface Backend {
   stop(): Awaitable<void>;
   /**
    * Renews the session's lease from a thread with a connection of its own, so that a blocked event loop doesn't lose it. `undefined`: it
-   * can't, for a client of the user's can't cross threads. It only extends the lease; reports and orders go by `Sessions.beat`.
+   * can't, for a client of the user's, or a function in its settings, can't cross threads. It only extends the lease; reports and orders go
+   * by `Sessions.beat`. @throws when the process may start no thread
    */
   pulse?(session: SessionNumber, options: PulseOptions): Pulse | undefined;
   /** Calls `listener` for hints about `interest` (exact names, or `*` for all of a kind) until disposed. One connection per process, whatever the number of listeners. */
