@@ -47,6 +47,7 @@ export function composeParts<T extends TaskTypes>(
   const locks = new ResourceManager({ ...legacy, ...options.resources }, events, logger, {
     ...shared,
     store: ports.locks,
+    capabilities,
   });
   const breakers = new CircuitBreakerManager(options.breakers, logger, events, { runtime });
   const messages = new MessageRouter({ ...legacy, ...options.messaging }, events, logger, {

@@ -1,9 +1,9 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
 import { type CoordinationError, describe } from '../core/errors.ts';
-import type { Operations } from '../core/operations.ts';
 import type { Grant, LockRelease, LockStore, QuickLocks } from '../core/ports/locks.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
+import type { LockCalls } from './lock-calls.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import { LeaseTimers } from './lease-timers.ts';
 import type { LockRecord } from './lock-record.ts';
@@ -19,7 +19,7 @@ const DONE: Promise<void> = Promise.resolve();
 export interface HeldLocksParts {
   readonly runtime: Runtime;
   readonly store: LockStore;
-  readonly operations: Operations;
+  readonly calls: LockCalls;
   readonly keeper: LeaseKeeper;
   readonly owners: OwnerRegistry;
   readonly work: OwnerWork;
@@ -30,9 +30,8 @@ export interface HeldLocksParts {
 /** Locks from their grant to their end: given back, lost or taken back. */
 export class HeldLocks {
   readonly #runtime: Runtime;
-  readonly #store: LockStore;
   readonly #quick: QuickLocks | undefined;
-  readonly #operations: Operations;
+  readonly #calls: LockCalls;
   readonly #owners: OwnerRegistry;
   readonly #work: OwnerWork;
   readonly #reports: LockReports;
@@ -41,9 +40,8 @@ export class HeldLocks {
 
   constructor(parts: HeldLocksParts) {
     this.#runtime = parts.runtime;
-    this.#store = parts.store;
     this.#quick = parts.store.quick;
-    this.#operations = parts.operations;
+    this.#calls = parts.calls;
     this.#owners = parts.owners;
     this.#work = parts.work;
     this.#reports = parts.reports;
@@ -91,7 +89,7 @@ export class HeldLocks {
       return false;
     };
     try {
-      const answer = this.#operations.run((op) => this.#store.release(op, [item]));
+      const answer = this.#calls.release(item);
       return isPromise(answer) ? answer.then(() => true, failed) : true;
     } catch (error) {
       return failed(error);

@@ -17,6 +17,7 @@ import { FenceRegister } from './fence-register.ts';
 import { HeldLocks } from './held-locks.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { type AskOptions, DEFAULT_PRIORITY, type Holder, type LockHost, LockRecord } from './lock-record.ts';
+import { LockCalls } from './lock-calls.ts';
 import { LockOutcomes } from './lock-outcomes.ts';
 import { LockReports } from './lock-reports.ts';
 import { lostWait } from './lost-errors.ts';
@@ -33,6 +34,8 @@ export interface LockClientOptions {
   readonly runtime: Runtime;
   readonly store: LockStore;
   readonly operations: Operations;
+  /** Most items of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch?: number | undefined;
   readonly events: EventSink;
   readonly graph: WaitForGraph;
   readonly order: LockOrder;
@@ -58,6 +61,7 @@ export class LockClient implements LockHost {
   readonly order: LockOrder;
   readonly #quick: QuickLocks | undefined;
   readonly #graph: WaitForGraph;
+  readonly #calls: LockCalls;
   readonly #modes: ModeChanges;
   readonly #reports: LockReports;
   readonly #fences: FenceRegister;
@@ -73,6 +77,7 @@ export class LockClient implements LockHost {
     this.order = order;
     this.#quick = store.quick;
     this.#graph = graph;
+    this.#calls = new LockCalls({ store, operations, clock: runtime.clock, farBatch: options.farBatch });
     this.#fences = new FenceRegister(events);
     this.#moments = new Moments(runtime.clock);
     const reports = new LockReports(events, runtime.clock);
@@ -86,7 +91,16 @@ export class LockClient implements LockHost {
     this.owners = owners;
     this.keeper = keeper;
     this.work = work;
-    this.held = new HeldLocks({ runtime, store, operations, keeper, owners, work, reports, versions });
+    this.held = new HeldLocks({
+      runtime,
+      store,
+      calls: this.#calls,
+      keeper,
+      owners,
+      work,
+      reports,
+      versions,
+    });
     this.waits = new PendingWaits({ store, graph, owners, work, reports, held: this.held }, runtime.clock);
     const { held, waits } = this;
     const ask = (record: LockRecord, ms: number): Awaitable<LockRecord | undefined> => this.#ask(record, ms);
@@ -196,13 +210,13 @@ export class LockClient implements LockHost {
     // Its age when it holds something; else the store knows what time it is.
     if (!holder.single) this.work.began(holder, 0 as BackendTime);
     const request = record.request();
-    const answer = this.operations.run((op) => this.store.request(op, [request]));
-    if (!isPromise(answer))
-      return this.outcomes.first(record, answer.answers[0] as LockAnswer, answer.at, began, timeoutMs);
+    const answered = this.#calls.request(request);
+    if (!isPromise(answered))
+      return this.outcomes.first(record, answered.answer, answered.at, began, timeoutMs);
     const pending = this.waits.begin(record, timeoutMs, began);
     record.isUnderWay = true;
-    answer.then(
-      ({ answers, at }) => this.outcomes.late(pending, answers[0] as LockAnswer, at),
+    answered.then(
+      ({ answer, at }) => this.outcomes.late(pending, answer, at),
       (error: unknown) => {
         record.isUnderWay = false;
         // It may have been carried out all the same: whoever gave up before could not withdraw it.

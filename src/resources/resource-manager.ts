@@ -93,6 +93,7 @@ export class ResourceManager implements AsyncDisposable {
       graph: this.#graph,
       order: { ageStepMs: options.ageStepMs, maxOvertakes: options.maxOvertakes },
       timeoutMs: this.#timeoutMs,
+      farBatch: parts.capabilities?.roundTrip === 'network' ? parts.capabilities.maxBatch : undefined,
       versions: parts.versions,
     });
     this.#intake = new LockIntake(this.#client, this.#timeoutMs, this.#left);

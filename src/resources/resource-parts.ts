@@ -2,7 +2,7 @@ import { MemoryLockStore } from '../backends/memory/lock-store.ts';
 import { standalone } from '../backends/memory/standalone.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Backend } from '../core/ports/backend.ts';
+import type { Backend, Capabilities } from '../core/ports/backend.ts';
 import type { LockStore } from '../core/ports/locks.ts';
 import type { Logger, Runtime } from '../core/ports/runtime.ts';
 import type { OptimisticLockManager } from './optimistic-lock-manager.ts';
@@ -13,6 +13,8 @@ export interface ResourceParts {
   readonly store?: LockStore;
   readonly operations?: Operations;
   readonly onHint?: Backend['onHint'];
+  /** What the store's backend can do. @default as a store in this process */
+  readonly capabilities?: Pick<Capabilities, 'roundTrip' | 'maxBatch'>;
   /** Whose versions change when an exclusive lock is given back. */
   readonly versions?: OptimisticLockManager;
 }

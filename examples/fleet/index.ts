@@ -1,0 +1,94 @@
+import { isCoordinationError } from '../../src/index.ts';
+import { startPostgres } from '../../test/support/servers/postgres-server.ts';
+import { startRedis } from '../../test/support/servers/redis-server.ts';
+import { type FleetOptions, HELP, parseCommandLine, UsageError } from './command-line.ts';
+import { type FleetRun, runFleet } from './run.ts';
+import { checksOf, type FleetSummary } from './summary.ts';
+import { LiveTable, tableOf } from './table.ts';
+
+/** The control shows what fencing is for: a few pauses are enough. */
+const CONTROL = { tasks: 200, kills: 2, pauses: 2 };
+
+async function main(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const options = parseCommandLine(args);
+  if (options === 'help') {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const out = options.json ? process.stderr : process.stdout;
+  const server = options.url === undefined ? await startServer(options, out) : { url: options.url };
+  try {
+    const main = await run(options, server.url, true, out, signal);
+    const control = await run({ ...options, ...CONTROL }, server.url, false, out, signal);
+    const { backend, tasks } = options;
+    const summary = { backend, tasks, ...main, control: { duplicates: control.duplicates } };
+    const checks = checksOf(summary, options);
+    out.write(`\n${checks.map(({ what, kept }) => `${kept ? '✓' : '✗'} ${what}`).join('\n')}\n`);
+    if (options.json) process.stdout.write(`${JSON.stringify(inOrder(summary))}\n`);
+    return checks.every(({ kept }) => kept) ? 0 : 1;
+  } finally {
+    if ('stop' in server) await server.stop();
+  }
+}
+
+async function startServer(
+  { backend }: FleetOptions,
+  out: NodeJS.WriteStream,
+): Promise<{ readonly url: string; stop(): Promise<void> }> {
+  out.write(`Starting a private ${backend} server that writes to disk before it answers …\n`);
+  return backend === 'postgres' ? startPostgres({ durable: true, own: true }) : startRedis({ durable: true });
+}
+
+async function run(
+  options: FleetOptions,
+  url: string,
+  fenced: boolean,
+  out: NodeJS.WriteStream,
+  signal: AbortSignal,
+): Promise<FleetRun> {
+  const { backend, tasks } = options;
+  const name = `fleet_${process.pid}_${fenced ? 'main' : 'control'}`;
+  const table = new LiveTable(out);
+  const title = fenced ? `Fleet on ${backend}` : 'Control, without fencing';
+  const result = await runFleet(
+    { backend, url, name },
+    fenced,
+    options,
+    (standing) => table.draw(tableOf(title, tasks, standing)),
+    signal,
+  );
+  table.end();
+  return result;
+}
+
+function inOrder(summary: FleetSummary): object {
+  const { backend, tasks, done, dead, lost, duplicates, attempts, reclaimed, fencedOff } = summary;
+  const { kills, pauses, recoveryMs, control, durationMs } = summary;
+  return {
+    ...{ backend, tasks, done, dead, lost, duplicates, attempts, reclaimed, fencedOff },
+    ...{ kills, pauses, recoveryMs, control, durationMs },
+  };
+}
+
+function explain(error: unknown): string {
+  if (error instanceof UsageError) return `${error.message}\nTry --help.\n`;
+  if (isCoordinationError(error)) return `${error.code}: ${error.message}\n${error.hint ?? ''}\n`;
+  return `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
+}
+
+const interrupted = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    if (interrupted.signal.aborted) process.exit(130); // asked twice: at once
+    interrupted.abort(new Error('interrupted'));
+  });
+}
+// Whoever read the output has gone (`| head`): end quietly.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(1));
+try {
+  process.exitCode = await main(process.argv.slice(2), interrupted.signal);
+} catch (error) {
+  const stopped = interrupted.signal.aborted;
+  process.stderr.write(stopped ? '\nInterrupted.\n' : explain(error));
+  process.exitCode = stopped ? 130 : error instanceof UsageError ? 2 : 1;
+}
