@@ -1,4 +1,5 @@
 import { CircuitBreakerManager } from './circuit-breaker/circuit-breaker-manager.ts';
+import { SharedCircuits } from './circuit-breaker/shared-circuits.ts';
 import { ConflictResolver } from './conflicts/conflict-resolver.ts';
 import { andThen } from './core/awaitable.ts';
 import type { Operations } from './core/operations.ts';
@@ -49,7 +50,12 @@ export function composeParts<T extends TaskTypes>(
     store: ports.locks,
     capabilities,
   });
-  const breakers = new CircuitBreakerManager(options.breakers, logger, events, { runtime });
+  const breakers = new CircuitBreakerManager(options.breakers, logger, events, {
+    runtime,
+    ...(backend.state === undefined
+      ? {}
+      : { shared: new SharedCircuits({ ...shared, store: backend.state }) }),
+  });
   const messages = new MessageRouter({ ...legacy, ...options.messaging }, events, logger, {
     ...shared,
     transport: ports.messages,

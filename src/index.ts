@@ -3,7 +3,8 @@
 export { memory, type MemoryBackend, type MemoryOptions } from './backends/memory/memory.ts';
 
 export { CoordinationManager } from './manager.ts';
-export type { CoordinationOptions, LegacyConfig } from './manager-options.ts';
+export type { CoordinationOptions, LegacyConfig, SessionOptions } from './manager-options.ts';
+export type { ProcessView } from './processes.ts';
 export type { HealthStatus, PartHealth } from './health.ts';
 
 export {

@@ -14,6 +14,8 @@ import type { PinoLogger } from './core/runtime/pino-logger.ts';
 import type { DependencyGraph } from './dependency-graph/dependency-graph.ts';
 import type { HealthStatus } from './health.ts';
 import { LazyOperations } from './lazy-operations.ts';
+import { listProcesses, type ProcessView } from './processes.ts';
+import type { Sessions } from './core/ports/sessions.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { type CoordinationOptions, managerSettings } from './manager-options.ts';
 import type { MessageRouter } from './messaging/router.ts';
@@ -75,6 +77,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   /** A graph of your own to plan with; the tasks' dependencies are kept by the queue itself. */
   readonly graph: DependencyGraph;
   readonly #operations: LazyOperations;
+  readonly #sessions: Sessions;
   readonly #life: Lifecycle;
 
   /** Checks everything, connects nothing. @throws INVALID_OPTION */
@@ -85,6 +88,7 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
       agentJoined: (agentId) => this.#joined(agentId),
       agentLeft: (agentId) => this.#left(agentId),
     });
+    this.#sessions = settings.ports.sessions;
     this.events = settings.events;
     this.tasks = parts.tasks;
     this.locks = parts.locks;
@@ -320,6 +324,12 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   /** Asks every part now. */
   getHealthStatus(): Promise<HealthStatus> {
     return this.#life.health.check();
+  }
+
+  /** The processes that share this mesh's backend, this one included, with their agents, as each described itself last. */
+  async processes(): Promise<readonly ProcessView[]> {
+    if (!this.#life.isReady) return this.#life.refused();
+    return listProcesses(this.#sessions, this.#operations.session);
   }
 
   /** @throws NOT_SUPPORTED with `metrics: false` */

@@ -23,7 +23,7 @@ export interface CircuitBreakerOptions {
   readonly slow?: SlowRule;
   /** What counts as a failure. @default every rejection */
   readonly classify?: Classify;
-  /** Whether the state is shared over the backend. Not supported yet: `true` is refused. @default false */
+  /** Whether all processes of the mesh share one state over the backend; a breaker on its own has none. @default false */
   readonly shared?: boolean;
 }
 
@@ -48,6 +48,7 @@ export interface BreakerRules extends CircuitRules {
   readonly failing: RatioRule | undefined;
   readonly slow: (RatioRule & { readonly overMs: number }) | undefined;
   readonly classify: Classify | undefined;
+  readonly shared: boolean;
   /** Only when a ratio is to be measured. */
   readonly createTally: (() => Tally) | undefined;
 }
@@ -58,15 +59,10 @@ const MAX_CALLS = 1_000_000;
 
 /**
  * Checks the options. Each configuration that is accepted can close again: no threshold or time is unlimited, no slow call is the rule (B3).
- * @throws INVALID_OPTION, NOT_SUPPORTED
+ * @throws INVALID_OPTION
  */
 export function breakerRules(given?: CircuitBreakerOptions | null): BreakerRules {
   const options = resolveOptions('breakers', given ?? undefined);
-  if (options.shared) {
-    throw new CoordinationError('NOT_SUPPORTED', '`breakers.shared` is not supported yet', {
-      hint: 'Leave it out, or carry the state yourself with snapshot() and restore().',
-    });
-  }
   if (options.classify !== undefined && typeof options.classify !== 'function') {
     throw refused('classify', 'a function', options.classify);
   }
@@ -83,6 +79,7 @@ export function breakerRules(given?: CircuitBreakerOptions | null): BreakerRules
     failing: window,
     slow,
     classify: options.classify as Classify | undefined,
+    shared: options.shared,
     createTally: window === undefined && slow === undefined ? undefined : () => createTally(size),
   };
 }

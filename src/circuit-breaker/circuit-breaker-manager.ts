@@ -89,6 +89,7 @@ export class CircuitBreakerManager {
   /** Gives all timers up; the breakers go on working. */
   shutdown(): void {
     this.#stopped = true;
+    this.#parts.shared?.stop?.();
     for (const breaker of this.#breakers.values()) breaker.shutdown();
   }
 

@@ -26,6 +26,7 @@ import { CircuitOpenError } from './circuit-open-error.ts';
 import { type CircuitSnapshot, fromSnapshot, toSnapshot } from './circuit-snapshot.ts';
 import { type CallOutcome, everyRejection } from './classify.ts';
 import { linkAbort, untilAborted } from './linked-abort.ts';
+import type { SharedCircuits } from './shared-circuits.ts';
 import type { Tally } from './tally.ts';
 import { tripReason } from './trip.ts';
 
@@ -40,6 +41,8 @@ export interface ExecuteOptions<F = never> {
 /** What a manager injects. */
 export interface CircuitBreakerParts {
   readonly runtime?: Pick<Runtime, 'clock'> | undefined;
+  /** Where breakers with `shared` have their state. */
+  readonly shared?: (Pick<SharedCircuits, 'add' | 'changed'> & { stop?(): void }) | undefined;
 }
 
 /** One admitted call. */
@@ -74,8 +77,9 @@ export class CircuitBreaker {
   /** Open: when probes are let through. */
   #timer: Timer | undefined;
   #stopped = false;
+  readonly #shared: CircuitBreakerParts['shared'];
 
-  /** @throws INVALID_ARGUMENT, INVALID_OPTION */
+  /** @throws INVALID_ARGUMENT, INVALID_OPTION, NOT_SUPPORTED for a shared one that has nothing to share it over */
   constructor(
     name: string,
     options?: CircuitBreakerOptions,
@@ -90,6 +94,17 @@ export class CircuitBreaker {
     this.#clock = parts.runtime?.clock ?? systemClock();
     this.#tally = this.#rules.createTally?.();
     this.#plain = this.#plainEnd(0);
+    this.#shared = this.#rules.shared ? parts.shared : undefined;
+    if (!this.#rules.shared) return;
+    if (parts.shared === undefined) throw nothingToShareOver(name);
+    const { probeTimeoutMs } = this.#rules;
+    parts.shared.add({
+      name,
+      probeTimeoutMs,
+      snapshot: () => this.snapshot(),
+      isProbing: () => this.#circuit.state === 'half-open' && this.#circuit.probes.length > 0,
+      adopt: (snapshot) => this.#adopt(snapshot),
+    });
   }
 
   /**
@@ -162,6 +177,16 @@ export class CircuitBreaker {
     return true;
   }
 
+  /** What all processes have agreed on, also where this one came to another end at the same time. */
+  #adopt(snapshot: CircuitSnapshot): void {
+    const now = this.#clock.mono();
+    const circuit = fromSnapshot(snapshot, this.#rules, now);
+    const own = this.#look(now);
+    if (circuit.generation < own.generation) return;
+    if (circuit.generation === own.generation && circuit.state === own.state) return;
+    this.#become(circuit);
+  }
+
   /** Gives its timer up: from here on, half-open is announced when somebody asks rather than when it comes. */
   shutdown(): void {
     this.#stopped = true;
@@ -207,6 +232,7 @@ export class CircuitBreaker {
       return new CircuitOpenError(this.name, { retryAfterMs, reason: circuit.reason });
     }
     this.#become(next);
+    this.#shared?.changed(this.name);
     this.#counts.calls += 1;
     this.#counts.probes += 1;
     return { generation, probe, startedAt: now };
@@ -335,10 +361,11 @@ export class CircuitBreaker {
     const before = this.#circuit;
     if (next === before) return;
     this.#circuit = next;
-    if (next.generation === before.generation) return;
+    if (next.generation === before.generation && next.state === before.state) return;
     this.#plain = this.#plainEnd(next.generation);
     this.#tally?.clear();
     this.#arm();
+    this.#shared?.changed(this.name);
     if (next.state === before.state) return;
     if (next.state === 'open') this.#counts.opened += 1;
     const change = { name: this.name, from: before.state, to: next.state, reason: next.reason };
@@ -356,6 +383,16 @@ export class CircuitBreaker {
       if (this.#circuit === circuit && this.#look(this.#clock.mono()) === circuit) this.#arm();
     });
   }
+}
+
+function nothingToShareOver(name: string): CoordinationError {
+  return new CoordinationError(
+    'NOT_SUPPORTED',
+    `Circuit breaker ${name} can't be shared: it has no backend`,
+    {
+      hint: 'Get it from a CoordinationManager whose backend has state, or carry the state with snapshot() and restore().',
+    },
+  );
 }
 
 /** A stranger's proxy may refuse to be looked at. */

@@ -274,7 +274,7 @@ export const OPTIONS = {
     shared: {
       kind: 'flag',
       default: false,
-      doc: 'Whether the state is shared over the backend. Not supported yet: `true` is refused.',
+      doc: 'Whether all processes of the mesh share one state over the backend: where one opens it, all refuse; one of them probes.',
     },
   },
   metrics: {

@@ -6,6 +6,9 @@ import { createClock } from './runtime/clock.ts';
 const AGAIN_MS = 500;
 /** A try that is not answered for so long is followed by the next one at least, ms. */
 const LEAST_TRY_MS = 100;
+/** In parts of a renewal's interval: how late a beat of the main loop may be, and how long the connection is left unused while they come. */
+const LATE = 1.25;
+const UNUSED = 3;
 /** Connecting, and answering, may take a busy server so long even where the lease is short, ms. */
 const LEAST_LIMIT_MS = 1_000;
 
@@ -46,9 +49,19 @@ export function renewFromThread(renew: () => Promise<boolean>): void {
     // Answers may come in another order than the tries they belong to.
     if (sentAt > Atomics.load(cells, PULSE_CELLS.sentAt)) Atomics.store(cells, PULSE_CELLS.sentAt, sentAt);
   };
+  let triedAt = 0n;
+  /** How long the main loop's own beats will do, ms. */
+  const coveredMs = (): number => {
+    const now = threadTime();
+    const left = LATE * data.everyMs - Number(now - Atomics.load(cells, PULSE_CELLS.beatenAt));
+    return Math.min(left, UNUSED * data.everyMs - Number(now - triedAt));
+  };
   function beat(): void {
     if (isStuck()) return again(Math.min(data.everyMs, AGAIN_MS));
+    const leftMs = coveredMs();
+    if (leftMs > 0) return again(leftMs);
     const sentAt = threadTime();
+    triedAt = sentAt;
     let next = (ms: number): void => {
       limit.cancel();
       next = () => undefined;

@@ -13,8 +13,11 @@ export interface PulseData<D> {
   readonly shared: SharedArrayBuffer;
 }
 
-/** Cells of 8 bytes that both threads see, ms of {@link threadTime}: when the last confirmed renewal was sent, and when the main loop last came round. */
-export const PULSE_CELLS = { sentAt: 0, turnedAt: 1, count: 2 } as const;
+/**
+ * Cells of 8 bytes that both threads see, ms of {@link threadTime}: when the last confirmed renewal was sent, when the main loop last came
+ * round, and when its last answered beat was sent.
+ */
+export const PULSE_CELLS = { sentAt: 0, turnedAt: 1, beatenAt: 2, count: 3 } as const;
 
 /** Measured: it needs a fifth of that. Unlimited, its heap grows before it is cleared. */
 const LIMITS = { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 4 };
@@ -56,6 +59,8 @@ export function startPulse<D>({ module, connection, session, options }: PulseThr
   worker.on('error', (error: unknown) => failed(codeOf(error)));
   return {
     tick,
+    beaten: (agoMs) =>
+      void Atomics.store(cells, PULSE_CELLS.beatenAt, threadTime() - BigInt(Math.ceil(agoMs))),
     agoMs() {
       const sentAt = Atomics.load(cells, PULSE_CELLS.sentAt);
       return sentAt === 0n ? Number.POSITIVE_INFINITY : Number(threadTime() - sentAt);

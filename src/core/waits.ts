@@ -25,8 +25,11 @@ export interface NodeFacts {
 export interface WaitSource {
   /** What `node` waits for as this source knows it; empty when it doesn't wait. */
   requirements(node: string): readonly Requirement[];
-  /** Ends the wait of a victim with this error. False when it no longer waits. */
-  abort(node: string, error: DeadlockError): Awaitable<boolean>;
+  /**
+   * Ends the wait of a victim with this error. False when it no longer waits.
+   * @param members all nodes of the deadlock: where waits are for units, or for any of several, more of them than its cycle hold each other up
+   */
+  abort(node: string, error: DeadlockError, members?: readonly string[]): Awaitable<boolean>;
   /** False: a wait of this source is never chosen as victim (a child's slot wait: its task hasn't run). @default true */
   readonly abortable?: boolean | undefined;
   /** Every node that waits here now, for the sweep after a capacity shrank. */

@@ -58,8 +58,8 @@ function guardedSource(given: WaitSource, report: FailureReport): WaitSource {
     ...(source.abortable === undefined ? {} : { abortable: source.abortable }),
     requirements: (node) => guard('requirements', [], () => source.requirements(node)),
     waiting: () => guard<Iterable<string>>('waiting', [], () => [...source.waiting()]),
-    abort: (node, error) => {
-      const done = guard('abort', false, () => source.abort(node, error));
+    abort: (node, error, members) => {
+      const done = guard('abort', false, () => source.abort(node, error, members));
       if (!isPromise(done)) return (done as unknown) === true;
       return done.catch((thrown: unknown) => {
         report('`abort` of a source of waits', thrown);

@@ -2,6 +2,7 @@ import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import type { LockAnswer, LockStore } from '../core/ports/locks.ts';
 import type { Clock, Timer } from '../core/ports/runtime.ts';
 import type { SessionNumber, Token } from '../core/ports/words.ts';
+import { slices } from '../core/slices.ts';
 
 /** Something the store is asked about from time to time: a lease to renew, a wait that nobody tells us of. */
 export interface Kept {
@@ -25,6 +26,7 @@ export class LeaseKeeper {
   readonly #store: LockStore;
   readonly #session: () => SessionNumber;
   readonly #clock: Clock;
+  readonly #most: number;
   /** When each is due, mono ms. */
   readonly #due = new Map<Kept, number>();
   #timer: Timer | undefined;
@@ -32,7 +34,9 @@ export class LeaseKeeper {
   /** Calls that aren't answered, the oldest first. */
   readonly #unanswered = new Set<{ readonly since: number }>();
 
-  constructor(store: LockStore, session: () => SessionNumber, clock: Clock) {
+  /** @param most refs of one call */
+  constructor(store: LockStore, session: () => SessionNumber, clock: Clock, most = BATCH) {
+    this.#most = Math.min(BATCH, most);
     this.#store = store;
     this.#session = session;
     this.#clock = clock;
@@ -90,8 +94,7 @@ export class LeaseKeeper {
   }
 
   #ask(due: readonly Kept[]): void {
-    for (let from = 0; from < due.length; from += BATCH) {
-      const part = due.slice(from, from + BATCH);
+    for (const part of slices(due, this.#most)) {
       // Asked once at a time: out of the list until answered.
       for (const kept of part) this.#due.set(kept, Number.POSITIVE_INFINITY);
       this.#send(part);

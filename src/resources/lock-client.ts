@@ -85,7 +85,7 @@ export class LockClient implements LockHost {
       (book) => book.since === 0 && graph.defeats(book.id) === 0,
       () => this.#inStore(),
     );
-    const keeper = new LeaseKeeper(store, () => this.session, runtime.clock);
+    const keeper = new LeaseKeeper(store, () => this.session, runtime.clock, options.farBatch);
     const work = new OwnerWork(owners, graph, store, runtime.clock);
     this.#reports = reports;
     this.owners = owners;

@@ -1,6 +1,7 @@
 import { checkFunction, checkId, checkMs, checkOptions, invalid } from '../core/check.ts';
 import type { Lease } from '../core/lock-types.ts';
 import { refuseUnknown } from '../core/options.ts';
+import { slices } from '../core/slices.ts';
 import { type FailureReport, runGuarded } from './callback-failures.ts';
 import type { LockClient } from './lock-client.ts';
 import type { LockRecord } from './lock-record.ts';
@@ -20,9 +21,11 @@ export class LockForce {
   readonly #client: LockClient;
   readonly #graceMs: number;
   readonly #failed: FailureReport;
+  readonly #most: number;
 
-  /** @param graceMs ms a revoked lock may go on for, when nothing else is said */
-  constructor(client: LockClient, graceMs: number, failed: FailureReport) {
+  /** @param graceMs ms a revoked lock may go on for, when nothing else is said; @param most grants of one call. @default all */
+  constructor(client: LockClient, graceMs: number, failed: FailureReport, most = Number.POSITIVE_INFINITY) {
+    this.#most = most;
     this.#failed = failed;
     this.#client = client;
     this.#graceMs = graceMs;
@@ -109,10 +112,13 @@ export class LockForce {
   }
 
   async #send(grants: readonly LockRecord['ref'][], revoke: Required<ForceOptions>): Promise<number> {
-    if (grants.length === 0) return 0;
     const { store, operations } = this.#client;
-    const items = grants.map(({ id, token }) => ({ id, token, revoke }));
-    const { ended: told } = await operations.run((op) => store.release(op, items));
-    return told.filter(Boolean).length;
+    let count = 0;
+    for (const part of slices(grants, this.#most)) {
+      const items = part.map(({ id, token }) => ({ id, token, revoke }));
+      const { ended: told } = await operations.run((op) => store.release(op, items));
+      count += told.filter(Boolean).length;
+    }
+    return count;
   }
 }

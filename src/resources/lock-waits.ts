@@ -72,11 +72,12 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
           requirements: (node) => waits.requirements(node),
           waiting: () => waits.waiting(),
           facts: (node) => waits.facts(node),
-          abort: (node, error) => {
+          abort: (node, error, members) => {
             const { cycle } = error.nodes;
-            const others = unique(cycle.map((edge) => edge.waiter)).filter((other) => other !== node);
-            const witnesses = others.flatMap((other) =>
-              concerned(waits.waits(other), cycle, other).map(({ ref }) => ref),
+            const all = members ?? unique(cycle.map((edge) => edge.waiter));
+            // Had any of them gone on meanwhile, the others might go on as well.
+            const witnesses = all.flatMap((other) =>
+              other === node ? [] : waits.waits(other).map(({ ref }) => ref),
             );
             return abortAll(host, error, concerned(waits.waits(node), cycle, node), witnesses);
           },

@@ -87,13 +87,14 @@ export class ResourceManager implements AsyncDisposable {
       victim: victim as VictimPolicy | undefined,
       enabled: shared.deadlockDetection,
     });
+    const farBatch = parts.capabilities?.roundTrip === 'network' ? parts.capabilities.maxBatch : undefined;
     this.#client = new LockClient({
       ...base,
       events,
       graph: this.#graph,
       order: { ageStepMs: options.ageStepMs, maxOvertakes: options.maxOvertakes },
       timeoutMs: this.#timeoutMs,
-      farBatch: parts.capabilities?.roundTrip === 'network' ? parts.capabilities.maxBatch : undefined,
+      farBatch,
       versions: parts.versions,
     });
     this.#intake = new LockIntake(this.#client, this.#timeoutMs, this.#left);
@@ -104,7 +105,7 @@ export class ResourceManager implements AsyncDisposable {
       this.#timeoutMs,
     );
     const failed = failureReport(events, base.runtime.logger);
-    this.#force = new LockForce(this.#client, options.leaseMs, failed);
+    this.#force = new LockForce(this.#client, options.leaseMs, failed, farBatch);
     this.#departures = new LockDepartures(this.#client, this.#force);
     this.#views = new LockViews(this.#client, this.#graph);
     const nodeOf = (id: string): string => this.#nodeOf(id);

@@ -219,7 +219,7 @@ export class WaitForGraph implements WaitGraph {
     // Counted before the wait ends: whoever is told must find it counted already.
     const known = this.#open.begin(victim, cycle);
     this.#report(error, victim);
-    const ended = endWait(sources, victim, error);
+    const ended = endWait(sources, victim, error, members);
     return andThen(ended, (done) => {
       if (!done) this.#open.forget(known);
       return done;
@@ -423,10 +423,16 @@ function canEnd(sources: readonly WaitSource[], node: string): boolean {
   return sources.some((source) => source.abortable !== false && requirementsIn(source, node).length > 0);
 }
 
-function endWait(sources: readonly WaitSource[], victim: string, error: DeadlockError): Awaitable<boolean> {
+function endWait(
+  sources: readonly WaitSource[],
+  victim: string,
+  error: DeadlockError,
+  members: readonly StuckNode[],
+): Awaitable<boolean> {
+  const nodes = members.map(({ id }) => id);
   const answers = sources
     .filter((source) => source.abortable !== false && requirementsIn(source, victim).length > 0)
-    .map((source) => source.abort(victim, error));
+    .map((source) => source.abort(victim, error, nodes));
   if (!answers.some((answer) => typeof answer !== 'boolean')) return answers.includes(true);
   return Promise.all(answers).then((all) => all.includes(true));
 }

@@ -174,6 +174,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     breaker: ['b', breakerOptions],
     reportConflict: ['resource', 'file', ['worker', 'outside']],
     getHealthStatus: false,
+    processes: false,
     getCoordinationMetrics: false,
     performMaintenance: false,
   },

@@ -90,3 +90,34 @@ test('W1 W2: a process without work takes what another one has claimed and not b
   expect(runs.filter(({ length }) => length !== 1)).toEqual([]);
   expect(runs.flat().filter((name) => name === 'idle').length).toBeGreaterThan(0);
 });
+
+test('the processes of a mesh are listed with their agents; one that has gone is not', async () => {
+  const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+  const store = memory({ shared: true });
+  const meshes = await Promise.all(
+    ['a', 'b'].map(async (id, seed) => {
+      const mesh = new CoordinationManager({ backend: networked<Backend>(store), clock, seed, env: {} });
+      mesh.registerAgent({ id, capabilities: ['x'], handler: () => undefined });
+      await mesh.initialize();
+      return mesh;
+    }),
+  );
+  const [first, second] = meshes as [CoordinationManager, CoordinationManager];
+  const seen = (await first.processes()).map(({ own, pid, agents }) => [
+    own,
+    pid,
+    agents.map(({ id }) => id),
+  ]);
+  expect(seen).toEqual([
+    [true, process.pid, ['a']],
+    [false, process.pid, ['b']],
+  ]);
+  const over = second.shutdown();
+  await clock.advance(10_000);
+  await over;
+  expect(await first.processes()).toHaveLength(1);
+  const end = first.shutdown();
+  await clock.advance(10_000);
+  await end;
+  await expect(first.processes()).rejects.toMatchObject({ code: 'STOPPED' });
+});

@@ -65,6 +65,8 @@ export interface PulseOptions {
 export interface Pulse extends AsyncDisposable {
   /** The main loop has come round. */
   tick(): void;
+  /** A beat of the main loop that was sent so long ago has been answered: the thread need not renew for a while. */
+  beaten(agoMs: number): void;
   /** ms since the last renewal was sent that the store has confirmed; `Infinity` before the first. */
   agoMs(): number;
 }

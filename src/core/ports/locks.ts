@@ -83,8 +83,9 @@ export interface GrantRef {
 }
 
 /**
- * A wait as of one version. The version changes whenever a holder, or a waiter in front, of any of its resources comes or goes: while the
- * versions of all waits of a cycle stand still, the cycle stands.
+ * A wait as of one version. The version changes whenever a holder, or a waiter in front, that it can't be held together with comes or goes at
+ * any of its resources: while the versions of all waits of a deadlock stand still, the deadlock stands. A store may change it more often,
+ * but then a deadlock at a busy resource is harder to end: all path locks share the root.
  */
 export interface WaitRef {
   readonly id: string;
