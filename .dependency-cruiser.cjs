@@ -43,10 +43,15 @@ module.exports = {
       to: { path: 'node_modules/(ioredis|pg|@types/pg|@platformatic)/' },
     },
     {
+      // A dynamic import at start is the other way in: drivers are optional, a pool of the caller's needs none.
       name: 'driver-by-type-only',
       severity: 'error',
       from: { path: '^src/backends/' },
-      to: { path: 'node_modules/(ioredis|pg|@platformatic)/', dependencyTypesNot: ['type-only'] },
+      to: {
+        path: 'node_modules/(ioredis|pg|@platformatic)/',
+        dependencyTypesNot: ['type-only', 'type-import'],
+        dynamic: false,
+      },
     },
   ],
   options: {

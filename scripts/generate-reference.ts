@@ -3,6 +3,7 @@ import { pathToFileURL } from 'node:url';
 import ts from 'typescript';
 import { OPTIONS, type OptionSpec, type OptionTable, type Part } from '../src/core/option-table.ts';
 import { cell, commentOf, GENERATED, parse, root, sentence } from './doc-comments.ts';
+import { renderBackends } from './reference-backends.ts';
 import { renderCalls } from './reference-calls.ts';
 
 /** Writes `docs/reference/*.md` from the comments and tables of the source. `test/architecture.test.ts` compares them. */
@@ -186,6 +187,7 @@ function defaultOf(spec: OptionSpec): string {
 }
 
 export const REFERENCE: Readonly<Record<string, () => string>> = {
+  'docs/reference/backends.md': renderBackends,
   'docs/reference/calls.md': renderCalls,
   'docs/reference/errors.md': renderErrors,
   'docs/reference/events.md': renderEvents,

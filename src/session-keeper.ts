@@ -117,6 +117,7 @@ export class SessionKeeper {
         if (answer.status === 'expired') return this.#lose(life, 'its lease had run out');
         this.#problem = undefined;
         life.heardAt = Math.max(life.heardAt, sentAt);
+        this.#pulse?.beaten(runtime.clock.mono() - life.heardAt);
         this.#extend(life, sentAt);
         if (answer.orders.length > 0) obey(answer.orders);
       });

@@ -4,10 +4,12 @@ import { refuseUnknown } from '../core/options.ts';
 import type { Operations } from '../core/operations.ts';
 import type { MailboxView, MessageCounts, MessageTransport } from '../core/ports/messages.ts';
 import type { Cursor } from '../core/ports/words.ts';
+import { slices } from '../core/slices.ts';
 import { EVERYBODY } from './addresses.ts';
 import type { DeliveryPump } from './delivery-pump.ts';
 import type { DeadLetterFilter, DeadLetterPage, DeadMessage } from './types.ts';
 
+/** Letters of one call. */
 const BATCH = 1_000;
 
 /** Letters that could not be delivered: looked at, put back, thrown away. */
@@ -15,8 +17,11 @@ export class DeadLetters {
   readonly #transport: MessageTransport;
   readonly #operations: Operations;
   readonly #pump: DeliveryPump;
+  readonly #most: number;
 
-  constructor(transport: MessageTransport, operations: Operations, pump: DeliveryPump) {
+  /** @param maxBatch most items of one call */
+  constructor(transport: MessageTransport, operations: Operations, pump: DeliveryPump, maxBatch: number) {
+    this.#most = Math.min(BATCH, maxBatch);
     this.#transport = transport;
     this.#operations = operations;
     this.#pump = pump;
@@ -43,12 +48,20 @@ export class DeadLetters {
 
   async revise(set: 'redrive' | 'discard', filter: DeadLetterFilter): Promise<number> {
     const { agentId, ids } = checkFilter(filter);
-    const request = {
+    const wanted = {
       set,
       ...(agentId === undefined ? {} : { address: agentId }),
-      ...(ids === undefined ? {} : { ids }),
-      limit: BATCH,
+      limit: this.#most,
     };
+    if (ids === undefined || ids.length <= this.#most)
+      return this.#revise(ids === undefined ? wanted : { ...wanted, ids });
+    let sum = 0;
+    for (const part of slices([...new Set(ids)], this.#most))
+      sum += await this.#revise({ ...wanted, ids: part });
+    return sum;
+  }
+
+  async #revise(request: Parameters<MessageTransport['revise']>[1]): Promise<number> {
     for (let sum = 0; ; ) {
       const { changed, more, lost, readied } = await this.#operations.run((op) =>
         this.#transport.revise(op, request),

@@ -62,6 +62,7 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
   readonly #logger: Logger;
   readonly #random: Random;
   readonly #host: PumpHost;
+  readonly #maxBatch: number;
   readonly #consumers = new Map<string, Consumer>();
   #awake: Consumer[] = [];
   #scheduled = false;
@@ -86,6 +87,10 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     readonly host: PumpHost;
     /** Others use the store too. */
     readonly shared: boolean;
+    /** It is across a network. */
+    readonly far: boolean;
+    /** Most items of one call to it. */
+    readonly maxBatch: number;
   }) {
     this.clock = parts.runtime.clock;
     this.#random = parts.runtime.random.fork('messaging');
@@ -95,8 +100,9 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     this.#events = parts.events;
     this.#logger = parts.logger;
     this.#host = parts.host;
-    const { transport, operations, shared } = parts;
-    const store = { clock: this.clock, transport, operations };
+    const { transport, operations, shared, far, maxBatch } = parts;
+    this.#maxBatch = maxBatch;
+    const store = { clock: this.clock, transport, operations, maxBatch };
     const wakeAddress = (address: string): void => this.wakeAddress(address);
     this.outcomes = new Outcomes({
       ...store,
@@ -106,6 +112,8 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     this.chores = new StoreChores({
       ...store,
       shared,
+      far,
+      random: parts.runtime.random.fork('chores'),
       wakeAddress,
       wakeAll: () => this.wakeAll(),
       reportLost: (lost) => this.reportLost(lost),
@@ -298,15 +306,22 @@ export class DeliveryPump implements ConsumerHost, HandlingHost {
     }
   }
 
-  /** What those who were woken have room for. */
+  /** What those who were woken have room for, as far as it goes into one call. */
   #wanted(): readonly Wanted[] {
     const asked = this.#awake;
     this.#awake = [];
     const addresses: Wanted[] = [];
+    let left = this.#maxBatch;
     for (const consumer of asked) {
+      if (left === 0) {
+        this.#awake.push(consumer);
+        continue;
+      }
       consumer.awake = false;
-      const { room: limit, address, onePerKey } = consumer;
+      const { room, address, onePerKey } = consumer;
+      const limit = Math.min(room, left);
       if (limit > 0) addresses.push({ address, limit, onePerKey });
+      left -= Math.max(0, limit);
     }
     return addresses;
   }

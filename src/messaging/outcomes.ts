@@ -12,6 +12,8 @@ export interface OutcomesParts {
   readonly clock: Clock;
   readonly transport: MessageTransport;
   readonly operations: Operations;
+  /** Most items of one call. */
+  readonly maxBatch: number;
   /** Something may have come for an address. */
   readonly wakeAddress: (address: string) => void;
   readonly failed: (error: unknown) => void;
@@ -36,10 +38,10 @@ export class Outcomes {
 
   add(outcome: MessageSettlement): void {
     this.#gathered.push(outcome);
-    const { wakeAddress, clock } = this.#parts;
+    const { wakeAddress, clock, maxBatch } = this.#parts;
     if (outcome.as === 'retry' || outcome.as === 'release') wakeAddress(outcome.delivery.address);
     if (this.held || this.#scheduled) return;
-    if (this.#gathered.length >= FLUSH_AT) {
+    if (this.#gathered.length >= Math.min(FLUSH_AT, maxBatch)) {
       void this.flush();
       return;
     }
@@ -53,18 +55,27 @@ export class Outcomes {
   /** Sends all. @returns a promise until the store has them; it never rejects */
   flush(): Promise<void> | undefined {
     if (this.#flushing !== undefined) return this.#flushing;
-    if (this.#gathered.length === 0) return undefined;
-    const outcomes = this.#gathered;
-    this.#gathered = [];
     const { operations, transport, failed } = this.#parts;
-    try {
-      const answer = operations.run((op) => transport.settle(op, outcomes));
-      if (isPromise(answer)) return this.#await(answer);
-      this.#settled(answer);
-    } catch (error) {
-      failed(error);
+    while (this.#gathered.length > 0) {
+      const outcomes = this.#next();
+      try {
+        const answer = operations.run((op) => transport.settle(op, outcomes));
+        if (isPromise(answer)) return this.#await(answer);
+        this.#settled(answer);
+      } catch (error) {
+        failed(error);
+      }
     }
     return undefined;
+  }
+
+  /** What goes in one call, the oldest first. */
+  #next(): MessageSettlement[] {
+    const { maxBatch } = this.#parts;
+    if (this.#gathered.length > maxBatch) return this.#gathered.splice(0, maxBatch);
+    const all = this.#gathered;
+    this.#gathered = [];
+    return all;
   }
 
   #await(answer: Promise<SettleAnswer>): Promise<void> {

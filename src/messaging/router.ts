@@ -88,10 +88,8 @@ export class MessageRouter implements AsyncDisposable {
     this.#clock = runtime.clock;
     this.#events = events;
     this.#composer = new Composer(runtime.ids, keepMs);
-    this.#outbox = new Outbox(transport, operations, {
-      maxBatch: parts.capabilities?.maxBatch ?? 10_000,
-      defaults: mailbox,
-    });
+    const maxBatch = parts.capabilities?.maxBatch ?? 10_000;
+    this.#outbox = new Outbox(transport, operations, { maxBatch, defaults: mailbox });
     this.#requests = new Requests({
       runtime,
       composer: this.#composer,
@@ -112,13 +110,15 @@ export class MessageRouter implements AsyncDisposable {
         request: (from, to, payload, given) => this.request(from, to, payload, given),
       },
       shared,
+      far: parts.capabilities?.roundTrip === 'network',
+      maxBatch,
     });
     this.#subscriptions = new Subscriptions(this.#pump, this.#outbox, runtime.ids, {
       mailbox,
       concurrency: options.concurrency,
       keepMs: Math.min(keepMs, KEEP_FOREVER_MS),
     });
-    this.#deadLetters = new DeadLetters(transport, operations, this.#pump);
+    this.#deadLetters = new DeadLetters(transport, operations, this.#pump, maxBatch);
     this.#join(parts, shared);
   }
 

@@ -22,6 +22,8 @@ import type { AgentHandle, AgentProfile } from './types.ts';
 
 /** What the store could not do is tried again after this, ms. */
 const AGAIN_MS = 1_000;
+/** Tasks of one call. */
+const PAGE = 1_000;
 
 export interface AgentAdminDeps {
   readonly runtime: Runtime;
@@ -37,6 +39,8 @@ export interface AgentAdminDeps {
   readonly cancellation: Cancellation;
   readonly shutdown: Shutdown;
   readonly consequences: (answer: Consequences) => void;
+  /** Most items of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch: number | undefined;
 }
 
 /** Lets agents come and go: whoever leaves gives back what it was given. */
@@ -125,12 +129,13 @@ export class AgentAdmin {
 
   /** Tasks that wait for this agent alone may go to any, unless they are only for it. */
   async #unpin(agentId: string): Promise<void> {
-    const { store, operations, consequences, dispatcher } = this.#deps;
+    const { store, operations, consequences, dispatcher, farBatch = PAGE } = this.#deps;
+    const limit = Math.min(PAGE, farBatch);
     let after: Cursor | undefined;
     do {
       const page = await store.list(
         { agent: agentId, state: ['waiting', 'scheduled', 'ready'] },
-        { limit: 1_000, ...(after === undefined ? {} : { after }) },
+        { limit, ...(after === undefined ? {} : { after }) },
       );
       const ids = page.items.filter((record) => settingsOf(record.body).only !== true).map(({ id }) => id);
       if (ids.length > 0) {

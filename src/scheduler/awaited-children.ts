@@ -1,6 +1,7 @@
 import { handled } from '../core/awaitable.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Consequences, TaskStore } from '../core/ports/tasks.ts';
+import { slices } from '../core/slices.ts';
 import type { Run } from './agent.ts';
 import { childOf, childWait, type RunWaits } from './run-waits.ts';
 import type { SlotLoans } from './slot-loans.ts';
@@ -16,6 +17,8 @@ export interface AwaitedChildrenDeps {
   readonly loans: SlotLoans;
   readonly survivors: SurvivorWaits;
   readonly consequences: (answer: Consequences) => void;
+  /** Most items of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch: number | undefined;
 }
 
 /**
@@ -61,11 +64,13 @@ export class AwaitedChildren {
     handled(this.#bringForward(fresh));
   }
 
-  async #bringForward(ids: readonly string[]): Promise<void> {
-    const { store, operations, consequences } = this.#deps;
-    const filter = { ids, state: ['waiting', 'scheduled', 'ready'] } as const;
+  async #bringForward(all: readonly string[]): Promise<void> {
+    const { store, operations, consequences, farBatch = all.length } = this.#deps;
     const revision = { set: 'age', ageMs: URGENT_MS } as const;
-    consequences(await operations().run((op) => store.revise(op, { filter, revision, limit: ids.length })));
+    for (const ids of slices(all, farBatch)) {
+      const filter = { ids, state: ['waiting', 'scheduled', 'ready'] } as const;
+      consequences(await operations().run((op) => store.revise(op, { filter, revision, limit: ids.length })));
+    }
   }
 
   #isUrgent({ id, facts }: Run): boolean {

@@ -44,6 +44,8 @@ export interface DispatcherDeps {
   readonly prefetch: number;
   /** There is room, and nothing was ready. */
   readonly starved: (request: ClaimRequest) => void;
+  /** Something was. */
+  readonly fed: () => void;
   /** Ends what is claimed here. */
   readonly home: RunHome;
   /** Takes the task's locks, then calls back through {@link Dispatcher.place}; `undefined` when tasks take no locks here. */
@@ -287,6 +289,7 @@ export class Dispatcher {
         this.#ahead?.answered(sentAt);
         this.#arrive(claimed);
         if (claimed.claims.length === 0) this.#deps.starved(request);
+        else this.#deps.fed();
       },
     );
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));

@@ -1,12 +1,15 @@
 import { andThen } from '../core/awaitable.ts';
 import type { Claim, Consequences, TaskRecord, TaskStore } from '../core/ports/tasks.ts';
+import { slices } from '../core/slices.ts';
 import type { LocalHandles } from './local-handles.ts';
 
 /**
  * A store across a network as one in the same process answers: with the handles of this process for its tasks (`local`). What it can't
  * know of is the handle of a task that neither runs here nor is waited for here; nobody needs that.
+ *
+ * @param most items of one read; more are read in several
  */
-export function echoing(store: TaskStore, handles: LocalHandles): TaskStore {
+export function echoing(store: TaskStore, handles: LocalHandles, most: number): TaskStore {
   const echo = <T extends object>(id: string, answer: T): T => {
     const local = handles.find(id);
     return local === undefined ? answer : { ...answer, local };
@@ -42,14 +45,31 @@ export function echoing(store: TaskStore, handles: LocalHandles): TaskStore {
     revise: (op, request) => andThen(store.revise(op, request), consequences),
     configure: (op, queue, revision, settings) => store.configure(op, queue, revision, settings),
     sweep: (op, limit) => andThen(store.sweep(op, limit), consequences),
-    get: (ids) => andThen(store.get(ids), (records) => records.map(record)),
+    get: (ids) => andThen(getAll(store, ids, most), (records) => records.map(record)),
     list: (filter, page) =>
       andThen(store.list(filter, page), (found) => ({
         ...found,
         items: found.items.map((one) => record(one) as TaskRecord),
       })),
     history: (filter, page) => store.history(filter, page),
-    counts: (queues) => store.counts(queues),
+    counts: (queues) => countsOf(store, queues, most),
     ...(within === undefined ? {} : { within: (transaction: unknown) => within.call(store, transaction) }),
   };
+}
+
+function getAll(store: TaskStore, ids: readonly string[], most: number): ReturnType<TaskStore['get']> {
+  if (ids.length <= most) return store.get(ids);
+  return Promise.all([...slices(ids, most)].map((part) => store.get(part))).then((parts) => parts.flat());
+}
+
+function countsOf(
+  store: TaskStore,
+  queues: readonly string[] | undefined,
+  most: number,
+): ReturnType<TaskStore['counts']> {
+  if (queues === undefined || queues.length <= most) return store.counts(queues);
+  return Promise.all([...slices(queues, most)].map((part) => store.counts(part))).then((parts) => ({
+    at: parts[0]?.at as Awaited<ReturnType<TaskStore['counts']>>['at'],
+    queues: parts.flatMap((part) => part.queues),
+  }));
 }

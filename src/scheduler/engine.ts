@@ -111,7 +111,8 @@ export class Engine {
     const store = parts.store ?? new MemoryTaskStore((alone as NonNullable<typeof alone>).core);
     // Only a store in the same process can echo the objects that it is given.
     this.#locals = parts.capabilities?.encoding === 'json' ? new LocalHandles(() => this.host) : undefined;
-    this.store = this.#locals === undefined ? store : echoing(store, this.#locals);
+    const most = parts.capabilities?.maxBatch ?? Number.POSITIVE_INFINITY;
+    this.store = this.#locals === undefined ? store : echoing(store, this.#locals, most);
     const operations = parts.operations ?? alone?.operations;
     this.operations = () => operations as Operations;
     this.farBatch = parts.capabilities?.roundTrip === 'network' ? parts.capabilities.maxBatch : undefined;
@@ -285,6 +286,7 @@ export class Engine {
       farBatch: this.farBatch,
       prefetch: this.options.prefetch,
       starved: (request) => stealing.starved(request),
+      fed: () => stealing.fed(),
       ageStepMs: (queue) => this.#ageSteps.of(queue),
       agents,
       executor,
@@ -310,6 +312,7 @@ export class Engine {
         this.wake();
         this.idleness.look();
       },
+      farBatch: this.farBatch,
       company: this.farBatch !== undefined ? 'far' : onHint === undefined ? 'alone' : 'shared',
     });
   }
@@ -332,6 +335,7 @@ export class Engine {
   #makeQueues(): QueueAdmin {
     return new QueueAdmin({
       ...this.#sinks,
+      farBatch: this.farBatch,
       paused: (queue) => this.reassignment.giveBack(queue),
       redecide: (ids) => this.reassignment.redecide(ids),
       configured: (queue, { ageStepMs }) => this.#ageSteps.set(queue, ageStepMs),

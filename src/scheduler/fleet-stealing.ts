@@ -4,10 +4,12 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
+import { Rest } from '../core/rest.ts';
 import { type Peer, stealFrom } from './peers.ts';
 
-/** No process looks at the others more often, ms; spread, so that not all look at once. */
-const EVERY_MS = 1_000;
+/** How often a process looks at the others, ms: at first, and after a while in which they had nothing to spare. Their beats tell, which come no more often. */
+const LOOK_MS = 1_000;
+const LONGEST_LOOK_MS = 15_000;
 /** A task moves so often at most while it hasn't begun (W3). */
 const MAX_MOVES = 3;
 
@@ -27,11 +29,19 @@ export interface FleetStealingDeps {
  */
 export class FleetStealing {
   readonly #deps: FleetStealingDeps;
+  readonly #rest: Rest;
   #nextAt = 0;
   #isUnderWay = false;
 
   constructor(deps: FleetStealingDeps) {
     this.#deps = deps;
+    const random = deps.runtime.random.fork('stealing between processes');
+    this.#rest = new Rest({ firstMs: LOOK_MS, mostMs: LONGEST_LOOK_MS, random });
+  }
+
+  /** There is work again: when it is over, the others may have some left. */
+  fed(): void {
+    this.#rest.reset();
   }
 
   /** Nothing was ready for this request. */
@@ -39,7 +49,7 @@ export class FleetStealing {
     const { peers, runtime } = this.#deps;
     const now = runtime.clock.mono();
     if (peers === undefined || this.#isUnderWay || now < this.#nextAt || request.offers.length === 0) return;
-    this.#nextAt = now + EVERY_MS * (0.75 + runtime.random.next() / 2);
+    this.#nextAt = now + this.#rest.next();
     this.#isUnderWay = true;
     handled(
       this.#steal(peers, request)
@@ -67,6 +77,7 @@ export class FleetStealing {
         steal: 'another process had free slots',
       }),
     );
+    if (answer.claims.length > 0) this.#rest.reset();
     take({ ...answer, more: false });
   }
 }

@@ -29,6 +29,7 @@ import type {
   Transition,
 } from '../core/ports/tasks.ts';
 import type { Awaitable, BackendTime, Cursor, Page, PageRequest } from '../core/ports/words.ts';
+import { slices } from '../core/slices.ts';
 import { LocalHandle } from './task-handle.ts';
 import { checkFilter, checkPage } from './task-filter.ts';
 import { toView } from './task-view.ts';
@@ -40,6 +41,8 @@ const DEFAULTS: QueueSettings = { paused: false, ageStepMs: OPTIONS.queue.ageSte
 
 export interface QueueAdminDeps {
   readonly store: TaskStore;
+  /** Most items of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch: number | undefined;
   readonly operations: () => Operations;
   readonly events: EventSink;
   readonly wake: () => void;
@@ -73,9 +76,12 @@ export interface ListPage {
 /** Looks at queues and changes what waits in them; for operators, CLI and dashboard. */
 export class QueueAdmin {
   readonly #deps: QueueAdminDeps;
+  /** Most tasks of one call. */
+  readonly #most: number;
 
   constructor(deps: QueueAdminDeps) {
     this.#deps = deps;
+    this.#most = Math.min(PAGE, deps.farBatch ?? PAGE);
   }
 
   /** Tasks by state, from running totals. @param queues all by default */
@@ -99,7 +105,13 @@ export class QueueAdmin {
     const { order, details = true } = checkPage(page);
     if (typeof details !== 'boolean')
       throw invalid(`Expected details to be true or false, got ${describe(details)}`);
-    const found = await this.#deps.store.list(checkFilter(filter), {
+    const wanted = checkFilter(filter);
+    if (this.#parts(wanted).length > 1)
+      throw invalid(
+        `Expected at most ${this.#most} ids, got ${wanted.ids?.length}`,
+        'Ask for them in parts.',
+      );
+    const found = await this.#deps.store.list(wanted, {
       ...pageOf(page),
       ...(order === undefined ? {} : { order }),
     });
@@ -202,9 +214,10 @@ export class QueueAdmin {
     if (perSecond !== undefined) checkInteger(perSecond, 'perSecond', 1);
     const ids = await this.#matching(filter, REVIVABLE);
     let changed = 0;
-    for (let i = 0; i < ids.length; i += PAGE) {
-      const batch = ids.slice(i, i + PAGE);
-      const startMs = perSecond === undefined ? delayMs : delayMs + (i / perSecond) * 1_000;
+    let before = 0;
+    for (const batch of slices(ids, this.#most)) {
+      const startMs = perSecond === undefined ? delayMs : delayMs + (before / perSecond) * 1_000;
+      before += batch.length;
       const spreadMs = perSecond === undefined ? 0 : (batch.length / perSecond) * 1_000;
       const revision: Revision = { set: 'redrive', delayMs: startMs, resetAttempts, spreadMs };
       changed += (await this.#revise({ ids: batch }, revision, (now) => this.#revived(batch, now))).changed;
@@ -238,26 +251,51 @@ export class QueueAdmin {
     const ids: string[] = [];
     const state = states.filter((one) => filter.state?.includes(one) !== false);
     if (state.length === 0) return ids;
-    let after: Cursor | undefined;
-    do {
-      const page = await this.#deps.store.list(
-        { ...filter, state },
-        { limit: PAGE, ...(after === undefined ? {} : { after }) },
-      );
-      ids.push(...page.items.map((record) => record.id));
-      after = page.next;
-    } while (after !== undefined);
+    for (const part of this.#parts(filter)) {
+      let after: Cursor | undefined;
+      do {
+        const page = await this.#deps.store.list(
+          { ...part, state },
+          { limit: PAGE, ...(after === undefined ? {} : { after }) },
+        );
+        ids.push(...page.items.map((record) => record.id));
+        after = page.next;
+      } while (after !== undefined);
+    }
     return ids;
+  }
+
+  /** Filters that match the same together, none of which names more tasks than a call may. */
+  #parts(filter: TaskFilter): readonly TaskFilter[] {
+    const { ids } = filter;
+    if (ids === undefined || ids.length <= this.#most) return [filter];
+    return [...slices([...new Set(ids)], this.#most)].map((part) => ({ ...filter, ids: part }));
   }
 
   /** @param before what is to be done before the consequences are told */
   async #revise(
     given: TaskFilter,
     revision: Revision,
+    before?: (now: BackendTime) => Awaitable<void>,
+  ): Promise<{ changed: number; deferred: number }> {
+    let changed = 0;
+    let deferred = 0;
+    for (const filter of this.#parts(checkFilter(given))) {
+      const answer = await this.#revisePart(filter, revision, before);
+      changed += answer.changed;
+      deferred += answer.deferred;
+    }
+    if (changed > 0) this.#deps.wake();
+    return { changed, deferred };
+  }
+
+  async #revisePart(
+    filter: TaskFilter,
+    revision: Revision,
     before: (now: BackendTime) => Awaitable<void> = () => undefined,
   ): Promise<{ changed: number; deferred: number }> {
-    const filter = checkFilter(given);
     const { operations, store } = this.#deps;
+    const limit = this.#most;
     let changed = 0;
     let deferred = 0;
     let after: Cursor | undefined;
@@ -265,7 +303,7 @@ export class QueueAdmin {
       const from = after;
       const answer = await andThen(
         operations().run((op) =>
-          store.revise(op, { filter, revision, limit: PAGE, ...(from === undefined ? {} : { after: from }) }),
+          store.revise(op, { filter, revision, limit, ...(from === undefined ? {} : { after: from }) }),
         ),
         (revised) =>
           andThen(before(revised.at), () => {
@@ -277,7 +315,6 @@ export class QueueAdmin {
       deferred += answer.deferred;
       after = answer.next;
     } while (after !== undefined);
-    if (changed > 0) this.#deps.wake();
     return { changed, deferred };
   }
 }

@@ -19,6 +19,8 @@ export interface RecoveryDeps {
   readonly operations: () => Operations;
   readonly settler: Settler;
   readonly home: RunHome;
+  /** Most items of one call to a store across a network; absent: it is in this process. */
+  readonly farBatch: number | undefined;
 }
 
 /**
@@ -39,10 +41,11 @@ export class Recovery {
     if (this.#isUnderWay) return;
     this.#isUnderWay = true;
     const { store, operations } = this.#deps;
+    const limit = this.#most;
     const request = {
       from: 'dead',
       match: 'any',
-      limit: BATCH,
+      limit,
       maxMoves: Infinity,
       steal: 'its session ended',
     } as const;
@@ -62,7 +65,11 @@ export class Recovery {
     const { runtime, home } = this.#deps;
     const claimed = { mono: runtime.clock.mono(), at, home };
     for (const claim of claims) this.#resume(claim, claimed);
-    if (claims.length === BATCH) this.recover();
+    if (claims.length === this.#most) this.recover();
+  }
+
+  get #most(): number {
+    return Math.min(BATCH, this.#deps.farBatch ?? BATCH);
   }
 
   #resume(claim: Claim, claimed: ClaimedAt): void {

@@ -28,6 +28,7 @@ export class Sweeper {
   readonly #events: EventSink;
   readonly #apply: (answer: Swept) => void;
   readonly #company: Company;
+  readonly #limit: number;
   readonly #rest: Rest;
   #timer: Timer | undefined;
   #dueAt = Number.POSITIVE_INFINITY;
@@ -48,6 +49,8 @@ export class Sweeper {
     readonly apply: (answer: Swept) => void;
     /** Chores of other processes are looked for now and then; across a network less often while there are none. */
     readonly company: Company;
+    /** Most items of one call to a store across a network; absent: it is in this process. */
+    readonly farBatch?: number | undefined;
   }) {
     this.#store = parts.store;
     this.#operations = parts.operations;
@@ -55,6 +58,7 @@ export class Sweeper {
     this.#events = parts.events;
     this.#apply = parts.apply;
     this.#company = parts.company;
+    this.#limit = Math.min(LIMIT, parts.farBatch ?? LIMIT);
     this.#rest = new Rest({
       firstMs: LOOK_MS,
       mostMs: LONGEST_LOOK_MS,
@@ -103,7 +107,7 @@ export class Sweeper {
     let answer;
     try {
       answer = andThen(
-        this.#operations().run((op) => this.#store.sweep(op, LIMIT)),
+        this.#operations().run((op) => this.#store.sweep(op, this.#limit)),
         (swept) => {
           this.#next(swept.more ? 0 : Math.min(swept.nextInMs, this.#lookInMs(swept)));
           this.#apply(swept);

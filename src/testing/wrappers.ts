@@ -15,13 +15,14 @@ const PORTS = ['sessions', 'tasks', 'locks', 'messages', 'state'] as const;
 type PortName = (typeof PORTS)[number];
 
 /** One call of a port, on its way. */
-interface Call {
+export interface Call {
   readonly port: PortName;
   readonly method: string;
   /** Whose call it is: the session of its operation, or its first argument where that is a session. */
   readonly session: number | undefined;
   /** Set when it mutates. */
   readonly op: Operation | undefined;
+  readonly args: readonly unknown[];
   /** Carries it out; each time anew. */
   readonly send: () => Awaitable<unknown>;
 }
@@ -220,6 +221,7 @@ function interceptPort<P extends object>(
             method: key,
             session: sessionOf(name, key, args[0]),
             op: isOperation(args[0]) ? args[0] : undefined,
+            args,
             send: () => Reflect.apply(member, target, args) as Awaitable<unknown>,
           });
         };

@@ -17,6 +17,8 @@ import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeBlocks } from '../support/code-blocks.ts';
+import { startPostgres } from '../support/servers/postgres-server.ts';
+import { startRedis } from '../support/servers/redis-server.ts';
 
 /** The packed package, installed into an empty project: what a user gets. Needs `dist` (`npm run test:package` builds it) and the registry. */
 
@@ -39,6 +41,10 @@ beforeAll(async () => {
 afterAll(() => {
   rmSync(project, { recursive: true, force: true });
 });
+
+function manifest(): { readonly devDependencies: Readonly<Record<string, string>> } {
+  return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as ReturnType<typeof manifest>;
+}
 
 /** A Node binary of this version from its npm package, kept in `.tmp` between runs. */
 async function nodeOf(version: string): Promise<string> {
@@ -80,6 +86,56 @@ describe('the installed package', () => {
     },
   );
 
+  describe('renews the lease of a session from a thread, so that a blocked event loop keeps it', () => {
+    let redis: Awaited<ReturnType<typeof startRedis>>;
+    let postgres: Awaited<ReturnType<typeof startPostgres>>;
+
+    beforeAll(async () => {
+      const { devDependencies } = manifest();
+      const drivers = ['ioredis', 'pg'].map((name) => `${name}@${devDependencies[name]}`);
+      await npm(project, 'install', '--no-save', '--ignore-scripts', ...drivers);
+      redis = await startRedis();
+      postgres = await startPostgres({ own: true });
+      writeFileSync(join(project, 'blocked.js'), blocked);
+    });
+    afterAll(() => Promise.all([redis.stop(), postgres.stop()]));
+
+    /** Holds a lock, blocks its loop for three leases, and says whether it still has it. The last argument says where the lease is renewed. */
+    const blocked = `
+      import { CoordinationManager } from 'agentmesh';
+      const [kind, url, thread] = process.argv.slice(2);
+      const backends = { redis: () => import('agentmesh/redis'), postgres: () => import('agentmesh/postgres') };
+      const backend = (await backends[kind]())[kind]({ url, [kind === 'redis' ? 'mesh' : 'schema']: thread });
+      const mesh = new CoordinationManager({ backend, env: {}, session: { leaseMs: 1_500, thread } });
+      await mesh.initialize();
+      const lock = await mesh.acquire('db');
+      // The thread takes a moment to come up.
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4_500);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      console.log(lock.signal.aborted ? 'lost' : 'kept');
+      await mesh.shutdown();
+    `;
+
+    test.each(
+      ['22.12.0', process.versions.node].flatMap((version) =>
+        (['redis', 'postgres'] as const).map((kind) => [kind, version] as const),
+      ),
+    )('%s, on Node %s; without the thread it is lost', async (kind, version) => {
+      const node = await nodeOf(version);
+      const url = kind === 'redis' ? redis.url : postgres.url;
+      const outcomes = await Promise.all(
+        ['worker', 'main'].map((thread) =>
+          run(node, ['blocked.js', kind, url, thread], { cwd: project, timeout: 30_000 }),
+        ),
+      );
+      expect(outcomes).toEqual([
+        { stdout: 'kept\n', stderr: '' },
+        { stdout: 'lost\n', stderr: '' },
+      ]);
+    });
+  });
+
   const consumer = `
     import { CoordinationManager, defineStrategy, isCoordinationError, type TaskHandle } from 'agentmesh';
     import { createTestClock } from 'agentmesh/testing';
@@ -110,9 +166,7 @@ describe('the installed package', () => {
     ['with @types/node', { lib: ['ES2024', 'ESNext.Disposable'], types: ['node'] }],
     ['with DOM types instead', { lib: ['ES2024', 'ESNext.Disposable', 'DOM'], types: [] }],
   ])('types check under NodeNext and strict, %s', async (_, options) => {
-    const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
-      readonly devDependencies: Readonly<Record<string, string>>;
-    };
+    const { devDependencies } = manifest();
     await npm(project, 'install', '--no-save', `@types/node@${devDependencies['@types/node']}`);
     writeFileSync(join(project, 'consumer.ts'), consumer);
     writeFileSync(
@@ -185,8 +239,9 @@ test('npm pack builds first: in a clean clone it packs dist', async () => {
       { readonly files: readonly { readonly path: string }[] },
     ];
     const packed = files.map(({ path }) => path);
-    for (const entry of ['index.js', 'index.d.ts', 'testing.js', 'testing.d.ts'])
-      expect(packed).toContain(`dist/${entry}`);
+    for (const entry of ['index', 'testing', 'postgres', 'redis'])
+      for (const ending of ['js', 'd.ts']) expect(packed).toContain(`dist/${entry}.${ending}`);
+    for (const thread of ['pulse-postgres', 'pulse-redis']) expect(packed).toContain(`dist/${thread}.js`);
     expect(packed.filter((path) => !path.startsWith('dist/')).toSorted()).toEqual([
       'CHANGELOG.md',
       'LICENSE',

@@ -29,7 +29,7 @@ function create(store: { sweep(): unknown; counts?(): unknown }) {
     },
     events: { emit: (name) => void log.push(name), wants: () => true },
     apply: (answer) => void applied.push(answer),
-    everyMs: Number.POSITIVE_INFINITY,
+    company: 'alone',
   });
   return { sweeper, clock, log, applied, sweeps: () => sweeps };
 }

@@ -25,7 +25,7 @@ function create(scheduled: number) {
   const sweeper = new Sweeper({
     runtime: { clock: counted, random, ids: createIds(clock, random), logger: silentLogger },
     events: silentSink,
-    everyMs: Number.POSITIVE_INFINITY,
+    company: 'alone',
     apply: () => undefined,
     operations: () => ({ session: 1 as never, run: (send) => send({ session: 1 as never, sequence: 1 }) }),
     store: {

@@ -1,0 +1,70 @@
+import type { Hint } from '../../core/ports/backend.ts';
+
+/** Stands for every name of a kind. */
+const ALL = '*';
+
+interface Listener {
+  readonly interest: readonly Hint[];
+  readonly keys: ReadonlySet<string>;
+  readonly tell: (hint: Hint) => void;
+}
+
+/** Who wants to hear what. A hint about `*` reaches everyone who has an interest of its kind, with the name that he asked for. */
+export class HintListeners {
+  readonly #listeners = new Set<Listener>();
+
+  on(interest: readonly Hint[], tell: (hint: Hint) => void): Disposable {
+    const listener = { interest, keys: new Set(interest.map(hintKey)), tell };
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  tell(hints: Iterable<Hint>): void {
+    for (const hint of hints) {
+      const key = hintKey(hint);
+      const every = nameOf(hint) === ALL;
+      for (const { interest, keys, tell } of this.#listeners) {
+        if (keys.has(`${hint.about} ${ALL}`) || keys.has(key)) tell(hint);
+        else if (every) for (const own of interest) if (own.about === hint.about) tell(own);
+      }
+    }
+  }
+}
+
+export function hintKey(hint: Hint): string {
+  const name = nameOf(hint);
+  return name === undefined ? hint.about : `${hint.about} ${name}`;
+}
+
+export function nameOf(hint: Hint): string | undefined {
+  switch (hint.about) {
+    case 'tasks':
+      return hint.queue;
+    case 'locks':
+      return hint.resource;
+    case 'messages':
+      return hint.address;
+    case 'state':
+      return hint.prefix;
+    default:
+      return undefined;
+  }
+}
+
+/** The hint of a kind about a name; `undefined` for kinds that this build doesn't know. */
+export function hintAbout(about: string, name: string): Hint | undefined {
+  switch (about) {
+    case 'tasks':
+      return { about, queue: name };
+    case 'locks':
+      return { about, resource: name };
+    case 'messages':
+      return { about, address: name };
+    case 'state':
+      return { about, prefix: name };
+    case 'orders':
+      return { about };
+    default:
+      return undefined;
+  }
+}

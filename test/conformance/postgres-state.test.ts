@@ -1,0 +1,4 @@
+import { stateSuite } from '../../src/testing/suites/state.ts';
+import { onPostgres } from '../support/postgres-suites.ts';
+
+onPostgres('state', stateSuite);

@@ -1,0 +1,3 @@
+import { describePulse } from '../support/pulse-suite.ts';
+
+describePulse('postgres');

@@ -1,0 +1,287 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Build } from '../../src/backends/postgres/mesh-server.ts';
+import type { PostgresOptions } from '../../src/backends/postgres/options.ts';
+import { type PostgresBackend, postgresOfBuild } from '../../src/backends/postgres/postgres.ts';
+import { MIGRATIONS, type Migration, WRITER } from '../../src/backends/postgres/schema/migrations.ts';
+import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
+import { isCoordinationError } from '../../src/core/errors.ts';
+import type { BackendReport } from '../../src/core/ports/backend.ts';
+import { createClock } from '../../src/core/runtime/clock.ts';
+import { createRuntime } from '../../src/core/runtime/runtime.ts';
+import { CoordinationManager } from '../../src/index.ts';
+import { scratchRole, scratchSchema, sql } from '../support/postgres-scratch.ts';
+import { type PostgresServer, startPostgres } from '../support/servers/postgres-server.ts';
+
+const backends: PostgresBackend[] = [];
+
+afterEach(async () => {
+  for (const backend of backends.splice(0)) await backend.stop();
+});
+
+const OWN: Build = { migrations: MIGRATIONS, writer: WRITER };
+
+function backendOf(options: Partial<PostgresOptions> = {}, build: Build = OWN): PostgresBackend {
+  const settings = { url: inject('postgresUrl'), schema: scratchSchema(), listen: false, ...options };
+  const backend = postgresOfBuild(settings, build);
+  backends.push(backend);
+  return backend;
+}
+
+async function start(options: Partial<PostgresOptions> = {}, build: Build = OWN): Promise<BackendReport> {
+  return backendOf(options, build).start(createRuntime());
+}
+
+async function failure(call: () => Promise<unknown>): Promise<{ code: string; message: string }> {
+  try {
+    await call();
+  } catch (error) {
+    if (isCoordinationError(error)) return { code: error.code, message: error.message };
+    throw error;
+  }
+  return { code: 'none', message: '' };
+}
+
+const codes = ({ problems }: BackendReport): string[] =>
+  problems.map(({ code, severity }) => `${severity} ${code}`);
+
+describe('what start finds', () => {
+  test('a server for tests: time, version, schema, and that it may lose something', async () => {
+    const report = await start();
+    expect(Math.abs(report.at / 1_000 - Date.now())).toBeLessThan(5_000);
+    expect(report.server).toMatch(/^PostgreSQL 1\d/);
+    expect(report.schema).toEqual({ version: 1, oldestWriter: 1 });
+  });
+
+  describe('with a server of its own', () => {
+    let server: PostgresServer;
+    beforeAll(async () => {
+      server = await startPostgres({ own: true, durable: true });
+    });
+    afterAll(async () => {
+      await server.stop();
+    });
+
+    test.each([
+      ['durable', '', [], 'server-crash'],
+      ['not waiting for the disk', 'synchronous_commit = off', ['warn SYNCHRONOUS_COMMIT_OFF'], 'seconds'],
+      [
+        'of another isolation',
+        `default_transaction_isolation = 'repeatable read'`,
+        ['refuse DEFAULT_ISOLATION'],
+        'server-crash',
+      ],
+      ['read-only', 'default_transaction_read_only = on', ['refuse REPLICA'], 'server-crash'],
+    ] as const)('a role that is %s', async (_, setting, problems, durability) => {
+      const role = await scratchRole('', server.url);
+      if (setting !== '') await sql(`alter role ${role.name} set ${setting}`, server.url);
+      const report = await start({ url: role.url });
+      expect(codes(report)).toEqual(problems);
+      expect(report.durability).toBe(durability);
+    });
+
+    test('a replica is refused by the manager, and nothing is written to it', async () => {
+      const [place] = await sql<{ data: string }>(
+        `select current_setting('data_directory') as data`,
+        server.url,
+      );
+      for (const backend of backends.splice(0)) await backend.stop();
+      await server.kill9();
+      writeFileSync(join(place?.data ?? '', 'standby.signal'), '');
+      await server.restart();
+      const report = await start({ url: server.url });
+      expect(codes(report)).toEqual(['refuse REPLICA']);
+      expect(report.schema.version).toBe(0);
+      const mesh = new CoordinationManager({ backend: backendOf({ url: server.url }) });
+      expect(await failure(() => mesh.initialize())).toEqual({
+        code: 'BACKEND_UNAVAILABLE',
+        message: expect.stringContaining('The server is a replica') as string,
+      });
+      await mesh.shutdown();
+    });
+  });
+
+  test('fsync = off', async () => {
+    const server = await startPostgres({ own: true });
+    try {
+      const report = await start({ url: server.url });
+      expect(codes(report)).toEqual(['warn FSYNC_OFF']);
+      expect(report.durability).toBe('seconds');
+    } finally {
+      for (const backend of backends.splice(0)) await backend.stop();
+      await server.stop();
+    }
+  });
+
+  test('a database in another encoding', async () => {
+    const name = scratchSchema();
+    await sql(`create database ${name} encoding 'SQL_ASCII' template template0 lc_collate 'C' lc_ctype 'C'`);
+    const url = new URL(inject('postgresUrl'));
+    url.pathname = `/${name}`;
+    expect(codes(await start({ url: url.href }))).toContain('refuse ENCODING');
+    for (const backend of backends.splice(0)) await backend.stop();
+    await sql(`drop database ${name} with (force)`);
+  });
+
+  test('a clock that is off', async () => {
+    const clock = createClock();
+    const off = { ...clock, wall: () => clock.wall() + 60_000 };
+    const report = await backendOf().start(createRuntime({ clock: off }));
+    const found = report.problems.find(({ code }) => code === 'CLOCK_SKEW');
+    expect(found).toMatchObject({ severity: 'warn', message: expect.stringContaining('60 s') as string });
+  });
+
+  test('a role that may create no schema uses one that was made for it', async () => {
+    const role = await scratchRole();
+    const schema = scratchSchema();
+    await sql(`revoke create on database postgres from ${role.name}`);
+    expect((await failure(() => start({ url: role.url, schema }))).code).toBe('NOT_SUPPORTED');
+    await sql(`create schema ${schema} authorization ${role.name}`);
+    expect((await start({ url: role.url, schema })).schema.version).toBe(1);
+  });
+});
+
+test('a role with rights on tables and functions alone works with a schema that another one owns', async () => {
+  const schema = scratchSchema();
+  await backendOf({ schema }).migrate();
+  const role = await scratchRole();
+  await sql(`grant usage on schema ${schema} to ${role.name};
+    grant select, insert, update, delete on all tables in schema ${schema} to ${role.name};
+    grant usage on all sequences in schema ${schema} to ${role.name}`);
+  const backend = backendOf({ url: role.url, schema, migrate: 'check', listen: true });
+  await backend.start(createRuntime());
+  const { session } = await backend.sessions.open({
+    boot: 'b',
+    leaseMs: 60_000,
+    writer: WRITER,
+    report: EMPTY_REPORT,
+  });
+  const op = { session, sequence: 1 };
+  const swap = { key: 'a/1', expected: 0, value: 1, session: true } as const;
+  expect((await backend.state.compareAndSet(op, [swap])).swapped).toBe(true);
+  expect((await backend.sessions.beat(session, EMPTY_REPORT)).status).toBe('alive');
+  await backend.sessions.close(session);
+  expect((await backend.state.get(['a/1'])).entries).toEqual([undefined]);
+  expect((await failure(() => backend.migrate())).code).toBe('none');
+});
+
+describe('migrations', () => {
+  const two: Migration = { version: 2, kind: 'expand', sql: 'create table agentmesh.later (n int);' };
+  const three: Migration = {
+    version: 3,
+    kind: 'contract',
+    oldestWriter: 2,
+    sql: 'alter table agentmesh.later add m int;',
+  };
+  const V2: Build = { migrations: [...MIGRATIONS, two], writer: 2 };
+  const V3: Build = { migrations: [...MIGRATIONS, two, three], writer: 2 };
+  const V4: Build = {
+    migrations: [
+      ...V3.migrations,
+      { version: 4, kind: 'expand', sql: 'create table agentmesh.last (n int);' },
+    ],
+    writer: 3,
+  };
+
+  const open = (backend: PostgresBackend, writer: number, boot = `w${writer}`) =>
+    backend.sessions.open({ boot, leaseMs: 60_000, writer, report: EMPTY_REPORT });
+
+  test('eight that start at once on nothing make one schema', async () => {
+    const schema = scratchSchema();
+    const reports = await Promise.all(Array.from({ length: 8 }, () => start({ schema, connections: 1 })));
+    expect(reports.map((report) => report.schema.version)).toEqual(Array(8).fill(1));
+    expect(await sql(`select version from ${schema}.meta`)).toEqual([{ version: 1 }]);
+  });
+
+  test("with 'check' nothing is created; migrate() does it, and says what it did", async () => {
+    const schema = scratchSchema();
+    const backend = backendOf({ schema, migrate: 'check' });
+    expect(await failure(() => backend.start(createRuntime()))).toEqual({
+      code: 'SCHEMA_MISMATCH',
+      message: `The schema ${schema} is at version 0, this build needs version 1`,
+    });
+    expect(await sql(`select to_regnamespace('${schema}')::text as name`)).toEqual([{ name: null }]);
+    expect(await backend.migrate()).toEqual({ version: 1, oldestWriter: 1, applied: [1] });
+    expect(await backend.migrate()).toEqual({ version: 1, oldestWriter: 1, applied: [] });
+    expect((await backend.start(createRuntime())).schema).toEqual({ version: 1, oldestWriter: 1 });
+  });
+
+  test('a step that fails leaves everything as it was', async () => {
+    const schema = scratchSchema();
+    await start({ schema });
+    const broken: Migration = {
+      version: 2,
+      kind: 'expand',
+      sql: 'create table agentmesh.half (n int); select 1/0;',
+    };
+    const build = { migrations: [...MIGRATIONS, broken], writer: 2 };
+    expect((await failure(() => start({ schema }, build))).message).toContain('division by zero');
+    expect(
+      await sql(`select version, to_regclass('${schema}.half')::text as half from ${schema}.meta`),
+    ).toEqual([{ version: 1, half: null }]);
+  });
+
+  test('expand: older builds go on and may start again beside it; migrate() of an older one refuses', async () => {
+    const schema = scratchSchema();
+    const old = backendOf({ schema });
+    await old.start(createRuntime());
+    expect((await start({ schema }, V2)).schema).toEqual({ version: 2, oldestWriter: 1 });
+    await open(old, 1);
+    const again = backendOf({ schema });
+    expect(codes(await again.start(createRuntime()))).toContain('warn SCHEMA_NEWER');
+    expect(await failure(() => again.migrate())).toEqual({
+      code: 'SCHEMA_MISMATCH',
+      message: 'The schema is at version 2, this build knows versions up to 1',
+    });
+  });
+
+  test('contract: waits while an older build lives, tells it to leave, then refuses its like', async () => {
+    const schema = scratchSchema();
+    const old = backendOf({ schema });
+    await old.start(createRuntime());
+    const { session } = await open(old, 1);
+    const beat = async () => {
+      const answer = await old.sessions.beat(session, EMPTY_REPORT);
+      return answer.status === 'alive' ? answer.orders : answer.status;
+    };
+
+    const next = backendOf({ schema }, V3);
+    const report = await next.start(createRuntime());
+    expect(report.schema).toEqual({ version: 2, oldestWriter: 1 });
+    expect(codes(report)).toContain('warn CONTRACT_PENDING');
+    expect(await beat()).toEqual([]);
+
+    expect(await failure(() => next.migrate())).toEqual({
+      code: 'SCHEMA_MISMATCH',
+      message: 'Version 3 of the schema has to wait: 1 live sessions are of older builds',
+    });
+    expect(await beat()).toEqual([{ kind: 'upgrade', oldestWriter: 2 }]);
+    expect((await failure(() => open(old, 1, 'another'))).code).toBe('SCHEMA_MISMATCH');
+    expect((await failure(() => start({ schema }, V4))).message).toContain(
+      'is at version 2, this build needs version 4',
+    );
+
+    await old.sessions.close(session);
+    expect(await next.migrate()).toEqual({ version: 3, oldestWriter: 2, applied: [3] });
+    await open(next, 2);
+    expect(await failure(() => start({ schema }))).toEqual({
+      code: 'SCHEMA_MISMATCH',
+      message: 'The schema is at version 3, this build knows versions up to 1',
+    });
+    expect((await start({ schema }, V4)).schema).toEqual({ version: 4, oldestWriter: 2 });
+  });
+
+  test('contract: nobody opens a session of an older build between the look and the step', async () => {
+    const schema = scratchSchema();
+    const old = backendOf({ schema });
+    await old.start(createRuntime());
+    const slow: Migration = { ...three, sql: 'select pg_sleep(0.3);' };
+    const next = backendOf({ schema }, { migrations: [...MIGRATIONS, two, slow], writer: 2 });
+    const migrating = next.migrate();
+    await new Promise((resolve) => void setTimeout(resolve, 150));
+    const opening = await failure(() => open(old, 1));
+    await migrating;
+    expect(opening.code).toBe('SCHEMA_MISMATCH');
+  });
+});

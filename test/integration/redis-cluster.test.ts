@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
+import { refusalOf, untilAnswered, type UsedRedis, useRedis } from '../support/redis-backends.ts';
+import { type RedisCluster, startRedisCluster } from '../support/servers/redis-cluster.ts';
+import type { RedisServer } from '../support/servers/redis-server.ts';
+
+let cluster: RedisCluster;
+
+beforeAll(async () => {
+  cluster = await startRedisCluster();
+}, 60_000);
+afterAll(async () => {
+  await cluster.stop();
+});
+
+/** A mesh and the one node that has all its keys. */
+async function meshOnNode(mesh: string): Promise<{ used: UsedRedis; home: RedisServer }> {
+  const used = await useRedis({ cluster: { nodes: cluster.nodes }, mesh, commandTimeoutMs: 2_000 });
+  const keys = await Promise.all(
+    cluster.servers.map(async (server) => ({
+      server,
+      found: await server.cli('--scan', '--pattern', `agentmesh:{${mesh}}:*`),
+    })),
+  );
+  const homes = keys.filter(({ found }) => found !== '');
+  expect(homes).toHaveLength(1);
+  return { used, home: (homes[0] as (typeof homes)[number]).server };
+}
+
+/** Hints come through again, whichever node the listening connection was on. */
+async function heardBy({ backend, op }: UsedRedis): Promise<void> {
+  let heard = 0;
+  using _listener = backend.onHint([{ about: 'state', prefix: 'h/' }], () => (heard += 1));
+  for (let i = 0; heard === 0; i++) {
+    expect(i, 'a hint within 10 s').toBeLessThan(200);
+    await backend.state.compareAndSet(op(), [{ key: `h/${i}`, expected: 0, value: i }]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+test('a mesh whose node is down is refused in time, and goes on with it; others never notice', async () => {
+  const first = await meshOnNode('mesh-0');
+  let other = await meshOnNode('mesh-1');
+  for (let i = 2; other.home === first.home; i++) {
+    await other.used[Symbol.asyncDispose]();
+    other = await meshOnNode(`mesh-${i}`);
+  }
+  const { backend, session, op } = first.used;
+  await backend.state.compareAndSet(op(), [{ key: 'a/1', expected: 0, value: 'kept' }]);
+  for (const server of cluster.servers)
+    await server.cli('config', 'set', 'cluster-require-full-coverage', 'no');
+  await first.home.kill9();
+  const began = performance.now();
+  expect(['BACKEND_UNAVAILABLE', 'OUTCOME_UNKNOWN']).toContain(
+    await refusalOf(backend.state.compareAndSet(op(), [{ key: 'a/2', expected: 0, value: 1 }])),
+  );
+  expect(await refusalOf(backend.state.get(['a/1']))).toBe('BACKEND_UNAVAILABLE');
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect((await other.used.backend.sessions.beat(other.used.session, EMPTY_REPORT)).status).toBe('alive');
+  await first.home.start();
+  const { entries } = await untilAnswered(() => backend.state.get(['a/1']), 15_000);
+  expect(entries[0]?.value).toBe('kept');
+  expect((await backend.sessions.beat(session, EMPTY_REPORT)).status).toBe('alive');
+  await heardBy(first.used);
+  await first.used[Symbol.asyncDispose]();
+  await other.used[Symbol.asyncDispose]();
+});

@@ -1,0 +1,355 @@
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
+import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
+import { CONFLICTS, modeIndex } from '../../src/core/lock-modes.ts';
+import type { LockItem, LockMode, WaitRef } from '../../src/core/ports/locks.ts';
+import { createRandom } from '../../src/core/runtime/random.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+import { type Held, LockProcess, newMesh, problemsOf } from '../support/locks/lock-process.ts';
+import { type DuelStep, LockDuel } from '../support/locks/lock-duel.ts';
+import { memoryEnvironment } from '../support/memory-environment.ts';
+import { redisEnvironment } from '../support/redis-environment.ts';
+
+const RUNS = Number(process.env['REDIS_LOCK_RUNS'] ?? 200);
+
+describe('the lock table of Redis beside the one in memory', () => {
+  const word = fc.constantFrom<LockMode>(
+    'intent-shared',
+    'intent-exclusive',
+    'shared',
+    'update',
+    'exclusive',
+    'exclusive',
+  );
+  const mode = fc.oneof(
+    { weight: 6, arbitrary: word },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 3 }).map((units): LockMode => ({ units, of: 3 })) },
+  );
+  const items = fc
+    .uniqueArray(fc.record({ resource: fc.constantFrom('a', 'b', 'c'), mode }), {
+      selector: (item) => item.resource,
+      minLength: 1,
+      maxLength: 3,
+    })
+    .map((list) => list.toSorted((a, b) => (a.resource < b.resource ? -1 : 1)));
+  const who = fc.nat(2);
+  const pick = fc.nat(31);
+  const asking = fc.record({
+    items,
+    owner: fc.constantFrom('o1', 'o2', 'o3', 'o4', '', ''),
+    priority: fc.integer({ min: 0, max: 3 }),
+    wait: fc.integer({ min: 0, max: 5 }).map((n) => n > 0),
+    leaseMs: fc.constantFrom(undefined, undefined, undefined, 300, 600),
+    reentrant: fc.boolean(),
+    upgrade: fc.oneof({ weight: 5, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: pick }),
+  });
+  const step: fc.Arbitrary<DuelStep> = fc.oneof(
+    {
+      weight: 10,
+      arbitrary: fc.record({
+        do: fc.constant('ask' as const),
+        who,
+        asks: fc.array(asking, { minLength: 1, maxLength: 2 }),
+      }),
+    },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constant('end' as const),
+        who,
+        picks: fc.array(pick, { minLength: 1, maxLength: 3 }),
+        how: fc.constantFrom('give', 'give', 'give', 'by id', 'stale', 'downgrade', 'revoke', 'revoke now'),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constant('keep' as const),
+        who,
+        picks: fc.array(pick, { minLength: 1, maxLength: 4 }),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('abort' as const), pick, witness: pick }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant('pass' as const), times: fc.integer({ min: 1, max: 3 }) }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('beat' as const), who }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant('leave' as const), who: fc.integer({ min: 1, max: 2 }) }),
+    },
+  );
+
+  test('answers the same to the same, whatever is asked', async () => {
+    const model = await memoryEnvironment();
+    const real = await redisEnvironment();
+    const seen: Record<string, number> = {};
+    let run = 0;
+    try {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 50, size: 'max' }), async (steps) => {
+          const duel = new LockDuel(model, real, `run${run++}-`);
+          await duel.open();
+          try {
+            for (const [i, each] of steps.entries()) {
+              await duel.run(each);
+              if (!duel.isOpen) break;
+              if (i % 3 === 2) await duel.compare();
+            }
+            if (duel.isOpen) await duel.compare();
+          } finally {
+            await duel.close();
+          }
+          await duel.checkRest();
+          for (const [what, times] of Object.entries(duel.seen)) seen[what] = (seen[what] ?? 0) + times;
+        }),
+        {
+          ...(process.env['REDIS_LOCK_PATH'] ? { path: process.env['REDIS_LOCK_PATH'] } : {}),
+          numRuns: RUNS,
+          endOnFailure: process.env['REDIS_LOCK_QUICK'] !== undefined,
+        },
+      );
+    } finally {
+      await model.stop();
+      await real.stop();
+    }
+    console.info(`FC_SEED=${process.env['FC_SEED']}`, JSON.stringify(seen));
+    for (const what of [
+      'asked: waiting',
+      'asked: granted',
+      'handed on',
+      'session expired',
+      'abort true',
+      'kept: lost',
+    ])
+      expect(seen[what] ?? 0, what).toBeGreaterThan(0);
+  });
+});
+
+// ── real processes on real time
+
+let admin: Redis;
+
+beforeAll(() => {
+  admin = new Redis(inject('redisUrl'));
+});
+
+afterAll(() => {
+  admin.disconnect();
+});
+
+/** Everything that locks keep below a prefix. */
+async function lockKeys(tag: string): Promise<string[]> {
+  const found: string[] = [];
+  for (let cursor = '0'; ; ) {
+    const [next, keys] = await admin.scan(cursor, 'MATCH', `${tag}l:*`, 'COUNT', 1_000);
+    found.push(...keys.map((key) => key.slice(tag.length)));
+    cursor = next;
+    if (cursor === '0') return found;
+  }
+}
+
+function together(a: Held, b: Held): boolean {
+  return ((CONFLICTS[modeIndex(a.mode)] as number) & (1 << modeIndex(b.mode))) === 0;
+}
+
+const WISHES: readonly (readonly LockItem[])[] = [
+  [{ resource: 'hot', mode: 'exclusive' }],
+  [{ resource: 'hot', mode: 'exclusive' }],
+  [{ resource: 'doc', mode: 'shared' }],
+  [{ resource: 'doc', mode: 'shared' }],
+  [{ resource: 'doc', mode: 'update' }],
+  [{ resource: 'doc', mode: 'exclusive' }],
+  [{ resource: 'gpu', mode: { units: 2, of: 4 } }],
+  [{ resource: 'gpu', mode: { units: 1, of: 4 } }],
+  [
+    { resource: '/', mode: 'intent-exclusive' },
+    { resource: '/a', mode: 'exclusive' },
+  ],
+  [
+    { resource: '/', mode: 'intent-exclusive' },
+    { resource: '/b', mode: 'exclusive' },
+  ],
+  [{ resource: '/', mode: 'shared' }],
+];
+const MOST_OVERTAKES = 4;
+
+/** Workers of several processes take and give back at random. Returns what they saw. */
+async function crowd(
+  processes: readonly LockProcess[],
+  workers: number,
+  rounds: number,
+  seed: string,
+): Promise<Held[]> {
+  const history: Held[] = [];
+  const inside = new Map<string, number>();
+  const work = async (process: LockProcess, worker: number): Promise<void> => {
+    const random = createRandom(`${seed} ${process.session} ${worker}`);
+    for (let round = 0; round < rounds; round++) {
+      const items = WISHES[Math.floor(random.next() * WISHES.length)] as readonly LockItem[];
+      const owner = `${process.session}-${worker}`;
+      const order = { ageStepMs: 1_000, maxOvertakes: MOST_OVERTAKES };
+      const priority = Math.floor(random.next() * 4);
+      const { grant, askedAt } = await process.take(items, { owner, order, priority });
+      const alone = items.filter(({ mode }) => mode === 'exclusive');
+      for (const { resource } of alone) {
+        expect(inside.get(resource) ?? 0, `${resource} is held by one`).toBe(0);
+        inside.set(resource, 1);
+      }
+      await new Promise((resolve) => setTimeout(resolve, random.next() * 2));
+      for (const { resource } of alone) inside.set(resource, 0);
+      const releasedAt = await process.give(grant);
+      items.forEach(({ resource, mode }, i) => {
+        history.push({ id: grant.id, resource, mode, token: grant.tokens[i] as number, askedAt, releasedAt });
+      });
+    }
+  };
+  await Promise.all(
+    processes.flatMap((process) => Array.from({ length: workers }, (_, i) => work(process, i))),
+  );
+  return history;
+}
+
+describe('several processes at once', () => {
+  test('L1, L2, L6, L7: what they saw fits together, and at rest nothing is left', async () => {
+    const mesh = newMesh();
+    const seed = String(process.env['FC_SEED']);
+    await using stack = new AsyncDisposableStack();
+    const processes: LockProcess[] = [];
+    for (let i = 0; i < 4; i++) processes.push(stack.use(await LockProcess.start(inject('redisUrl'), mesh)));
+    const history = await crowd(processes, 8, 12, seed);
+    expect(problemsOf(history, together), `FC_SEED=${seed}`).toEqual([]);
+    const hot = history.filter(({ resource }) => resource === 'hot');
+    const overtaken = hot.map(
+      (one) => hot.filter((other) => other.askedAt > one.askedAt && other.token < one.token).length,
+    );
+    expect(Math.max(...overtaken), 'most overtakes').toBeLessThanOrEqual(MOST_OVERTAKES);
+    expect(Math.max(...overtaken), 'somebody was overtaken').toBeGreaterThan(0);
+    expect(await lockKeys(mesh.tag)).toEqual(['l:x']);
+    expect(await admin.zrange(`${mesh.tag}l:x`, '0', '-1')).toEqual(
+      processes.map(({ session }) => `s${session}`).toSorted(),
+    );
+  });
+
+  test('L1, L2, L6: so it does when replies are cut', async () => {
+    const mesh = newMesh();
+    const seed = String(process.env['FC_SEED']);
+    const random = createRandom(`cuts ${seed}`);
+    await using proxy = await startFaultProxy({ port: Number(new URL(inject('redisUrl')).port) });
+    await using stack = new AsyncDisposableStack();
+    const processes: LockProcess[] = [];
+    for (let i = 0; i < 3; i++)
+      processes.push(stack.use(await LockProcess.start(`redis://127.0.0.1:${proxy.port}`, mesh)));
+    let isOver = false;
+    const cutting = (async () => {
+      while (!isOver) {
+        await new Promise((resolve) => setTimeout(resolve, 20 + random.next() * 40));
+        proxy.cutReplies(1, (request) => request.includes('EVAL'));
+      }
+    })();
+    const history = await crowd(processes, 4, 10, seed);
+    isOver = true;
+    await cutting;
+    expect(problemsOf(history, together), `FC_SEED=${seed}`).toEqual([]);
+    expect(history.length).toBeGreaterThanOrEqual(120);
+    expect(
+      processes.reduce((sum, { repeated }) => sum + repeated, 0),
+      'repeated operations',
+    ).toBeGreaterThan(0);
+    expect(await lockKeys(mesh.tag)).toEqual(['l:x']);
+  });
+
+  test('L3: what a killed process held goes on within its lease and a second, to somebody who only waits', async () => {
+    const mesh = newMesh();
+    const url = inject('redisUrl');
+    const leaseMs = 500;
+    await using survivor = await LockProcess.start(url, mesh);
+    const victim = await LockProcess.start(url, mesh, leaseMs);
+    const beganAt = performance.now();
+    for (const resource of ['a', 'b'])
+      await victim.take([{ resource, mode: 'exclusive' }], { owner: resource });
+    await victim.take([{ resource: 'gpu', mode: { units: 2, of: 2 } }], { owner: 'gpu' });
+    // Nothing is said to the server: no beat, no close.
+    await victim.backend.stop();
+    const waits = [
+      survivor.take([{ resource: 'a', mode: 'exclusive' }], {}, 1_000),
+      survivor.take([{ resource: 'b', mode: 'shared' }], {}, 1_000),
+      survivor.take([{ resource: 'gpu', mode: { units: 1, of: 2 } }], {}, 1_000),
+    ];
+    const grants = await Promise.all(waits);
+    const tookMs = performance.now() - beganAt;
+    expect(tookMs).toBeGreaterThan(leaseMs);
+    expect(tookMs).toBeLessThan(leaseMs + 1_000 + 500);
+    for (const { grant } of grants) await survivor.give(grant);
+    expect(await lockKeys(mesh.tag)).toEqual(['l:x']);
+  });
+
+  test('a lock that many readers wait for is granted to all of them, in scripts that each do a part', async () => {
+    const mesh = newMesh();
+    await using writer = await LockProcess.start(inject('redisUrl'), mesh);
+    await using readers = await LockProcess.start(inject('redisUrl'), mesh);
+    const { grant } = await writer.take([{ resource: 'doc', mode: 'exclusive' }]);
+    const waits = Array.from({ length: 700 }, () =>
+      readers.take([{ resource: 'doc', mode: 'shared' }], {}, 300),
+    );
+    for (let waiting = 0; waiting < 700; ) {
+      const { items } = await writer.locks.list({ resource: 'doc' }, { limit: 1 });
+      waiting = items[0]?.waiting ?? 0;
+    }
+    await writer.give(grant);
+    const grants = await Promise.all(waits);
+    expect(new Set(grants.map((one) => one.grant.token)).size).toBe(700);
+    for (const one of grants) await readers.give(one.grant);
+    expect(await lockKeys(mesh.tag)).toEqual(['l:x']);
+  });
+});
+
+describe('who waits is told', () => {
+  test('by a hint when it is granted, also when a lease ran out; a victim by its beats too, until it has asked', async () => {
+    const mesh = newMesh();
+    await using holder = await LockProcess.start(inject('redisUrl'), mesh);
+    await using waiter = await LockProcess.start(inject('redisUrl'), mesh);
+    const heard: string[] = [];
+    using _ = waiter.backend.onHint([{ about: 'locks', resource: '*' }, { about: 'orders' }], (hint) =>
+      heard.push(hint.about === 'locks' ? hint.resource : hint.about),
+    );
+    const hears = (what: string): Promise<void> => vi.waitFor(() => expect(heard).toContain(what), 2_000);
+    const exclusive = (resource: string): LockItem[] => [{ resource, mode: 'exclusive' }];
+
+    const { grant } = await holder.take(exclusive('given'));
+    const given = waiter.take(exclusive('given'));
+    await vi.waitFor(async () => expect((await holder.locks.snapshot()).resources).toHaveLength(1));
+    await holder.give(grant);
+    await hears('given');
+    await given;
+
+    await holder.take(exclusive('expired'), { lease: { leaseMs: 100 } });
+    // Whoever asks for anything finds out for all.
+    const expired = waiter.take(exclusive('expired'), {}, 50);
+    await expired;
+    await hears('expired');
+
+    await holder.take(exclusive('held'));
+    const aborted = waiter.take(exclusive('held'), {}, 500);
+    aborted.catch(() => undefined);
+    const wait = await vi.waitFor(async () => {
+      const { resources } = await holder.locks.snapshot();
+      return resources[0]?.queue[0]?.wait as WaitRef;
+    });
+    const cycle = [{ waiter: 'x', holder: 'y', by: 'lock', what: 'held' }] as const;
+    const { aborted: isAborted } = await holder.abort(wait, cycle);
+    expect(isAborted).toBe(true);
+    await hears('orders');
+    const orders = async (): Promise<unknown> => {
+      const beat = await waiter.backend.sessions.beat(waiter.session, EMPTY_REPORT);
+      return beat.status === 'alive' ? beat.orders : beat.status;
+    };
+    const order = { kind: 'abort-wait', wait, cycle };
+    expect(await orders()).toEqual([order]);
+    expect(await orders()).toEqual([order]);
+    await expect(aborted).rejects.toThrow('aborted');
+    expect(await orders()).toEqual([]);
+  });
+});

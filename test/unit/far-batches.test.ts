@@ -1,0 +1,200 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { memory } from '../../src/backends/memory/memory.ts';
+import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
+import type { Backend } from '../../src/core/ports/backend.ts';
+import { CoordinationManager } from '../../src/index.ts';
+import { networked } from '../../src/testing/networked.ts';
+import { createTestClock } from '../../src/testing/test-clock.ts';
+import { intercept } from '../../src/testing/wrappers.ts';
+
+/** What a store across a network takes in one call here, and more than that. */
+const MOST = 4;
+const MANY = 11;
+
+const numbers = Array.from({ length: MANY }, (_, i) => i);
+
+/** A manager over a store that refuses calls that are too large, and what it refused. */
+async function narrowMesh() {
+  const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+  const store = memory({ shared: true });
+  const refused: string[] = [];
+  const backend = intercept(networked<Backend>(store, MOST), async (call) => {
+    try {
+      return await call.send();
+    } catch (error) {
+      if ((error as { readonly code?: unknown }).code === 'NOT_SUPPORTED') refused.push(String(error));
+      throw error;
+    }
+  });
+  const messaging = { maxDeliveries: 1 };
+  const mesh = new CoordinationManager({ backend, clock, seed: 1, env: {}, messaging });
+  await mesh.initialize();
+  onTestFinished(async () => {
+    const over = mesh.shutdown();
+    await clock.advance(60_000);
+    await over;
+    expect(refused).toEqual([]);
+  });
+  /** What comes of it when time goes on. */
+  const during = async <T>(work: Promise<T>, ms = 5_000): Promise<T> => {
+    work.catch(() => undefined);
+    await clock.advance(ms);
+    return work;
+  };
+  return { clock, store, mesh, during, refused };
+}
+
+describe('no call has more items than the store takes: tasks', () => {
+  test('chores, looks at outcomes, lists and counts', async () => {
+    const { mesh, during } = await narrowMesh();
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: 2, handler: ({ task }) => task.input });
+    const handles = await during(
+      Promise.all(
+        numbers.map((input) => mesh.submitTask({ type: 't', queue: `q${input}`, input, delayMs: 10 })),
+      ),
+    );
+    expect(await during(Promise.all(handles.map((handle) => handle.result())))).toEqual(numbers);
+    expect((await during(mesh.tasks.queues.list())).items).toHaveLength(MANY);
+    const counts = await during(mesh.tasks.queues.counts(numbers.map((i) => `q${i}`)));
+    expect(counts.map(({ queue }) => queue).toSorted()).toEqual(numbers.map((i) => `q${i}`).toSorted());
+    const ids = handles.map(({ id }) => id);
+    await expect(during(mesh.tasks.queues.list({ ids }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(await during(mesh.tasks.queues.discard({ ids }))).toEqual({ changed: MANY });
+  });
+
+  test('what waits here and runs here is told, and made urgent, however much it is', async () => {
+    const { mesh, during } = await narrowMesh();
+    const go = Promise.withResolvers<void>();
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: MANY, handler: () => go.promise });
+    for (const input of numbers) await during(mesh.submitTask({ type: 'child', input }), 50);
+    expect(await during(mesh.getAgentTasks('a'))).toHaveLength(MANY);
+    go.resolve();
+  });
+
+  test('children that are awaited become urgent when their parent gets a lock', async () => {
+    const { mesh, during } = await narrowMesh();
+    mesh.registerAgent({
+      id: 'a',
+      maxConcurrentTasks: 2,
+      handler: {
+        parent: async (context) => {
+          const children = await Promise.all(
+            numbers.map((input) => context.submit({ type: 'child', input, delayMs: 1_000 })),
+          );
+          const results = Promise.all(children.map((child) => child.result()));
+          return context.withLock('x', () => results);
+        },
+        child: ({ task }) => task.input,
+      },
+    });
+    const parent = await during(mesh.submitTask({ type: 'parent' }), 100);
+    expect(await during(parent.result(), 10_000)).toEqual(numbers);
+  });
+
+  test('claims of a dead process', async () => {
+    const { mesh, store, during, clock } = await narrowMesh();
+    const handles = await during(Promise.all(numbers.map((input) => mesh.submitTask({ type: 't', input }))));
+    const boot = { boot: 'dead', leaseMs: 1_000, writer: 1, report: EMPTY_REPORT };
+    const { session } = await store.sessions.open(boot);
+    const offers = [{ capabilities: [], slots: MANY }];
+    const claimed = (await store.tasks.claim(
+      { session, sequence: 1 },
+      { offers, agents: [], assigned: 0, limit: MANY, start: MANY },
+    )) as { readonly claims: readonly unknown[] };
+    expect(claimed.claims).toHaveLength(MANY);
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: MANY, handler: ({ task }) => task.input });
+    const before = clock.mono();
+    expect(await during(Promise.all(handles.map((handle) => handle.result())), 4_000)).toEqual(numbers);
+    expect(clock.mono() - before).toBeLessThan(5_000);
+  });
+
+  test('tasks pinned to an agent that leaves', async () => {
+    const { mesh, during } = await narrowMesh();
+    mesh.registerAgent({ id: 'leaver', maxConcurrentTasks: 1, handler: () => new Promise(() => undefined) });
+    await during(mesh.tasks.queues.pause('default'));
+    const handles = await during(
+      Promise.all(numbers.map((input) => mesh.tasks.assignTask({ type: 't', input }, 'leaver'))),
+    );
+    await during(mesh.unregisterAgent('leaver'));
+    mesh.registerAgent({ id: 'heir', maxConcurrentTasks: MANY, handler: ({ task }) => task.input });
+    await during(mesh.tasks.queues.resume('default'));
+    expect(await during(Promise.all(handles.map((handle) => handle.result())))).toEqual(numbers);
+  });
+
+  test('what operators change', async () => {
+    const { mesh, during } = await narrowMesh();
+    let isBroken = true;
+    mesh.registerAgent({
+      id: 'a',
+      maxConcurrentTasks: MANY,
+      handler: ({ task }) => {
+        if (isBroken) throw new Error('broken');
+        return task.input;
+      },
+    });
+    const handles = await during(
+      Promise.all(numbers.map((input) => mesh.submitTask({ type: 't', input, retry: false }))),
+    );
+    await during(Promise.allSettled(handles.map((handle) => handle.result())));
+    isBroken = false;
+    const { queues } = mesh.tasks;
+    const ids = handles.map(({ id }) => id);
+    expect(await during(queues.edit({ ids }, 7))).toMatchObject({ changed: MANY });
+    expect(await during(queues.reprioritise({ state: ['dead'] }, 3))).toMatchObject({ changed: MANY });
+    expect(await during(queues.redrive({ ids }))).toEqual({ changed: MANY });
+    const after = await during(Promise.all(ids.map((id) => mesh.getTask(id))));
+    expect(after.map((task) => task?.result)).toEqual(numbers.map(() => 7));
+  });
+});
+
+describe('no call has more items than the store takes: messages', () => {
+  test('one receiver of many, many receivers of one, chores', async () => {
+    const { mesh, during } = await narrowMesh();
+    const got: unknown[] = [];
+    for (const i of numbers) mesh.registerAgent({ id: `r${i}`, handler: () => undefined });
+    await during(Promise.all(numbers.map((i) => mesh.sendMessage('s', 'one', { i }))));
+    for (const i of numbers) mesh.messages.subscribe(`r${i}`, ({ payload }) => void got.push(payload));
+    mesh.messages.subscribe('one', ({ payload }) => void got.push(payload), { concurrency: MANY });
+    await during(Promise.all(numbers.map((i) => mesh.sendMessage('s', `r${i}`, { i }))));
+    expect(got).toHaveLength(2 * MANY);
+    await during(mesh.messages.performMaintenance());
+    expect(await during(mesh.messages.stats())).toMatchObject({ delivered: 2 * MANY, handling: 0 });
+  });
+
+  test('dead letters', async () => {
+    const { mesh, during } = await narrowMesh();
+    let isBroken = true;
+    const got: unknown[] = [];
+    mesh.messages.subscribe('one', ({ payload }) => {
+      if (isBroken) throw new Error('broken');
+      got.push(payload);
+    });
+    await during(Promise.all(numbers.map((i) => mesh.sendMessage('s', 'one', i))));
+    isBroken = false;
+    const { items } = await during(mesh.messages.deadLetters());
+    expect(items).toHaveLength(MANY);
+    expect(await during(mesh.messages.redrive({ ids: items.map(({ id }) => id) }))).toBe(MANY);
+    expect(got).toHaveLength(MANY);
+    isBroken = true;
+    await during(Promise.all(numbers.map((i) => mesh.sendMessage('s', 'one', i))));
+    expect(await during(mesh.messages.discard())).toBe(MANY);
+  });
+});
+
+describe('no call has more items than the store takes: locks', () => {
+  test('renewals, and holders that are told to go', async () => {
+    const { mesh, during } = await narrowMesh();
+    const leases = await during(
+      Promise.all(
+        numbers.map((i) =>
+          mesh.locks.acquire({ resource: 'x', mode: 'shared' }, { owner: `o${i}`, leaseMs: 1_000 }),
+        ),
+      ),
+      100,
+    );
+    await during(Promise.resolve(), 3_000);
+    expect(leases.filter(({ signal }) => signal.aborted)).toEqual([]);
+    expect(await during(mesh.locks.forceRelease('x', { graceMs: 10 }), 3_000)).toBe(MANY);
+    expect(leases.every(({ signal }) => signal.aborted)).toBe(true);
+  });
+});
