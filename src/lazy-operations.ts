@@ -1,6 +1,6 @@
-import { andThen, isPromise } from './core/awaitable.ts';
+import { andThen, handled, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError } from './core/errors.ts';
-import type { Operations, OwnedOperations, Patience } from './core/operations.ts';
+import { ONCE, type Operations, type OwnedOperations, type Patience } from './core/operations.ts';
 import type { Clock } from './core/ports/runtime.ts';
 import type { Awaitable, Operation, SessionNumber } from './core/ports/words.ts';
 
@@ -86,7 +86,13 @@ export class LazyOperations implements Operations {
     let sends = 0;
     const again = (error: unknown): Awaitable<T> => {
       if (sends !== 1 || !isCoordinationError(error, 'SESSION_EXPIRED')) throw error;
-      return andThen(renew(operations.session), () => {
+      const renewed = renew(operations.session);
+      if (patience === ONCE) {
+        // The caller's transaction is broken by the refusal: the caller begins it again, and finds another session then.
+        if (isPromise(renewed)) handled(renewed);
+        throw error;
+      }
+      return andThen(renewed, () => {
         const next = this.#operations ?? this.#current();
         if (next === operations) throw error;
         return next.run(send, patience);

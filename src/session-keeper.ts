@@ -262,7 +262,8 @@ export class SessionKeeper {
     const { code, message } = toStoredError(error);
     this.#problem = `its beat failed with ${code}`;
     this.#parts.runtime.logger.warn('A beat of the session failed', { code, message });
-    this.#beatIn(AGAIN_MS);
+    // Where the lease is short, one beat that failed must not be the end of it.
+    this.#beatIn(Math.min(AGAIN_MS, this.#leaseMs / 6));
   }
 
   /** The session is over: everybody is told, and another one is opened, however long that takes. */

@@ -23,6 +23,13 @@ import { type CodeBlock, codeBlocks } from './support/code-blocks.ts';
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+/** What the package exports → where its source is. */
+const MODULES = {
+  agentmesh: 'src/index.ts',
+  'agentmesh/testing': 'src/testing/index.ts',
+  'agentmesh/postgres': 'src/backends/postgres/index.ts',
+  'agentmesh/redis': 'src/backends/redis/index.ts',
+} as const;
 const pages = [
   'README.md',
   ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
@@ -39,7 +46,9 @@ beforeAll(async () => {
   folder = mkdtempSync(join(root, '.tmp/docs-'));
   // Bundled once: an example then starts in a tenth of the time.
   await build({
-    entryPoints: { agentmesh: join(root, 'src/index.ts'), testing: join(root, 'src/testing/index.ts') },
+    entryPoints: Object.fromEntries(
+      Object.entries(MODULES).map(([name, path]) => [name.replaceAll('/', '-'), join(root, path)]),
+    ),
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -54,11 +63,12 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** The block with its imports of the package turned to these modules. */
-function sourceOf(block: CodeBlock, main: string, testing: string): string {
-  return block.text
-    .replaceAll("from 'agentmesh'", `from '${main}'`)
-    .replaceAll("from 'agentmesh/testing'", `from '${testing}'`);
+/** The block with its imports of the package turned to its modules: bundled, to be run, or as they are, to be checked. */
+function sourceOf(block: CodeBlock, form: 'bundled' | 'source'): string {
+  return Object.entries(MODULES).reduce((text, [name, path]) => {
+    const module = form === 'bundled' ? `./${name.replaceAll('/', '-')}.mjs` : `../../${path}`;
+    return text.replaceAll(`from '${name}'`, `from '${module}'`);
+  }, block.text);
 }
 
 describe('code that is marked to run', () => {
@@ -72,7 +82,7 @@ describe('code that is marked to run', () => {
     '%s prints what it says and ends by itself',
     async (place, block) => {
       const file = join(folder, `${place.replaceAll(/\W/g, '-')}.ts`);
-      writeFileSync(file, sourceOf(block, './agentmesh.mjs', './testing.mjs'));
+      writeFileSync(file, sourceOf(block, 'bundled'));
       const { stdout } = await promisify(execFile)(process.execPath, [file], { timeout: 15_000 });
       const said = [...block.text.matchAll(/\/\/ prints: (.*)$/gm)].map((found) => found[1]);
       expect(said.length).toBeGreaterThan(0);
@@ -92,7 +102,7 @@ describe('code that is marked as tests', () => {
     '%s: its tests pass',
     async (place, block) => {
       const file = join(folder, `${place.replaceAll(/\W/g, '-')}.ts`);
-      writeFileSync(file, sourceOf(block, './agentmesh.mjs', './testing.mjs'));
+      writeFileSync(file, sourceOf(block, 'bundled'));
       const { stdout } = await promisify(execFile)(process.execPath, ['--test-reporter=tap', file], {
         timeout: 60_000,
         maxBuffer: 2 ** 26,
@@ -111,10 +121,7 @@ test('all TypeScript in the documentation type-checks', async () => {
   expect(modules.length).toBeGreaterThan(5);
   const files = modules.map((block, i) => {
     const file = join(folder, `check-${i}.ts`);
-    writeFileSync(
-      file,
-      `${sourceOf(block, '../../src/index.ts', '../../src/testing/index.ts')}\nexport {};\n`,
-    );
+    writeFileSync(file, `${sourceOf(block, 'source')}\nexport {};\n`);
     return file;
   });
   const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile) as {

@@ -52,6 +52,7 @@ async function costOf(place: MeshPlace, count: () => Promise<number>) {
 }
 
 function expectCheap({ perSecond, cpu, asked }: Awaited<ReturnType<typeof costOf>>): void {
+  console.log({ perSecond, cpu, asked });
   expect(perSecond).toBeLessThanOrEqual(MOST_A_SECOND);
   expect(cpu).toBeLessThan(MOST_CPU);
   // It does look for work.

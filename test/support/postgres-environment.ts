@@ -33,11 +33,11 @@ const runtime = createRuntime({ random: createRandom('postgres suite') });
  * stands still unless the test moves it.
  */
 export async function postgresEnvironment(
-  wrap: (backend: Backend) => Backend = (b) => b,
+  wrap: (backend: Backend, schema: string) => Backend = (b) => b,
 ): Promise<SuiteEnvironment> {
   const mesh = idle.pop() ?? (await newMesh());
   const { schema, pool } = mesh;
-  const backend = wrap(mesh.backend);
+  const backend = wrap(mesh.backend, schema);
   await backend.start(runtime);
   return {
     backend,

@@ -76,7 +76,7 @@ export interface RedisEnvironmentOptions {
  * @param wrap e.g. `duplicating`
  */
 export async function redisEnvironment(
-  wrap: (backend: Backend) => Backend = (b) => b,
+  wrap: (backend: Backend, place: { readonly prefix: string; readonly mesh: string }) => Backend = (b) => b,
   { place: given, ports }: RedisEnvironmentOptions = {},
 ): Promise<SuiteEnvironment> {
   const place = given ?? { url: inject('redisUrl') };
@@ -88,7 +88,8 @@ export async function redisEnvironment(
   const runtime = createRuntime({ random: createRandom('suite') });
   const internals = { clock: FROZEN_CLOCK, ...(ports === undefined ? {} : { ports }) };
   const way = subscriber === undefined ? place : { client, subscriber };
-  const backend = wrap(createRedis({ ...way, prefix: 'agentmesh-test', mesh }, internals));
+  const names = { prefix: 'agentmesh-test', mesh };
+  const backend = wrap(createRedis({ ...way, ...names }, internals), names);
   await backend.start(runtime);
   return {
     backend,

@@ -321,6 +321,18 @@ describe('a session on a shared backend', () => {
     expect(errors).toEqual([]);
   });
 
+  test('G2: one beat that failed is not the end of a short lease', async () => {
+    const { backend, calls, answers } = trickyBackend();
+    const { errors } = await start({ backend, session: { leaseMs: 1_000 } });
+    answers.beat = away;
+    await clock.advance(340);
+    expect(calls.beat).toBe(1);
+    delete answers.beat;
+    await clock.advance(2_000);
+    expect(calls.beat).toBeGreaterThan(4);
+    expect(errors).toEqual([]);
+  });
+
   test.each(['orders', 'reconnected'] as const)(
     'a hint of %s is answered by a beat at once',
     async (about) => {

@@ -27,7 +27,7 @@ export interface PostgresOptions {
   readonly pool?: PostgresPool;
   /** The schema that holds everything of one mesh: a letter or `_`, then letters, digits, `_`, lower case, at most 48. @default 'agentmesh' */
   readonly schema?: string;
-  /** Most connections at a time, the listening one not counted. @default 8 */
+  /** Most connections at a time, those for listening and for the lease's thread not counted. @default 8 */
   readonly connections?: number;
   /** Whether statements are prepared on each connection. Switched off by itself behind a pooler that loses them. @default true */
   readonly prepare?: boolean;
@@ -68,7 +68,7 @@ const SPECS = {
     min: 1,
     max: MAX_CONNECTIONS,
     default: 8,
-    doc: 'Most connections at a time, the listening one not counted.',
+    doc: "Most connections at a time, those for listening and for the lease's thread not counted.",
   },
   prepare: { kind: 'flag', default: true, doc: 'Whether statements are prepared on each connection.' },
   connectTimeoutMs: {

@@ -91,7 +91,7 @@ begin
     select array_agg(u.seq), array_agg(u.id) into v_seqs, v_ids
     from unnest(v_seqs, v_ids) u(seq, id) join w on w.seq = u.seq;
     continue when v_seqs is null;
-    v_live := array(select t.seq from agentmesh.tasks t where t.seq = any(v_seqs) order by t.seq for update);
+    v_live := array(select t.seq from agentmesh.tasks t where t.seq = any(v_seqs) order by t.seq + 0 for update);
     if cardinality(v_live) > 0 then
       p_fx := agentmesh.task_cancel_rows_v1(p_fx, v_live, p_reason, p_revoke, false);
     end if;

@@ -130,7 +130,7 @@ begin
       insert into agentmesh.task_frontier (parent, journal)
       select p.seq, p.journal from unnest(p_fx.parents) with ordinality u(seq, ord)
       join agentmesh.task_ends p on p.seq = any(array[u.seq])
-      where exists (select from agentmesh.task_edges e where e.parent = any(array[u.seq]) and (p.state = 4 or e.policy <> 2))
+      where exists (select from agentmesh.task_edges e where e.parent = u.seq and (p.state = 4 or e.policy <> 2) offset 0)
       order by u.ord;
       p_fx.more := p_fx.more or found;
       p_fx.parents := '{}';
@@ -184,7 +184,7 @@ create function agentmesh.task_lock_reach_v1(p_seqs bigint[], p_doomed bigint[],
       select e.child from reached r join agentmesh.task_edges e on e.parent = any(array[r.seq]) where e.policy = 3
       union
       select u.seq from unnest(p_seqs) u(seq)))
-    order by t.seq for update)
+    order by t.seq + 0 for update)
 $$;
 
 -- Ends the children of these edges, those of policies 0 and 1, and theirs, generation after generation, as many as there is room for.
@@ -205,7 +205,7 @@ begin
   with recursive doom(child, parent, policy) as (
     select u.child, u.parent, u.policy
     from unnest(p_children, p_parents, p_policies) u(child, parent, policy)
-    join agentmesh.task_edges e on e.parent = any(array[u.parent]) and e.child = any(array[u.child])
+    cross join lateral (select from agentmesh.task_edges e where e.parent = u.parent and e.child = u.child offset 0) e
     join agentmesh.tasks t on t.seq = any(array[u.child]) and t.state = 0
     where u.policy < 3
     union

@@ -13,23 +13,23 @@ begin
   loop
     insert into agentmesh.task_bodies (seq, id)
     select nextval('agentmesh.task_seq'), u.id from (select x.id from unnest(v_ids) x(id) order by 1) u
-    where not exists (select from agentmesh.task_bodies b where b.id = any(array[u.id]))
-      and not exists (select from agentmesh.task_forgotten f where f.id = u.id and (f.state = 4 or not u.id = any(v_awaited)))
+    where not exists (select from agentmesh.task_bodies b where b.id = u.id offset 0)
+      and not exists (select from agentmesh.task_forgotten f where f.id = u.id and (f.state = 4 or not u.id = any(v_awaited)) offset 0)
     on conflict do nothing;
     -- Whoever makes a task of a placeholder, or one of a task that it forgets, waits for us, or we for him.
     perform from agentmesh.task_bodies b where b.id = any(v_ids) and (b.enqueued_at is null or b.id = any(v_awaited))
-    order by b.id for share;
+    order by b.id || '' for share;
     v_locked := array(
       select t.seq from agentmesh.tasks t
       where t.seq = any(array(select b.seq from agentmesh.task_bodies b where b.id = any(v_ids)))
-      order by t.seq for key share);
+      order by t.seq + 0 for key share);
     -- Redriven or forgotten between two statements: once more.
     exit when not exists (
       select from agentmesh.task_bodies b join agentmesh.tasks t on t.seq = any(array[b.seq])
       where b.id = any(v_ids) and not b.seq = any(v_locked))
     and not exists (
-      select from unnest(v_ids) u(id) where not exists (select from agentmesh.task_bodies b where b.id = any(array[u.id]))
-        and not exists (select from agentmesh.task_forgotten f where f.id = u.id and (f.state = 4 or not u.id = any(v_awaited))));
+      select from unnest(v_ids) u(id) where not exists (select from agentmesh.task_bodies b where b.id = u.id offset 0)
+        and not exists (select from agentmesh.task_forgotten f where f.id = u.id and (f.state = 4 or not u.id = any(v_awaited)) offset 0));
   end loop;
 end $$;
 
@@ -114,14 +114,15 @@ begin
   if not exists (
     with recursive up(seq) as (
       select u.seq from unnest(v_parents) u(seq)
-      union select e.parent from up join agentmesh.task_edges e on e.child = any(array[up.seq])
+      union select e.parent from up cross join lateral (select x.parent from agentmesh.task_edges x where x.child = up.seq offset 0) e
     ) select from up where up.seq = p_seq
   ) then
     return null;
   end if;
   with recursive up(seq, via) as (
     select u.seq, null::bigint from unnest(v_parents) u(seq)
-    union select e.parent, up.seq from up join agentmesh.task_edges e on e.child = any(array[up.seq]) where up.seq <> p_seq
+    union select e.parent, up.seq
+    from up cross join lateral (select x.parent from agentmesh.task_edges x where x.child = up.seq offset 0) e where up.seq <> p_seq
   ), found as (
     select up.seq, up.via, row_number() over () as n from up
   ), firsts as (

@@ -118,7 +118,7 @@ begin
       select array_agg(u.ord::int) into v_missed
       from unnest(string_to_array(p_keys, p_delimiter, p_null)) with ordinality u(key, ord)
       where u.key is not null
-        and not exists (select from agentmesh.task_keys k where k.key = u.key and k.seq = v_base + u.ord);
+        and not exists (select from agentmesh.task_keys k where k.key = u.key and k.seq = v_base + u.ord offset 0);
     end if;
     insert into agentmesh.task_bodies (seq, id, enqueued_at, weight, priority, max_crashes, keep_ms, deadline_ms, payload, headers,
       settings, key, parent, under, depends, digest)
@@ -132,7 +132,7 @@ begin
     get diagnostics v_known = row_count;
     if v_known < p_number then
       select array_agg(g.ord) into v_missed from generate_series(1, p_number) g(ord)
-      where not exists (select from agentmesh.task_bodies b where b.seq = v_base + g.ord);
+      where not exists (select from agentmesh.task_bodies b where b.seq = v_base + g.ord offset 0);
       if p_keys is not null then
         delete from agentmesh.task_keys k where k.seq = any(array(select v_base + m.ord from unnest(v_missed) m(ord)));
       end if;
@@ -178,7 +178,7 @@ begin
       from (select case when p_delays[1] > 0 then 1 else 2 end as state) s;
     elsif v_known > 0 then
       select array_agg(case when t.seq is null then null else t.state::text end order by g.ord) into v_by_ord
-      from generate_series(1, p_number) g(ord) left join agentmesh.tasks t on t.seq = v_base + g.ord;
+      from generate_series(1, p_number) g(ord) left join agentmesh.tasks t on t.seq = any(array[v_base + g.ord]);
       insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, d_lanes, d_whats, d_bys)
       select v_pos, v_now, v_known, a.seqs, a.moves, a.lanes, d.lanes, d.whats, d.bys
       from (

@@ -11,7 +11,7 @@ declare
 begin
   delete from agentmesh.task_taken k where k.session = p_session;
   v_seqs := array(
-    select t.seq from agentmesh.tasks t where t.state = 3 and t.session = p_session and not t.started order by t.seq for update);
+    select t.seq from agentmesh.tasks t where t.state = 3 and t.session = p_session and not t.started order by t.seq + 0 for update);
   if cardinality(v_seqs) > 0 then
     perform agentmesh.task_give_back_v1(v_now, v_seqs, array_fill(0::double precision, array[cardinality(v_seqs)]),
       array_fill('SESSION_CLOSED'::text, array[cardinality(v_seqs)]), array_fill(true, array[cardinality(v_seqs)]), null);

@@ -13,7 +13,7 @@ returns table (lane int, queue int) language plpgsql as $$
 begin
   insert into agentmesh.task_queues (name)
   select distinct u.name from unnest(p_queues) u(name)
-  where not exists (select from agentmesh.task_queues q where q.name = u.name)
+  where not exists (select from agentmesh.task_queues q where q.name = u.name offset 0)
   order by 1 on conflict do nothing;
   insert into agentmesh.task_lanes (digest, queue, type, capabilities, placement, agent, grp)
   select distinct on (1)

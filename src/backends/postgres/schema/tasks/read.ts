@@ -310,7 +310,11 @@ begin
     if not j.pos = any(v_gaps) and j.pos > v_pos + 1 and v_pos >= 0 then
       v_gaps := v_gaps || array(select generate_series(greatest(v_pos + 1, j.pos - 12), j.pos - 1));
       v_xid := pg_snapshot_xmax(pg_current_snapshot())::text;
-      exit when cardinality(v_gaps) > 14;
+      if cardinality(v_gaps) > 14 then
+        -- So many at a time go into a cursor: it goes on once those of this moment are over.
+        v_full := true;
+        exit;
+      end if;
     end if;
     for r in
       select e.*, coalesce(b.id, f.id) as id from agentmesh.task_entries_v1(j) e

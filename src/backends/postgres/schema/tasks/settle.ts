@@ -61,8 +61,8 @@ begin
   if v_parents is not null and cardinality(v_parents) > 0 then
     v_fx.parents := array(
       select u.seq from unnest(v_parents) with ordinality u(seq, ord)
-      where exists (select from agentmesh.task_edges e where e.parent = any(array[u.seq]))
-        and exists (select from agentmesh.task_ends e where e.seq = any(array[u.seq]))
+      where exists (select from agentmesh.task_edges e where e.parent = u.seq offset 0)
+        and exists (select from agentmesh.task_ends e where e.seq = u.seq offset 0)
       order by u.ord);
   end if;
   if v_codes is null then

@@ -29,7 +29,7 @@ begin
   on conflict (id) do update set state = excluded.state, number = nextval('agentmesh.task_forgotten_number'), seq = excluded.seq,
     journal = excluded.journal;
   -- Who still waits for one of them waits for its id.
-  perform from agentmesh.task_bodies b where b.seq = any(v_seqs) order by b.id for update;
+  perform from agentmesh.task_bodies b where b.seq = any(v_seqs) order by b.id || '' for update;
   delete from agentmesh.task_bodies b where b.seq = any(v_seqs)
     and not exists (select from agentmesh.task_edges e where e.parent = any(array[b.seq]));
   update agentmesh.task_bodies b set enqueued_at = null, payload = null, headers = null, settings = null, key = null, parent = null,
@@ -62,7 +62,7 @@ begin
     end if;
     v_looked := v_looked + cardinality(r.seqs);
     v_pruned := v_pruned + agentmesh.task_prune_v1(p_now, array(
-      select e.seq from agentmesh.task_ends e where e.seq = any(r.seqs) and e.expires_at <= p_now order by e.seq for update));
+      select e.seq from agentmesh.task_ends e where e.seq = any(r.seqs) and e.expires_at <= p_now order by e.seq + 0 for update));
   end loop;
   return v_pruned;
 end $$;

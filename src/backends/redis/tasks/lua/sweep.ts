@@ -1,7 +1,7 @@
 import { LIBRARY } from './library.ts';
 import { SCAN } from './select.ts';
 
-/** While others hold claims somebody has to look at their leases, ms. */
+/** Claims of sessions that are over are told of so often until somebody has taken them, ms. */
 const LOOK_MS = 1_000;
 /** A kind without tasks is forgotten after this, µs. */
 const KIND_IDLE_US = 3_600_000_000;
@@ -148,22 +148,26 @@ flush_ends()
 local pruned = prune_due(limit)
 pruned = pruned + shed(limit - pruned, tonumber(ARGV[4]))
 forget_kinds()
-local deadSessions, holders = 0, 0
+local deadSessions, nextMs = 0, HUGE
 for _, session in ipairs(redis.call('SMEMBERS', T .. ':ho')) do
   if redis.call('EXISTS', claims_key(session)) == 0 then
     redis.call('SREM', T .. ':ho', session)
     if not alive(session) then redis.call('DEL', T .. ':or:' .. session) end
   else
-    holders = holders + 1
-    if not alive(session) then deadSessions = deadSessions + 1 end
+    local leftMs = ((tonumber(redis.call('HGET', K .. 'o:' .. session, 'x')) or 0) - now()) / 1000
+    if leftMs <= 0 then
+      deadSessions = deadSessions + 1
+      nextMs = math.min(nextMs, ${LOOK_MS})
+    elseif session ~= ARGV[1] then
+      -- When its lease ends somebody has to look.
+      nextMs = math.min(nextMs, leftMs)
+    end
   end
 end
-local nextMs = HUGE
 for _, key in ipairs({ ':s', ':dl', ':ec' }) do
   local first = redis.call('ZRANGE', T .. key, 0, 0, 'WITHSCORES')
   if first[1] then nextMs = math.min(nextMs, math.max(0, (tonumber(first[2]) - now()) / 1000)) end
 end
-if holders > 1 then nextMs = math.min(nextMs, ${LOOK_MS}) end
 local isMore = redis.call('EXISTS', T .. ':fr') == 1
 if isMore then nextMs = 0 end
 EFF.scheduled = nextMs == 0
