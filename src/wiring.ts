@@ -92,7 +92,7 @@ async function isHeldBy(
 
 /** A store across a network is asked this often for its counts, ms: while tasks come and go here, and while they don't. */
 const BUSY_COUNTS_MS = 1_000;
-const IDLE_COUNTS_MS = 15_000;
+const IDLE_COUNTS_MS = 20_000;
 
 /**
  * Tasks by queue and state, as the store counts them; of a store across a network, as it said when it was asked last.

@@ -1,7 +1,7 @@
 import type { Random } from './ports/runtime.ts';
 
 /** The share of a rest that is left to chance: processes that were started together must not ask together for ever. */
-const JITTER = 0.1;
+const JITTER = 0.05;
 
 /** How long to rest between two looks: twice as long after each that found nothing, up to a bound that is never passed. */
 export class Rest {

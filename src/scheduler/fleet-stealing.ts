@@ -9,7 +9,7 @@ import { type Peer, stealFrom } from './peers.ts';
 
 /** How often a process looks at the others, ms: at first, and after a while in which they had nothing to spare. Their beats tell, which come no more often. */
 const LOOK_MS = 1_000;
-const LONGEST_LOOK_MS = 15_000;
+const LONGEST_LOOK_MS = 20_000;
 /** A task moves so often at most while it hasn't begun (W3). */
 const MAX_MOVES = 3;
 

@@ -14,7 +14,7 @@ interface Fleet {
 export async function scenario(fleet: Fleet): Promise<void> {
   const pids = await Promise.all([fleet.start(), fleet.start()]);
   const workers = (await fleet.workers()).filter(({ pid }) => pids.includes(pid));
-  expect(workers.map(({ pid }) => pid).toSorted()).toEqual(pids.toSorted());
+  expect(new Set(workers.map(({ pid }) => pid))).toEqual(new Set(pids));
   expect(new Set(workers.map(({ worker }) => worker)).size).toBe(2);
 }
 
@@ -50,5 +50,5 @@ test('defect 32: a counter of its own makes every process worker 1', async () =>
 });
 
 test.each(STORES)('defect 32: on %s the store numbers them', async (store) => {
-  await scenario(ours(newWorld(store)));
+  await expect(scenario(ours(newWorld(store)))).resolves.toBeUndefined();
 });

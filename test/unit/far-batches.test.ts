@@ -115,6 +115,8 @@ describe('no call has more items than the store takes: tasks', () => {
     const handles = await during(
       Promise.all(numbers.map((input) => mesh.tasks.assignTask({ type: 't', input }, 'leaver'))),
     );
+    const pinned = await during(mesh.tasks.queues.list({ agent: 'leaver', state: ['ready'] }));
+    expect(pinned.items).toHaveLength(MANY);
     await during(mesh.unregisterAgent('leaver'));
     mesh.registerAgent({ id: 'heir', maxConcurrentTasks: MANY, handler: ({ task }) => task.input });
     await during(mesh.tasks.queues.resume('default'));
@@ -158,7 +160,14 @@ describe('no call has more items than the store takes: messages', () => {
     await during(Promise.all(numbers.map((i) => mesh.sendMessage('s', `r${i}`, { i }))));
     expect(got).toHaveLength(2 * MANY);
     await during(mesh.messages.performMaintenance());
-    expect(await during(mesh.messages.stats())).toMatchObject({ delivered: 2 * MANY, handling: 0 });
+    // All of these end in one turn.
+    const go = Promise.withResolvers<void>();
+    mesh.messages.subscribe('together', () => go.promise, { concurrency: MANY });
+    await during(Promise.all(numbers.map((i) => mesh.sendMessage(`s${i}`, 'together', { i }))));
+    expect(await during(mesh.messages.stats())).toMatchObject({ handling: MANY });
+    go.resolve();
+    await during(Promise.resolve(), 100);
+    expect(await during(mesh.messages.stats())).toMatchObject({ delivered: 3 * MANY, handling: 0 });
   });
 
   test('dead letters', async () => {

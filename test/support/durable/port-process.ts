@@ -1,9 +1,16 @@
 import type { Backend } from '../../../src/core/ports/backend.ts';
-import type { Claim, NewTask, Settlement, SettleResult, TaskRecord, TaskStore } from '../../../src/core/ports/tasks.ts';
+import type {
+  Claim,
+  NewTask,
+  Settlement,
+  SettleResult,
+  TaskRecord,
+  TaskStore,
+} from '../../../src/core/ports/tasks.ts';
 import type { Operation, SessionNumber } from '../../../src/core/ports/words.ts';
 import { EMPTY_REPORT } from '../../../src/core/empty-report.ts';
 import { createRuntime } from '../../../src/core/runtime/runtime.ts';
-import { startBackend, type World } from './stores.ts';
+import { ownBackend, type World } from './stores.ts';
 
 /** A process that calls the task store itself, so that it can do in whichever order what a manager never would. */
 export class PortProcess {
@@ -19,7 +26,7 @@ export class PortProcess {
   }
 
   static async start(world: World, leaseMs: number, boot?: string): Promise<PortProcess> {
-    const backend = await startBackend(world);
+    const backend = ownBackend(world);
     const runtime = createRuntime();
     await backend.start(runtime);
     const request = { boot: boot ?? runtime.ids.next(), leaseMs, writer: 1, report: EMPTY_REPORT };

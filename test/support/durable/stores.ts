@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import pg from 'pg';
 import { inject, onTestFinished } from 'vitest';
 import { backendOf, type World } from '../../../examples/fleet/world.ts';
@@ -14,7 +14,7 @@ export const STORES = ['postgres', 'redis'] as const;
 export type StoreName = (typeof STORES)[number];
 
 /** How long a session of these tests outlives its process, ms. */
-export const LEASE_MS = 600;
+export const LEASE_MS = 1_000;
 
 /** A mesh of its own on the server of this run. */
 export function newWorld(backend: StoreName): World {
@@ -26,7 +26,9 @@ function urlOf(backend: StoreName): string {
 }
 
 /** The same mesh behind a proxy that misbehaves. */
-export async function behindProxy(world: World): Promise<{ readonly world: World; readonly proxy: FaultProxy }> {
+export async function behindProxy(
+  world: World,
+): Promise<{ readonly world: World; readonly proxy: FaultProxy }> {
   const url = new URL(world.url);
   const port = Number(url.port === '' ? (world.backend === 'postgres' ? 5_432 : 6_379) : url.port);
   const proxy = await startFaultProxy({ port, host: url.hostname });
@@ -51,7 +53,8 @@ export async function startMesh(
   return mesh;
 }
 
-export async function startBackend(world: World): Promise<Required<Pick<Backend, 'sessions' | 'tasks'>> & Backend> {
+/** Started by its user, stopped when the test is over. */
+export function ownBackend(world: World): Required<Pick<Backend, 'sessions' | 'tasks'>> & Backend {
   const backend = backendOf(world) as Required<Pick<Backend, 'sessions' | 'tasks'>> & Backend;
   onTestFinished(async () => {
     await backend.stop();
@@ -60,7 +63,10 @@ export async function startBackend(world: World): Promise<Required<Pick<Backend,
 }
 
 /** A client as it comes, for doubles that do what the predecessor did, and a prefix for its keys. */
-export function plainRedis(options: RedisOptions = {}, url = urlOf('redis')): { readonly client: Redis; readonly key: string } {
+export function plainRedis(
+  options: { readonly retryStrategy?: () => number } = {},
+  url = urlOf('redis'),
+): { readonly client: Redis; readonly key: string } {
   const client = new Redis(url, options);
   client.on('error', () => undefined);
   const key = `naive:${randomBytes(6).toString('hex')}`;
@@ -75,7 +81,9 @@ export function plainRedis(options: RedisOptions = {}, url = urlOf('redis')): { 
 }
 
 /** A pool as it comes, and a table of its own with these columns. */
-export async function plainPostgres(columns: string): Promise<{ readonly pool: pg.Pool; readonly table: string }> {
+export async function plainPostgres(
+  columns: string,
+): Promise<{ readonly pool: pg.Pool; readonly table: string }> {
   const pool = new pg.Pool({ connectionString: urlOf('postgres'), max: 4 });
   pool.on('error', () => undefined);
   const table = `naive_${randomBytes(6).toString('hex')}`;
@@ -88,7 +96,10 @@ export async function plainPostgres(columns: string): Promise<{ readonly pool: p
 }
 
 /** Resolves to what `look` finds, `undefined` after so long. */
-export async function within<T>(ms: number, look: () => Promise<T | undefined> | T | undefined): Promise<T | undefined> {
+export async function within<T>(
+  ms: number,
+  look: () => Promise<T | undefined> | T | undefined,
+): Promise<T | undefined> {
   const end = performance.now() + ms;
   for (;;) {
     const found = await look();
