@@ -83,15 +83,14 @@ export async function runFleet(
     const states = await statesOf(backend);
     const rows = await ledger.rows();
     const distinct = new Set(rows.map(({ task }) => task)).size;
-    if (process.env['FLEET_DEBUG'])
-      console.error(
-        JSON.stringify(chaos.wrecks),
-        JSON.stringify(
-          history
-            .filter((h) => chaos.wrecks.some((w) => w.tasks.includes(h.task)))
-            .map((h) => [h.task, h.at, h.from, h.to, h.session, h.reason]),
-        ),
-      );
+    console.error(
+      JSON.stringify(chaos.wrecks),
+      JSON.stringify(
+        history
+          .filter((h) => chaos.wrecks.some((w) => w.tasks.includes(h.task)))
+          .map((h) => [h.task, h.at, h.from, h.to, h.session, h.reason]),
+      ),
+    );
     const times = recoveries(chaos.wrecks, history).toSorted((a, b) => a - b);
     return {
       done: states['completed'] ?? 0,
@@ -145,7 +144,7 @@ class Chaos {
     const { until } = this.#paused ?? {};
     if (until !== undefined) await sleep(Math.max(0, until - performance.now()));
     this.#resume();
-    await sleep(this.#plan.taskMs + 500);
+    await sleep(this.#plan.taskMs + 2_000);
   }
 
   #resume(): void {

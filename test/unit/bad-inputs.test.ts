@@ -238,6 +238,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     withLock: ['lock', nothing],
     request: ['outside', { a: 1 }, 10],
     sleep: [10],
+    completeWithin: [{}, { a: 1 }],
   },
   bus: {
     emit: ['custom:mine', { a: 1 }],

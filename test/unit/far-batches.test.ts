@@ -111,15 +111,15 @@ describe('no call has more items than the store takes: tasks', () => {
   test('tasks pinned to an agent that leaves', async () => {
     const { mesh, during } = await narrowMesh();
     mesh.registerAgent({ id: 'leaver', maxConcurrentTasks: 1, handler: () => new Promise(() => undefined) });
-    await during(mesh.tasks.queues.pause('default'));
+    await during(mesh.tasks.queues.pause('q'));
     const handles = await during(
-      Promise.all(numbers.map((input) => mesh.tasks.assignTask({ type: 't', input }, 'leaver'))),
+      Promise.all(numbers.map((input) => mesh.tasks.assignTask({ type: 't', queue: 'q', input }, 'leaver'))),
     );
     const pinned = await during(mesh.tasks.queues.list({ agent: 'leaver', state: ['ready'] }));
     expect(pinned.items).toHaveLength(MANY);
     await during(mesh.unregisterAgent('leaver'));
     mesh.registerAgent({ id: 'heir', maxConcurrentTasks: MANY, handler: ({ task }) => task.input });
-    await during(mesh.tasks.queues.resume('default'));
+    await during(mesh.tasks.queues.resume('q'));
     expect(await during(Promise.all(handles.map((handle) => handle.result())))).toEqual(numbers);
   });
 

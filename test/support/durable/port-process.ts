@@ -39,8 +39,8 @@ export class PortProcess {
     return { session: this.session, sequence: this.#sequence };
   }
 
-  async enqueue(id: string, more: Partial<NewTask> = {}): Promise<string> {
-    const task: NewTask = {
+  task(id: string, more: Partial<NewTask> = {}): NewTask {
+    return {
       id,
       queue: 'work',
       type: 'step',
@@ -53,7 +53,10 @@ export class PortProcess {
       limits: { maxCrashes: 3, keepMs: 600_000 },
       ...more,
     };
-    const { results } = await this.tasks.enqueue(this.op(), [task]);
+  }
+
+  async enqueue(id: string, more: Partial<NewTask> = {}): Promise<string> {
+    const { results } = await this.tasks.enqueue(this.op(), [this.task(id, more)]);
     return results[0]?.status ?? 'none';
   }
 

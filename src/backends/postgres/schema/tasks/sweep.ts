@@ -216,11 +216,11 @@ begin
   else
     v_next := 200;
   end if;
-  if exists (
-    select from agentmesh.task_holders h where h.session <> p_session
-      and exists (select from agentmesh.tasks t where t.state = 3 and t.session = h.session)) then
-    v_next := least(v_next, 1000);
-  end if;
+  -- The claims of others are to be found when their leases are over; those of dead sessions are told of each second until somebody has them.
+  v_next := least(v_next, (
+    select min(case when s.closed_at is null and s.expires_at > v_now then (s.expires_at - v_now) / 1000.0 + 1 else 1000 end)
+    from agentmesh.task_holders h left join agentmesh.sessions s on s.number = h.session
+    where h.session <> p_session and exists (select from agentmesh.tasks t where t.state = 3 and t.session = h.session)));
   v_fx.more := coalesce(v_next = 0, false);
   v_fx.scheduled := false;
   v_answer := agentmesh.task_answer_v1(v_fx, json_build_object('pruned', v_pruned,
