@@ -83,14 +83,6 @@ export async function runFleet(
     const states = await statesOf(backend);
     const rows = await ledger.rows();
     const distinct = new Set(rows.map(({ task }) => task)).size;
-    console.error(
-      JSON.stringify(chaos.wrecks),
-      JSON.stringify(
-        history
-          .filter((h) => chaos.wrecks.some((w) => w.tasks.includes(h.task)))
-          .map((h) => [h.task, h.at, h.from, h.to, h.session, h.reason]),
-      ),
-    );
     const times = recoveries(chaos.wrecks, history).toSorted((a, b) => a - b);
     return {
       done: states['completed'] ?? 0,
