@@ -16,7 +16,8 @@ export type MeshOptions = Omit<CoordinationOptions, 'clock'> & { readonly clock?
 
 /** A manager on simulated time, not started, with every event it reports. It is shut down when the test is over. */
 export function createMesh({ clock = createTestClock(), ...options }: MeshOptions = {}) {
-  if (process.env['MESH_FAR'] === '1') Object.assign(clock, { soon: (fn: () => void) => void setImmediate(fn) });
+  if (process.env['MESH_FAR'] === '1')
+    Object.assign(clock, { soon: (fn: () => void) => void setImmediate(fn) });
   const events = new EventBus({ clock });
   const log: CoordinationEvent[] = [];
   events.tap((event) => log.push(event));

@@ -195,7 +195,8 @@ function ready(child: ChildProcess): Promise<void> {
   return new Promise((resolve, reject) => {
     let log = '';
     const see = (chunk: Buffer): void => {
-      if (log.length < 20_000) log += chunk.toString('utf8');
+      // Clients that come while it recovers are refused with a line each: the end is what counts.
+      log = (log + chunk.toString('utf8')).slice(-20_000);
       if (/ready to accept (read-only )?connections/.test(log)) resolve();
     };
     child.stdout?.on('data', see);
