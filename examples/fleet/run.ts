@@ -81,6 +81,7 @@ export async function runFleet(
     await chaos.end();
     const history = await wholeHistory(backend);
     const states = await statesOf(backend);
+    await explainDead(mesh);
     const rows = await ledger.rows();
     const distinct = new Set(rows.map(({ task }) => task)).size;
     const times = recoveries(chaos.wrecks, history).toSorted((a, b) => a - b);
@@ -184,6 +185,15 @@ async function wreckOf({ sessions, tasks }: Backend, pid: number): Promise<Wreck
   const claimed = await tasks?.list({ state: ['claimed'] }, { limit: 1_000 });
   const own = (claimed?.items ?? []).filter((task) => task.session === session && task.started);
   return { at: claimed?.at ?? (0 as BackendTime), session, tasks: own.map(({ id }) => id) };
+}
+
+/** Says why tasks were given up, if any were. */
+async function explainDead(mesh: CoordinationManager): Promise<void> {
+  const { items } = await mesh.queues.list({ state: ['dead'] }, { limit: 10 });
+  for (const { id, attempt, reason, error } of items)
+    process.stderr.write(
+      `${id} is dead after ${attempt} attempts: ${reason ?? ''} ${error?.message ?? ''}\n`,
+    );
 }
 
 async function statesOf({ tasks }: Backend): Promise<Readonly<Record<string, number>>> {
