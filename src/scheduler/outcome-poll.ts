@@ -46,11 +46,6 @@ export class OutcomePoll {
     this.#timer = undefined;
   }
 
-  /** Something may have happened: asks soon. */
-  hurry(): void {
-    if (this.#awaited.size > 0 && this.#inMs > FIRST_MS) this.#lookIn(FIRST_MS);
-  }
-
   #lookIn(ms: number): void {
     this.#inMs = ms;
     if (this.#isLooking) return;
