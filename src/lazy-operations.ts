@@ -74,8 +74,8 @@ export class LazyOperations implements Operations {
   }
 
   /**
-   * An operation of a session that is over was refused, not executed: a new one of the next session is safe. Not so when it was sent
-   * before and its outcome unknown.
+   * An operation of a session that is over was refused, not executed: a new one of the next session is safe. Not so when an answer to it was
+   * lost before: that is OUTCOME_UNKNOWN, and only what comes next goes by another session.
    */
   #runInSession<T>(
     operations: Operations,
@@ -83,11 +83,13 @@ export class LazyOperations implements Operations {
     renew: (session: SessionNumber) => Awaitable<void>,
     patience: Patience | undefined,
   ): Awaitable<T> {
-    let sends = 0;
     const again = (error: unknown): Awaitable<T> => {
-      if (sends !== 1 || !isCoordinationError(error, 'SESSION_EXPIRED')) throw error;
+      const isOver = isCoordinationError(error, 'SESSION_EXPIRED');
+      const isUnknown =
+        isCoordinationError(error, 'OUTCOME_UNKNOWN') && isCoordinationError(error.cause, 'SESSION_EXPIRED');
+      if (!isOver && !isUnknown) throw error;
       const renewed = renew(operations.session);
-      if (patience === ONCE) {
+      if (isUnknown || patience === ONCE) {
         // The caller's transaction is broken by the refusal: the caller begins it again, and finds another session then.
         if (isPromise(renewed)) handled(renewed);
         throw error;
@@ -99,10 +101,7 @@ export class LazyOperations implements Operations {
       });
     };
     try {
-      const answer = operations.run((op) => {
-        sends += 1;
-        return send(op);
-      }, patience);
+      const answer = operations.run(send, patience);
       if (!isPromise(answer)) return answer;
       return answer.then((answered) => {
         this.#heardAt = this.#clock?.mono() ?? this.#heardAt;

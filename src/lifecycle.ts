@@ -24,7 +24,7 @@ type State = 'new' | 'starting' | 'ready' | 'stopping' | 'stopped';
 
 type Tasks = Pick<
   Parts<AnyTasks>['tasks'],
-  'getSchedulingMetrics' | 'loads' | 'obey' | 'overdueMs' | 'shutdown' | 'wake'
+  'getSchedulingMetrics' | 'loads' | 'obey' | 'overdueMs' | 'sessionLost' | 'shutdown' | 'wake'
 >;
 /** The parts that are started and stopped. */
 export type LivingParts = Omit<Parts<AnyTasks>, 'tasks' | 'graph'> & { readonly tasks: Tasks };
@@ -67,7 +67,11 @@ export class Lifecycle {
         const { running, queued } = parts.tasks.getSchedulingMetrics();
         return { heldClaims: running + queued, heldLocks: parts.locks.getAllocations().size };
       },
-      lost: () => parts.locks.sessionLost(),
+      lost: () => {
+        // First, for what ends with its locks asks why.
+        parts.tasks.sessionLost();
+        parts.locks.sessionLost();
+      },
       renewed: () => this.#rejoin(),
     });
     if (backend.capabilities.shared) operations.renewBy((session) => this.#session.renew(session));

@@ -85,7 +85,7 @@ export const dag = defineQuestion({
             completeAll: () => {
               const queue = graph.filterNodes((_, { missing }) => missing === 0);
               for (let i = 0; i < queue.length; i++) {
-                graph.forEachOutNeighbor(queue[i] as string, (child, attributes) => {
+                graph.forEachOutNeighbor(queue[i], (child, attributes) => {
                   attributes.missing -= 1;
                   if (attributes.missing === 0) queue.push(child);
                 });

@@ -18,7 +18,7 @@ function parentsOf(i: number): string[] {
 async function composition(n: number, naive: boolean): Promise<void> {
   const graph = new DirectedGraph();
   const queue = new PQueue({ concurrency: SLOTS });
-  const breaker = new CircuitBreaker(async (_: string): Promise<void> => undefined, { timeout: 60_000 });
+  const breaker = new CircuitBreaker(async (id: string): Promise<void> => void id, { timeout: 60_000 });
   const missing = new Map<string, number>();
   const done = new Set<string>();
   for (let i = 0; i < n; i++) {

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { UsageError } from '../run-main.ts';
 
 export type BackendName = 'postgres' | 'redis';
 
@@ -33,9 +34,6 @@ and counts from the ledger of effects what was lost and what happened twice. The
   --json                    the summary as one line of JSON; everything else goes to standard error
   --help                    this text
 `;
-
-/** The command line can't be understood. */
-export class UsageError extends Error {}
 
 /** @throws UsageError */
 export function parseCommandLine(args: readonly string[]): FleetOptions | 'help' {

@@ -1,7 +1,7 @@
-import { isCoordinationError } from '../../src/index.ts';
 import { startPostgres } from '../../test/support/servers/postgres-server.ts';
 import { startRedis } from '../../test/support/servers/redis-server.ts';
-import { type FleetOptions, HELP, parseCommandLine, UsageError } from './command-line.ts';
+import { runMain } from '../run-main.ts';
+import { type FleetOptions, HELP, parseCommandLine } from './command-line.ts';
 import { type FleetRun, runFleet } from './run.ts';
 import { checksOf, type FleetSummary } from './summary.ts';
 import { LiveTable, tableOf } from './table.ts';
@@ -70,25 +70,4 @@ function inOrder(summary: FleetSummary): object {
   };
 }
 
-function explain(error: unknown): string {
-  if (error instanceof UsageError) return `${error.message}\nTry --help.\n`;
-  if (isCoordinationError(error)) return `${error.code}: ${error.message}\n${error.hint ?? ''}\n`;
-  return `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
-}
-
-const interrupted = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(name, () => {
-    if (interrupted.signal.aborted) process.exit(130); // asked twice: at once
-    interrupted.abort(new Error('interrupted'));
-  });
-}
-// Whoever read the output has gone (`| head`): end quietly.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(1));
-try {
-  process.exitCode = await main(process.argv.slice(2), interrupted.signal);
-} catch (error) {
-  const stopped = interrupted.signal.aborted;
-  process.stderr.write(stopped ? '\nInterrupted.\n' : explain(error));
-  process.exitCode = stopped ? 130 : error instanceof UsageError ? 2 : 1;
-}
+await runMain(main);

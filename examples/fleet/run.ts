@@ -61,7 +61,9 @@ export async function runFleet(
   const ledger = openLedger(world);
   await ledger.prepare();
   const backend = backendOf(world);
-  const mesh = await CoordinationManager.start({ backend });
+  // The same task may be under way in several of the processes killed here, through no fault of its own: it is not to be given up as poison.
+  const maxCrashes = plan.kills + plan.pauses;
+  const mesh = await CoordinationManager.start({ backend, scheduling: { maxCrashes } });
   const fleet = new Fleet({ world, taskMs: plan.taskMs, leaseMs: plan.leaseMs, fenced });
   try {
     await mesh.submitTasks(

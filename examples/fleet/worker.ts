@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CoordinationManager } from '../../src/index.ts';
 import { openLedger } from './ledger.ts';
@@ -39,3 +40,5 @@ process.on('SIGTERM', () => {
     .then(() => process.exit(0));
 });
 process.send?.('ready');
+// A process that is killed couldn't write it at its end.
+flushCompileCache();

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { UsageError } from '../run-main.ts';
 
 export const HELP = `Usage: npm run demo -- [options]
 
@@ -28,9 +29,6 @@ export interface DemoOptions {
   readonly keep: boolean;
   readonly report: boolean;
 }
-
-/** A mistake on the command line: exit code 2. */
-export class UsageError extends Error {}
 
 /** @returns 'help' when help was asked for @throws UsageError */
 export function parseCommandLine(args: readonly string[]): DemoOptions | 'help' {

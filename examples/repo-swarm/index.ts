@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { HELP, parseCommandLine, UsageError } from './command-line.ts';
+import { runMain } from '../run-main.ts';
+import { HELP, parseCommandLine } from './command-line.ts';
 import { runDemo } from './demo.ts';
-import { isCoordinationError } from './mesh.ts';
 import { renderReport } from './report.ts';
 import { checkRuns } from './summary.ts';
 import { printResult } from './table.ts';
@@ -34,26 +34,4 @@ function usesColour(out: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): 
   return out.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
 }
 
-function explain(error: unknown): string {
-  if (error instanceof UsageError) return `${error.message}\nTry --help.\n`;
-  if (!isCoordinationError(error))
-    return `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
-  return `${error.code}: ${error.message}\n${error.hint === undefined ? '' : `${error.hint}\n`}`;
-}
-
-const interrupted = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(name, () => {
-    if (interrupted.signal.aborted) process.exit(130); // asked twice: at once
-    interrupted.abort(new Error('interrupted'));
-  });
-}
-// Whoever read the output has gone (`| head`): end quietly; leaving removes the temporary folder.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(1));
-try {
-  process.exitCode = await main(process.argv.slice(2), interrupted.signal);
-} catch (error) {
-  const stopped = interrupted.signal.aborted;
-  process.stderr.write(stopped ? '\nInterrupted.\n' : explain(error));
-  process.exitCode = stopped ? 130 : error instanceof UsageError ? 2 : 1;
-}
+await runMain(main);

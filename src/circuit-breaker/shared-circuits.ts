@@ -52,6 +52,8 @@ export class SharedCircuits {
   readonly #known = new Map<string, Known>();
   #after = 0;
   #isLooking = false;
+  /** Somebody has changed something since the look under way began. */
+  #looksAgain = false;
   #timer: Timer | undefined;
   #hints: Disposable | undefined;
   #isStopped = false;
@@ -119,6 +121,7 @@ export class SharedCircuits {
   }
 
   #look(): void {
+    this.#looksAgain = this.#isLooking;
     if (this.#isLooking || this.#isStopped) return;
     this.#isLooking = true;
     handled(
@@ -126,6 +129,7 @@ export class SharedCircuits {
         .catch((error: unknown) => this.#report(error))
         .finally(() => {
           this.#isLooking = false;
+          if (this.#looksAgain) this.#look();
         }),
     );
   }

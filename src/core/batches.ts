@@ -1,9 +1,12 @@
+import { fitting } from './call-size.ts';
 import type { Clock } from './ports/runtime.ts';
 
 export interface BatchesOptions<I> {
   readonly clock: Clock;
   /** Most items of one call. */
   readonly maxBatch: number;
+  /** About how much text of an item goes over the network, for {@link fitting}. Absent: little. */
+  readonly bytesOf?: (item: I) => number;
   /** Most calls under way. With one, items arrive in the order in which they were added. */
   readonly maxFlights: number;
   /** Sends one batch and tells whoever added its items. Never rejects. */
@@ -18,6 +21,8 @@ export class Batches<I> {
   readonly #options: BatchesOptions<I>;
   #waiting: I[] = [];
   #flights = 0;
+  /** How many were left waiting by the call that was sent last. */
+  #behind = 0;
   #isDue = false;
   #idleWaiters: (() => void)[] = [];
 
@@ -28,6 +33,13 @@ export class Batches<I> {
   /** Items that were added and not sent. */
   get waiting(): number {
     return this.#waiting.length;
+  }
+
+  /** Takes out what was waiting already when the last call was sent, and didn't fit into it. For one call at a time. */
+  takeBehind(): readonly I[] {
+    const items = this.#waiting.splice(0, this.#behind);
+    this.#behind = 0;
+    return items;
   }
 
   /** Resolves when nothing waits and nothing is under way. */
@@ -45,10 +57,12 @@ export class Batches<I> {
 
   /** Sends now what waits, as far as calls may be under way. */
   flush(): void {
-    const { maxBatch, maxFlights } = this.#options;
+    const { maxBatch, bytesOf, maxFlights } = this.#options;
     while (this.#waiting.length > 0 && this.#flights < maxFlights) {
-      const items = this.#waiting.length <= maxBatch ? this.#waiting : this.#waiting.slice(0, maxBatch);
-      this.#waiting = items === this.#waiting ? [] : this.#waiting.slice(maxBatch);
+      const count = fitting(this.#waiting, maxBatch, bytesOf);
+      const items = count === this.#waiting.length ? this.#waiting : this.#waiting.slice(0, count);
+      this.#waiting = items === this.#waiting ? [] : this.#waiting.slice(count);
+      this.#behind = this.#waiting.length;
       this.#flights += 1;
       void this.#send(items);
     }

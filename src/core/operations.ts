@@ -10,7 +10,8 @@ export interface Operations {
   /**
    * Calls `send` with a new operation. While its outcome is unknown or the backend is away, calls again with the SAME operation, with
    * jittered backoff, until answered or its patience has passed.
-   * @throws OUTCOME_UNKNOWN when it gave up after something was sent, BACKEND_UNAVAILABLE when nothing was.
+   * @throws OUTCOME_UNKNOWN when it gave up, or the session ran out, after something was sent; BACKEND_UNAVAILABLE or SESSION_EXPIRED when
+   * nothing was carried out.
    */
   run<T>(send: (op: Operation) => Awaitable<T>, patience?: Patience): Awaitable<T>;
 }
@@ -27,6 +28,11 @@ export interface Patience {
 export const QUICK: Patience = { unsentMs: 5_000 };
 /** For what must not be lost as long as the mesh lives. */
 export const ENDLESS: Patience = { unsentMs: Number.POSITIVE_INFINITY, giveUpMs: Number.POSITIVE_INFINITY };
+/**
+ * For calls whose answer hands something over, or that give something back: as long as the session lives nobody else gets what nobody here
+ * knows of. So one that may have been carried out is asked for until it is answered.
+ */
+export const HANDING_OVER: Patience = { unsentMs: 30_000, giveUpMs: Number.POSITIVE_INFINITY };
 /** For calls in a transaction of the application: it is broken when one fails, so nothing is repeated. */
 export const ONCE: Patience = { unsentMs: -1, giveUpMs: -1 };
 const USUAL: Patience = {};
@@ -104,7 +110,7 @@ export function createOperations(
         resolve(answer);
       };
       const failed = (error: unknown): void => {
-        const mayRepeat = closed === undefined && isRepeatable(error);
+        const mayRepeat = closed === undefined && isOfStore(error);
         if (mayRepeat) sent ||= isCoordinationError(error, 'OUTCOME_UNKNOWN');
         if (mayRepeat && clock.mono() - started <= (sent ? sentMs : unsentMs)) {
           const ms = Math.min(1_000, 10 * 2 ** Math.min(tries++, 7)) * (0.5 + random.next() / 2);
@@ -112,7 +118,12 @@ export function createOperations(
           return;
         }
         landed(op.sequence);
-        reject(mayRepeat && sent ? unknownOutcome(error) : error);
+        // A session that ran out takes its records with it: the refusal says nothing of an attempt whose answer was lost before.
+        reject(
+          sent && (mayRepeat || isCoordinationError(error, 'SESSION_EXPIRED'))
+            ? unknownOutcome(error)
+            : error,
+        );
       };
       const again = (): void => {
         void attempt(op, send).then(answered, failed);
@@ -145,7 +156,7 @@ export function createOperations(
     try {
       answer = send(op);
     } catch (error) {
-      if (!isRepeatable(error)) throw error;
+      if (!isOfStore(error)) throw error;
       answer = Promise.reject(error);
     }
     if (!isPromise(answer)) return answer;
@@ -175,20 +186,18 @@ export function createOperations(
   };
 }
 
-function isRepeatable(error: unknown): boolean {
+/** Whether the store could not be asked, or its answer was lost: that says nothing of what it was asked for. */
+export function isOfStore(error: unknown): boolean {
   return isCoordinationError(error, 'OUTCOME_UNKNOWN') || isCoordinationError(error, 'BACKEND_UNAVAILABLE');
 }
 
 /** An attempt that was sent makes the outcome unknown, whatever became of the later ones. */
 function unknownOutcome(error: unknown): unknown {
   if (isCoordinationError(error, 'OUTCOME_UNKNOWN')) return error;
-  return new CoordinationError(
-    'OUTCOME_UNKNOWN',
-    'The answer was lost, and the backend went away meanwhile',
-    {
-      cause: error,
-    },
-  );
+  const since = isCoordinationError(error, 'SESSION_EXPIRED')
+    ? 'the session ran out before it could be asked for again'
+    : 'the backend went away meanwhile';
+  return new CoordinationError('OUTCOME_UNKNOWN', `The answer was lost, and ${since}`, { cause: error });
 }
 
 async function attempt<T>(op: Operation, send: (op: Operation) => Awaitable<T>): Promise<T> {

@@ -51,8 +51,9 @@ export interface WaitSource {
   picture?(around: string | undefined): Awaitable<WaitSource>;
   /**
    * Of such a source: tells the other processes of waits of this one that aren't in its store. Absolute: what isn't named has ended.
+   * @returns false when that may not have arrived: it is to be told again
    */
-  publish?(edges: readonly CycleEdge[]): Awaitable<void>;
+  publish?(edges: readonly CycleEdge[]): Awaitable<boolean>;
   /** Of a picture: something in it can't be believed yet, so that another one is to be taken soon. */
   readonly isDoubtful?: boolean | undefined;
 }

@@ -1,5 +1,8 @@
 import { isPromise } from '../core/awaitable.ts';
-import type { Operations } from '../core/operations.ts';
+import { fitting } from '../core/call-size.ts';
+import { roughBytes } from '../core/json.ts';
+import { CoordinationError, isCoordinationError } from '../core/errors.ts';
+import { isOfStore, type Operations } from '../core/operations.ts';
 import type {
   Lost,
   MailboxSettings,
@@ -31,6 +34,8 @@ export class Outbox {
   readonly #defaults: MailboxSettings;
   #queue: Queued[] = [];
   #busy = false;
+  /** How many were left waiting by the batch that was sent last. */
+  #behind = 0;
   #closed: Error | undefined;
 
   constructor(
@@ -102,9 +107,21 @@ export class Outbox {
         await this.#send(batch);
       } catch (error) {
         for (const { reject } of batch) reject(error);
+        if (isOfStore(error)) this.#refuseBehind(error);
       }
     }
     this.#busy = false;
+  }
+
+  /**
+   * The store is away: what waited all the while is refused too, for in turn each batch would be refused as late again as the one before.
+   * Replies and memberships may still be of use.
+   */
+  #refuseBehind(error: unknown): void {
+    const away = isCoordinationError(error, 'BACKEND_UNAVAILABLE') ? error : notSent(error);
+    const behind = this.#queue.splice(0, this.#behind);
+    this.#queue = [...behind.filter((queued) => !isUsersMessage(queued)), ...this.#queue];
+    for (const queued of behind) if (isUsersMessage(queued)) queued.reject(away);
   }
 
   /** The longest run of one kind from the head. */
@@ -117,7 +134,9 @@ export class Outbox {
       (this.#queue[length] as Queued).kind === kind
     )
       length += 1;
-    return this.#queue.splice(0, length);
+    const batch = this.#queue.splice(0, fitting(this.#queue, length, bytesOf));
+    this.#behind = this.#queue.length;
+    return batch;
   }
 
   async #send(batch: readonly Queued[]): Promise<void> {
@@ -132,4 +151,19 @@ export class Outbox {
     // Told once: to whom doesn't matter, all of them report it.
     changes.forEach(({ resolve }, index) => resolve(index === 0 ? lost : []));
   }
+}
+
+function bytesOf(queued: Queued): number {
+  return queued.kind === 'message' ? roughBytes(queued.item.payload) + roughBytes(queued.item.headers) : 0;
+}
+
+function isUsersMessage(queued: Queued): boolean {
+  return queued.kind === 'message' && queued.item.correlation === undefined;
+}
+
+function notSent(cause: unknown): CoordinationError {
+  return new CoordinationError('BACKEND_UNAVAILABLE', 'The store does not answer; the message was not sent', {
+    cause,
+    hint: 'Send it again later.',
+  });
 }

@@ -1,6 +1,7 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
 import { checkFunction, checkObject, invalid, reading } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
+import type { Awaitable } from '../core/ports/words.ts';
 import type { CycleEdge } from '../core/ports/locks.ts';
 import { checkNode } from '../core/run-node.ts';
 import type { WaitGraph, WaitSource } from '../core/waits.ts';
@@ -75,7 +76,8 @@ function guardedSource(given: WaitSource, report: FailureReport): WaitSource {
         guard('pass', false, () => pass(node, stuck)),
     }),
     ...(publish && {
-      publish: (edges: readonly CycleEdge[]) => guard('publish', undefined, () => publish(edges)),
+      publish: (edges: readonly CycleEdge[]) =>
+        guard<Awaitable<boolean>>('publish', true, () => publish(edges)),
     }),
     ...(picture && {
       picture: (around: string | undefined) =>

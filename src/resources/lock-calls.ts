@@ -1,6 +1,6 @@
 import { andThen } from '../core/awaitable.ts';
 import { Batches } from '../core/batches.ts';
-import type { Operations } from '../core/operations.ts';
+import { ENDLESS, type Operations } from '../core/operations.ts';
 import type { LockAnswer, LockRelease, LockRequest, LockStore } from '../core/ports/locks.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { Awaitable, BackendTime } from '../core/ports/words.ts';
@@ -53,7 +53,7 @@ export class LockCalls {
       maxBatch,
       maxFlights: FLIGHTS,
       send: sharing(async (items) => {
-        await operations.run((op) => store.release(op, items));
+        await operations.run((op) => store.release(op, items), ENDLESS);
         return items.map(() => undefined);
       }),
     });
@@ -72,7 +72,7 @@ export class LockCalls {
     const { store, operations } = this.#deps;
     if (this.#releases !== undefined) return added(this.#releases, item);
     return andThen(
-      operations.run((op) => store.release(op, [item])),
+      operations.run((op) => store.release(op, [item]), ENDLESS),
       () => undefined,
     );
   }

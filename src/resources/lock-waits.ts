@@ -8,6 +8,9 @@ import type { WaitSource } from '../core/waits.ts';
 import { PublishedWaits } from './published-waits.ts';
 import { SnapshotWaits } from './snapshot-waits.ts';
 
+/** Nodes whose waits are compared in one call without a thought. */
+const MANY = 100;
+
 /** What lock waits need of the part that sends them. */
 export interface LockWaitsHost {
   readonly runtime: Runtime;
@@ -38,6 +41,8 @@ function liveWaits(host: LockWaitsHost, live: LiveLocks): WaitSource {
 
 function remoteWaits(host: LockWaitsHost): WaitSource {
   const published = new PublishedWaits();
+  /** Whether the store has what was published last. */
+  let isSure = true;
   return {
     isWaiting: () => false,
     requirements: () => [],
@@ -48,19 +53,21 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
     },
     abort: () => false,
     publish: (edges) => {
-      if (!published.differs(edges)) return;
-      // As it is now, whether or not that arrives: the next look publishes anew.
+      if (isSure && !published.differs(edges)) return true;
       const before = published.own;
       published.own = edges;
+      isSure = true;
       const sent = host.store.publish(host.operations.session, edges);
-      return isPromise(sent)
-        ? sent.then(
-            () => undefined,
-            () => {
-              published.own = before;
-            },
-          )
-        : undefined;
+      if (!isPromise(sent)) return true;
+      return sent.then(
+        () => true,
+        () => {
+          // Whichever of them the store has: they are this process's own.
+          published.own = [...before, ...published.own];
+          isSure = false;
+          return false;
+        },
+      );
     },
     picture: (around) =>
       andThen(host.store.snapshot(around), (snapshot): WaitSource => {
@@ -74,7 +81,7 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
           facts: (node) => waits.facts(node),
           abort: (node, error, members) => {
             const { cycle } = error.nodes;
-            const all = members ?? unique(cycle.map((edge) => edge.waiter));
+            const all = concernedNodes(cycle, members);
             // Had any of them gone on meanwhile, the others might go on as well.
             const witnesses = all.flatMap((other) =>
               other === node ? [] : waits.waits(other).map(({ ref }) => ref),
@@ -84,6 +91,20 @@ function remoteWaits(host: LockWaitsHost): WaitSource {
         };
       }),
   };
+}
+
+/**
+ * Whose waits must stand still for a deadlock to stand. A cycle without semaphores stands by itself, so of a large knot only the cycle is looked
+ * at: thousands may queue behind it. With semaphores it is all of its members, for any of them might give what is missing.
+ */
+function concernedNodes(
+  cycle: readonly CycleEdge[],
+  members: readonly string[] | undefined,
+): readonly string[] {
+  const inCycle = unique(cycle.map((edge) => edge.waiter));
+  if (members === undefined) return inCycle;
+  const isLarge = members.length > MANY && members.length > inCycle.length;
+  return isLarge && cycle.every(({ by }) => by !== 'semaphore') ? inCycle : members;
 }
 
 type OwnWait = { readonly ref: WaitRef; readonly resources: readonly string[] };

@@ -3,16 +3,27 @@ import { DeadlockError, namedEdge } from '../core/deadlock-error.ts';
 import { describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import type { CycleEdge } from '../core/ports/locks.ts';
-import type { Runtime, Timer } from '../core/ports/runtime.ts';
+import type { Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { nodeName } from '../core/run-node.ts';
 import type { NodeFacts, Requirement, WaitGraph, WaitSource } from '../core/waits.ts';
 import { type FailureReport, failureReport } from './callback-failures.ts';
 import { cycleThrough, findDeadlocks, VictimTrial } from './find-deadlock.ts';
 import { OpenDeadlocks } from './open-deadlocks.ts';
-import { edgesToPublish } from './published-waits.ts';
-import { findStuck, type StuckNode, type WaitView } from './reduce.ts';
+import { FarLooks } from './far-looks.ts';
+import { findStuck, type StuckNode } from './reduce.ts';
 import { survivorOf } from './survivor.ts';
+import {
+  blocks,
+  canEnd,
+  endWait,
+  factsOf,
+  isRemote,
+  isWaiting,
+  labelled,
+  requirementsOf,
+  viewOf,
+} from './wait-sources.ts';
 import { compareVictims, isSpared, type VictimCandidate } from './victim.ts';
 
 /** Chooses whose wait ends: the id of one of the candidates, of which each breaks the deadlock. The cycle is a shortest one through the default choice. */
@@ -32,15 +43,6 @@ export interface WaitForGraphOptions {
 
 /** More rounds than this for one look mean that sources contradict themselves. */
 const MAX_ROUNDS = 1_000;
-/** On a store across a network: first look this long after a wait began, then again while somebody waits, ms. */
-const FIRST_LOOK_MS = 200;
-const NEXT_LOOK_MS = 500;
-/** What others published has to be seen twice. */
-const DOUBTFUL_LOOK_MS = 260;
-/** From the end of a published wait until the others are told. */
-const WITHDRAW_MS = 20;
-const NOTHING: readonly Requirement[] = [];
-const NOBODY: ReadonlySet<string> = new Set();
 
 /**
  * The one wait-for graph. It stores no edges: it asks its sources when a wait begins, follows only what that wait depends on, and ends
@@ -58,13 +60,7 @@ export class WaitForGraph implements WaitGraph {
   readonly #failed: FailureReport;
   #sources: readonly WaitSource[] = [];
   #remote = false;
-  #timer: Timer | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
-  /** Nodes whose waits the others were told of. */
-  #published: ReadonlySet<string> = NOBODY;
-  #withdrawal: Timer | undefined;
-  #looking = false;
-  #stopped = false;
+  readonly #far: FarLooks;
 
   constructor(options: WaitForGraphOptions) {
     this.#runtime = options.runtime;
@@ -73,6 +69,14 @@ export class WaitForGraph implements WaitGraph {
     this.#enabled = options.enabled ?? true;
     this.#open = new OpenDeadlocks(options.runtime.clock, this.#events);
     this.#failed = failureReport(this.#events, options.runtime.logger);
+    this.#far = new FarLooks({
+      clock: options.runtime.clock,
+      sources: () => this.#sources,
+      open: this.#open,
+      endsWaits: this.#enabled,
+      break: (members, sources) => this.#break(members, sources),
+      failed: this.#failed,
+    });
   }
 
   addSource(source: WaitSource): Disposable {
@@ -100,8 +104,7 @@ export class WaitForGraph implements WaitGraph {
   #entered(node: string, noLock: boolean): void {
     const sources = this.#sources;
     if (this.#remote) {
-      this.#withdraw(node);
-      this.#look(FIRST_LOOK_MS);
+      this.#far.entered(node);
     }
     if (this.#open.unreported > 0) this.#open.check((known) => isWaiting(sources, known));
     // The first source is the locks'.
@@ -121,16 +124,7 @@ export class WaitForGraph implements WaitGraph {
 
   left(node: string): void {
     this.#open.left(node);
-    this.#withdraw(node);
-  }
-
-  /** What a node waits for has changed: the others are told soon, if they were told before. */
-  #withdraw(node: string): void {
-    if (!this.#published.has(node) || this.#withdrawal !== undefined || this.#stopped) return;
-    this.#withdrawal = this.#runtime.clock.after(WITHDRAW_MS, () => {
-      this.#withdrawal = undefined;
-      void this.#publish().catch((error: unknown) => this.#failed('Publishing waits', error));
-    });
+    this.#far.changed(node);
   }
 
   /** `node` holds and wants nothing any more: unless it made room as a victim, its row of defeats ends here. */
@@ -149,7 +143,7 @@ export class WaitForGraph implements WaitGraph {
   #sweep(): void {
     const sources = this.#sources.filter((source) => !isRemote(source));
     this.#resolve(new Set(sources.flatMap((source) => [...source.waiting()])), sources);
-    if (this.#sources.length > sources.length) this.#look(0);
+    if (this.#sources.length > sources.length) this.#far.look();
   }
 
   /** What a node waits for now, for people. */
@@ -174,10 +168,7 @@ export class WaitForGraph implements WaitGraph {
 
   /** Stops looking at stores across a network. Idempotent. */
   stop(): void {
-    this.#stopped = true;
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#withdrawal?.cancel();
+    this.#far.stop();
   }
 
   /** Breaks deadlocks until the roots can finish, or nothing more can be done. */
@@ -296,145 +287,6 @@ export class WaitForGraph implements WaitGraph {
       defeats: Math.max(facts?.defeats ?? 0, this.#open.defeats(node)),
     };
   }
-
-  // ── stores across a network
-
-  #look(inMs: number): void {
-    if (this.#looking || this.#stopped) return;
-    const at = this.#runtime.clock.mono() + inMs;
-    if (this.#timer !== undefined && at >= this.#timerAt) return;
-    this.#timer?.cancel();
-    this.#timerAt = at;
-    this.#timer = this.#runtime.clock.after(inMs, () => {
-      this.#timer = undefined;
-      this.#looking = true;
-      void this.#lookAround()
-        .catch((error: unknown) => {
-          this.#failed('Looking for deadlocks', error);
-          return false;
-        })
-        .then((isDoubtful) => {
-          this.#looking = false;
-          if (this.#sources.some((source) => isRemote(source) && !isEmpty(source.waiting())))
-            this.#look(isDoubtful ? DOUBTFUL_LOOK_MS : NEXT_LOOK_MS);
-        });
-    });
-  }
-
-  /**
-   * Takes a picture, ends a wait, and looks again until a picture shows nothing that could be ended.
-   * @returns whether something in the last picture can't be believed yet
-   */
-  async #lookAround(): Promise<boolean> {
-    for (let round = 0; round < MAX_ROUNDS && !this.#stopped; round++) {
-      const roots = new Set(this.#sources.flatMap((source) => [...source.waiting()]));
-      if (roots.size === 0) break;
-      await this.#publish();
-      const pictures = await Promise.all(
-        this.#sources.map((source) => source.picture?.(undefined) ?? source),
-      );
-      const isDoubtful = pictures.some((picture) => picture.isDoubtful === true);
-      this.#open.check((node) => isWaiting(pictures, node));
-      const stuck = findStuck(roots, viewOf(pictures));
-      if (stuck.size === 0 || !this.#enabled) return isDoubtful;
-      const broken = await Promise.all(findDeadlocks(stuck).map((members) => this.#break(members, pictures)));
-      if (broken.length === 0 || !broken.includes(true)) return isDoubtful;
-    }
-    return false;
-  }
-
-  /** Tells the other processes what waits here that their stores don't know of. */
-  async #publish(): Promise<void> {
-    const store = this.#sources.find((source) => source.publish !== undefined);
-    if (store === undefined) return;
-    const edges = edgesToPublish(this.#sources.filter((source) => source !== store));
-    this.#published = new Set(edges.map(({ waiter }) => waiter));
-    await store.publish?.(edges);
-  }
-}
-
-function isRemote(source: WaitSource): boolean {
-  return source.picture !== undefined;
-}
-
-function isEmpty(nodes: Iterable<string>): boolean {
-  for (const _ of nodes) return false;
-  return true;
-}
-
-/** Whether anybody may wait for `node` there. */
-function blocks(source: WaitSource, node: string): boolean {
-  if (source.blocks !== undefined) return source.blocks(node);
-  for (const waiting of source.waiting()) if (waiting !== node) return true;
-  return requirementsIn(source, node).some((need) => need.blockers.some((blocker) => blocker.node === node));
-}
-
-function requirementsIn(source: WaitSource, node: string): readonly Requirement[] {
-  return source.isWaiting === undefined || source.isWaiting(node) ? source.requirements(node) : NOTHING;
-}
-
-function isWaiting(sources: readonly WaitSource[], node: string): boolean {
-  return sources.some((source) => source.isWaiting?.(node) ?? source.requirements(node).length > 0);
-}
-
-function requirementsOf(sources: readonly WaitSource[], node: string): readonly Requirement[] {
-  let found = NOTHING;
-  for (const source of sources) {
-    const more = requirementsIn(source, node);
-    if (more.length > 0) found = found.length === 0 ? more : [...found, ...more];
-  }
-  return found;
-}
-
-function viewOf(sources: readonly WaitSource[]): WaitView {
-  return {
-    isWaiting: (node) => isWaiting(sources, node),
-    requirements: (node) => requirementsOf(sources, node),
-  };
-}
-
-/** Joins what the sources know; the most cautious figure of each. */
-function factsOf(sources: readonly WaitSource[], node: string): NodeFacts | undefined {
-  let found: NodeFacts | undefined;
-  for (const source of sources) {
-    const facts = source.facts?.(node);
-    if (facts === undefined) continue;
-    found = found === undefined ? facts : joined(found, facts);
-  }
-  return found;
-}
-
-function joined(a: NodeFacts, b: NodeFacts): NodeFacts {
-  return {
-    agent: a.agent ?? b.agent,
-    priority: Math.max(a.priority, b.priority),
-    since: Math.min(a.since, b.since),
-    defeats: Math.max(a.defeats ?? 0, b.defeats ?? 0),
-    locks: Math.max(a.locks ?? 0, b.locks ?? 0),
-  };
-}
-
-function labelled(edge: CycleEdge, sources: readonly WaitSource[]): CycleEdge {
-  const agent = factsOf(sources, edge.waiter)?.agent;
-  return agent === undefined ? edge : { ...edge, agent };
-}
-
-function canEnd(sources: readonly WaitSource[], node: string): boolean {
-  return sources.some((source) => source.abortable !== false && requirementsIn(source, node).length > 0);
-}
-
-function endWait(
-  sources: readonly WaitSource[],
-  victim: string,
-  error: DeadlockError,
-  members: readonly StuckNode[],
-): Awaitable<boolean> {
-  const nodes = members.map(({ id }) => id);
-  const answers = sources
-    .filter((source) => source.abortable !== false && requirementsIn(source, victim).length > 0)
-    .map((source) => source.abort(victim, error, nodes));
-  if (!answers.some((answer) => typeof answer !== 'boolean')) return answers.includes(true);
-  return Promise.all(answers).then((all) => all.includes(true));
 }
 
 function isLock({ by }: CycleEdge): boolean {

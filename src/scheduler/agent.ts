@@ -98,6 +98,8 @@ class RunExtras {
   completedWith: { readonly result: unknown } | undefined = undefined;
   /** The survivor of the deadlock that it was a victim of, while it waits for that one to finish: it has failed, which isn't stored yet. */
   yieldsTo: string | undefined = undefined;
+  /** The session was lost while it ran: others may take its task over, and what it fails by may be no fault of its own. */
+  orphaned = false;
   /** Its slot was given away while its handler still ran. */
   zombie = false;
   /** Locks taken through its context that it has now. */

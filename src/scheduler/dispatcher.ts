@@ -1,5 +1,3 @@
-import { andThen, isPromise } from '../core/awaitable.ts';
-import { toStoredError } from '../core/errors.ts';
 import { type EventSink, wanting } from '../core/events.ts';
 import type { Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
@@ -8,6 +6,7 @@ import { AheadRuns } from './ahead-runs.ts';
 import { type Agent, type ClaimedAt, Run, type RunHome } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { BarredKinds } from './barred-kinds.ts';
+import { CLAIMS_A_TURN, Claims } from './claims.ts';
 import { claimText } from './claim-text.ts';
 import type { Executor } from './executor.ts';
 import { ParkedRuns } from './parked-runs.ts';
@@ -17,15 +16,8 @@ import type { SlotLoans } from './slot-loans.ts';
 import type { Slots } from './slots.ts';
 import { LocalHandle } from './task-handle.ts';
 
-/** Claims between two turns of the event loop: beyond, timers and I/O of the application get their turn first. */
-const CLAIMS_A_TURN = 512;
+/** After this, or {@link CLAIMS_A_TURN}, timers and I/O of the application get their turn first. */
 const TURN_MS = 5;
-/** Assigned tasks that may wait in run queues, over all agents. */
-const MAX_ASSIGNED = 10_000;
-/** Claimed tasks that wait for their locks; beyond, no more are claimed. */
-const MAX_LOCKING = 1_000;
-/** A claim that failed is tried again after this. */
-const CLAIM_AGAIN_MS = 1_000;
 
 export interface DispatcherDeps {
   readonly runtime: Runtime;
@@ -64,19 +56,11 @@ export class Dispatcher {
   readonly #deps: DispatcherDeps;
   readonly #wantsAssigned: () => boolean;
   #woken = false;
-  #claiming = false;
-  /** Something became claimable while a claim was on its way. */
-  #claimAgain = false;
-  /** Cancelled while their claims may be on their way, by id, with the reason. */
-  readonly #cancelled = new Map<string, string>();
-  #quiet: (() => void)[] = [];
   #claimedThisTurn = 0;
   #turnStart = 0;
   /** When the batch at hand was begun, mono ms: read once for all that starts with it. */
   #now = 0;
   #stopped = false;
-  /** The last claim was for fewer than there may be. */
-  #cutShort = false;
   /** Claimed, but no agent would take them now. */
   readonly parked: ParkedRuns;
   /** Claimed runs that wait for their locks. */
@@ -84,6 +68,7 @@ export class Dispatcher {
   readonly #hungry = new Set<Agent>();
   readonly #barred: BarredKinds;
   readonly #ahead: AheadRuns | undefined;
+  readonly #claims: Claims;
 
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
@@ -92,13 +77,25 @@ export class Dispatcher {
     this.#barred = barred;
     const { settler, slots, runtime } = deps;
     this.parked = new ParkedRuns({ clock: runtime.clock, settler, slots, barred, wake: () => this.wake() });
-    const { farBatch: maxBatch, home } = deps;
-    if (maxBatch === undefined) return;
+    this.#ahead = this.#makeAhead();
+    this.#claims = new Claims({
+      ...deps,
+      barred,
+      ahead: this.#ahead,
+      locking: this.locking,
+      take: (answer) => this.#take(answer),
+      wake: () => this.wake(),
+      isStopped: () => this.#stopped,
+    });
+  }
+
+  #makeAhead(): AheadRuns | undefined {
+    const { farBatch: maxBatch, home, prefetch, runtime } = this.#deps;
+    if (maxBatch === undefined) return undefined;
     const giveBack = (runs: readonly Run[]): void => {
       for (const run of runs) home.stop(run, 'shutdown-release', 'it was claimed too early');
     };
-    const { prefetch } = deps;
-    this.#ahead = new AheadRuns({ clock: runtime.clock, maxBatch, prefetch, giveBack });
+    return new AheadRuns({ clock: runtime.clock, maxBatch, prefetch, giveBack });
   }
 
   /** Something changed: work to do, a slot, an agent, a setting. */
@@ -126,7 +123,8 @@ export class Dispatcher {
     if (isHungry) this.#hungry.add(agent);
     this.parked.askAfresh();
     // Whatever there was for an agent with free slots it has been given: nothing more is to be found by asking again.
-    if (isHungry || wasFull || this.#cutShort || this.parked.size > 0 || this.#barred.size > 0) this.wake();
+    if (isHungry || wasFull || this.#claims.cutShort || this.parked.size > 0 || this.#barred.size > 0)
+      this.wake();
   }
 
   /** A task has ended after this time, ms. */
@@ -154,12 +152,12 @@ export class Dispatcher {
 
   /** Resolves when no claim is on its way. */
   untilQuiet(): Promise<void> {
-    return this.#claiming ? new Promise((resolve) => this.#quiet.push(resolve)) : Promise.resolve();
+    return this.#claims.untilQuiet();
   }
 
   /** A cancellation was requested of a run that isn't known here: its claim may be on its way. */
   cancelOnArrival(taskId: string, reason: string): void {
-    if (this.#claiming) this.#cancelled.set(taskId, reason);
+    this.#claims.cancelOnArrival(taskId, reason);
   }
 
   /** What is claimed and hasn't begun, wherever it waits. */
@@ -188,7 +186,7 @@ export class Dispatcher {
     if (this.parked.size > 0)
       for (const run of this.parked.toPlace()) if (run.phase === 'parked') this.place(run);
     if (this.#ahead !== undefined && this.#ahead.size > 0) this.#placeAhead(this.#ahead);
-    this.#claim();
+    this.#claims.ask();
     if (!this.#stopped) this.parked.rest();
   }
 
@@ -262,97 +260,14 @@ export class Dispatcher {
     return this.#deps.slots.free;
   }
 
-  #claim(): void {
-    if (this.#claiming) {
-      this.#claimAgain = true;
-      return;
-    }
-    const request = this.#request();
-    if (request === undefined) return;
-    const { operations, store } = this.#deps;
-    this.#claiming = true;
-    try {
-      const answer = store.quick?.claim(operations().session, request);
-      if (answer === undefined) this.#claimFar(request);
-      else this.#arrive(answer);
-    } catch (error) {
-      this.#failed(error);
-    }
-  }
-
-  #claimFar(request: ClaimRequest): void {
-    const { operations, store, runtime } = this.#deps;
-    const sentAt = runtime.clock.mono();
-    const answer = andThen(
-      operations().run((op) => store.claim(op, request)),
-      (claimed) => {
-        this.#ahead?.answered(sentAt);
-        this.#arrive(claimed);
-        if (claimed.claims.length === 0) this.#deps.starved(request);
-        else this.#deps.fed();
-      },
-    );
-    if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
-  }
-
-  #arrive(answer: ClaimAnswer): void {
-    this.#claiming = false;
-    this.#take(answer);
-    this.#claimed();
-  }
-
-  #claimed(): void {
-    if (this.#cancelled.size > 0) this.#cancelled.clear();
-    if (this.#quiet.length > 0) for (const wake of this.#quiet.splice(0)) wake();
-    if (!this.#claimAgain) return;
-    this.#claimAgain = false;
-    this.wake();
-  }
-
-  #request(): ClaimRequest | undefined {
-    const { agents, considerPreemption } = this.#deps;
-    const free = Math.min(this.#free(), agents.freeSlots, MAX_LOCKING - this.locking.size);
-    const assigned = agents.hosted.length === 0 ? 0 : Math.max(0, MAX_ASSIGNED - agents.queuedTotal);
-    const ahead = this.#roomAhead();
-    const limit = Math.max(0, Math.min(free + ahead, this.#mostClaimed));
-    this.#cutShort = limit === 0;
-    if (limit === 0) considerPreemption?.();
-    if (limit === 0 && assigned === 0) return undefined;
-    const request = {
-      offers: limit === 0 ? [] : agents.offers(ahead),
-      agents: agents.hosted,
-      assigned,
-      limit,
-      start: this.#toStart(free, limit),
-    };
-    return this.#barred.size === 0 || limit === 0 ? request : { ...request, without: this.#barred.kinds };
-  }
-
-  get #mostClaimed(): number {
-    return Math.min(CLAIMS_A_TURN, this.#deps.farBatch ?? CLAIMS_A_TURN);
-  }
-
-  /** Of a claim, what will begin at once, or so soon that it may count as begun. */
-  #toStart(free: number, limit: number): number {
-    const ahead = this.#ahead;
-    return ahead === undefined ? limit : Math.max(0, Math.min(limit, free + ahead.quick - ahead.size));
-  }
-
   /** Claims of another process that it hadn't begun. */
-  readonly takeStolen = (answer: ClaimAnswer): void => this.#take(answer);
-
-  /** How many more may be claimed than there are free slots; negative: so many of those are spoken for already. */
-  #roomAhead(): number {
-    const ahead = this.#ahead;
-    if (ahead === undefined) return 0;
-    const { wanted, size } = ahead;
-    // Not a few at a time: a claim costs a round trip.
-    return size > wanted / 2 || !this.#deps.agents.areAlike ? -size : wanted - size;
-  }
+  readonly takeStolen = (answer: ClaimAnswer): void => {
+    this.#claims.took(answer);
+    this.#take(answer);
+  };
 
   #take(answer: ClaimAnswer): void {
     const { claims } = answer;
-    if (answer.more || this.locking.size > 0) this.#cutShort = true;
     if (claims.length === 0) return;
     const now = this.#deps.runtime.clock.mono();
     this.#now = now;
@@ -382,8 +297,7 @@ export class Dispatcher {
   #receive(run: Run): void {
     const { home, executor } = this.#deps;
     if (run.handle?.outcome !== undefined) return home.drop(run, 'it ended while its claim was on its way');
-    // Looking a fresh id up in an empty table takes as long as placing the task.
-    const cancelled = this.#cancelled.size === 0 ? undefined : this.#cancelled.get(run.id);
+    const cancelled = this.#claims.cancelledOnTheWay(run.id);
     if (cancelled !== undefined) return home.stop(run, 'cancel', cancelled);
     if (this.#stopped) return home.stop(run, 'shutdown-release', 'draining');
     try {
@@ -480,17 +394,5 @@ export class Dispatcher {
     });
     if (run.phase === 'parked' && agent.gone) home.stop(run, 'agent-left', `agent ${agent.id} has left`);
     return run.phase === 'parked';
-  }
-
-  #failed(error: unknown): void {
-    this.#claiming = false;
-    this.#claimed();
-    const { runtime, events } = this.#deps;
-    const { code, message } = toStoredError(error);
-    // Agents may come before the mesh is started; it asks then.
-    if (code === 'NOT_STARTED') return;
-    runtime.logger.error('Could not claim tasks', { code, message });
-    events.emit('system:error', { part: 'scheduler', code, message });
-    if (!this.#stopped && code !== 'STOPPED') runtime.clock.after(CLAIM_AGAIN_MS, this.wake);
   }
 }

@@ -3,7 +3,7 @@ import { DeadlockError } from '../core/deadlock-error.ts';
 import type { CoordinationError } from '../core/errors.ts';
 import { type EventSink, wanting } from '../core/events.ts';
 import { checkJson, RESULT_LIMITS } from '../core/json.ts';
-import type { Operations } from '../core/operations.ts';
+import { isOfStore, type Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Settlement, TaskStore } from '../core/ports/tasks.ts';
 import { WithdrawnCall } from '../core/withdrawn-call.ts';
@@ -15,6 +15,8 @@ import type { Settler } from './settler.ts';
 import {
   breakerDelay,
   countsAfterStop,
+  giveBack,
+  isOfLostSession,
   isWithdrawn,
   type RetryDecision,
   settleFailure,
@@ -115,7 +117,14 @@ export class Executor {
         }
       },
     );
-    if (isPromise(answer)) answer.catch((error: unknown) => this.#fail(run, error));
+    if (isPromise(answer)) answer.catch((error: unknown) => this.#notConfirmed(run, error));
+  }
+
+  /** Its handler was never called. */
+  #notConfirmed(run: Run, error: unknown): void {
+    if (!isOfStore(error) || run.facts.stopCause !== undefined || this.#isOver(run))
+      return this.#fail(run, error);
+    this.#conclude(run, giveBack(run.claim, 'the store did not say whether it may start'));
   }
 
   #invoke(run: Run, agent: Agent): void {
@@ -267,6 +276,7 @@ export class Executor {
       return { claim: run.claim, as: 'release', delayMs, reason: 'breaker open', refundAttempt: true };
     }
     const cause = stopCause === undefined ? error : told;
+    if (run.facts.orphaned && isOfLostSession(cause)) return giveBack(run.claim, 'its session ended');
     run.extras.thrown = cause;
     const bury = stopCause === 'deadline' ? 'DEADLINE' : undefined;
     return settleFailure(run.claim, cause, this.#deps.decide(run, cause), bury);

@@ -1,6 +1,6 @@
 import { handled } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
-import type { Operations } from '../core/operations.ts';
+import { HANDING_OVER, type Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
@@ -68,15 +68,14 @@ export class FleetStealing {
     const source = stealFrom(await peers(), request.limit);
     if (source === undefined) return;
     const { offers, agents } = request;
-    const answer = await operations().run((op) =>
-      store.takeover(op, {
-        from: { idle: source.session },
-        match: { offers, agents },
-        limit: source.count,
-        maxMoves: MAX_MOVES,
-        steal: 'another process had free slots',
-      }),
-    );
+    const theft = {
+      from: { idle: source.session },
+      match: { offers, agents },
+      limit: source.count,
+      maxMoves: MAX_MOVES,
+      steal: 'another process had free slots',
+    };
+    const answer = await operations().run((op) => store.takeover(op, theft), HANDING_OVER);
     if (answer.claims.length > 0) this.#rest.reset();
     take({ ...answer, more: false });
   }

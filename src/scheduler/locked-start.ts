@@ -1,10 +1,11 @@
 import { handled } from '../core/awaitable.ts';
 import type { CoordinationError } from '../core/errors.ts';
 import type { Lease, ResourceRequest } from '../core/lock-types.ts';
+import { isOfStore } from '../core/operations.ts';
 import type { Run } from './agent.ts';
 import type { SchedulerParts } from './parts.ts';
 import { ownerOf } from './run-host.ts';
-import { type RetryDecision, settleFailure } from './settlement.ts';
+import { giveBack, isOfLostSession, type RetryDecision, settleFailure } from './settlement.ts';
 import type { Settler } from './settler.ts';
 
 export interface LockedStartDeps {
@@ -40,6 +41,10 @@ export function takeLocks(run: Run, deps: LockedStartDeps): void {
       if (run.phase !== 'locking') return;
       run.phase = 'ending';
       run.facts.deadlineTimer?.cancel();
+      if (isOfStore(error) || (run.facts.orphaned && isOfLostSession(error))) {
+        deps.settler.add(run, giveBack(run.claim, 'the store did not give it its locks'));
+        return;
+      }
       run.extras.thrown = error;
       deps.settler.add(run, settleFailure(run.claim, error, deps.decide(run, error), undefined));
     },

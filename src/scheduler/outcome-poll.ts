@@ -58,6 +58,8 @@ export class OutcomePoll {
     this.#isLooking = true;
     handled(
       this.#ask()
+        // A store that is away has told of nothing either.
+        .catch(() => 0)
         .then((found) => {
           this.#inMs = found > 0 ? FIRST_MS : Math.min(2 * this.#inMs, LONGEST_MS);
         })

@@ -1,11 +1,12 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
-import { CoordinationError, toStoredError } from '../core/errors.ts';
+import { CoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
-import type { Operations } from '../core/operations.ts';
+import { HANDING_OVER, type Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Claim, TaskStore } from '../core/ports/tasks.ts';
 import { type ClaimedAt, Run, type RunHome } from './agent.ts';
-import { settleFailure } from './settlement.ts';
+import { reportFailure } from './report-failure.ts';
+import { giveBack, settleFailure } from './settlement.ts';
 import type { Settler } from './settler.ts';
 import { LocalHandle } from './task-handle.ts';
 
@@ -51,7 +52,7 @@ export class Recovery {
     } as const;
     try {
       const taken = andThen(
-        operations().run((op) => store.takeover(op, request)),
+        operations().run((op) => store.takeover(op, request), HANDING_OVER),
         ({ at, claims }) => this.#take(claims, at),
       );
       if (isPromise(taken)) taken.catch((error: unknown) => this.#failed(error));
@@ -86,16 +87,13 @@ export class Recovery {
     }
     const run = new Run(claim, handle, claimed);
     run.phase = 'ending';
-    settler.add(run, claim.poison === true ? buried(run) : released(run));
+    settler.add(run, claim.poison === true ? buried(run) : giveBack(claim, TAKEN));
   }
 
   /** The next sweep tells of them again. */
   #failed(error: unknown): void {
     this.#isUnderWay = false;
-    const { runtime, events } = this.#deps;
-    const { code, message } = toStoredError(error);
-    runtime.logger.error('Could not take over tasks', { code, message });
-    events.emit('system:error', { part: 'scheduler', code, message });
+    reportFailure(this.#deps, 'Could not take over tasks', error);
   }
 }
 
@@ -109,10 +107,6 @@ function isAdoptable({ phase, started, agent }: Run): boolean {
 }
 
 const TAKEN = 'its session had ended';
-
-function released({ claim }: Run): ReturnType<typeof settleFailure> {
-  return { claim, as: 'release', delayMs: 0, reason: 'its session ended', refundAttempt: true };
-}
 
 function buried(run: Run): ReturnType<typeof settleFailure> {
   const { claim } = run;

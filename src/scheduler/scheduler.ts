@@ -315,6 +315,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     if (this.#engine.reassignment.obey(orders)) handled(this.drain());
   }
 
+  /** The session of this process is gone, and others may take over what runs here: what that makes fail is no failure of the task. */
+  sessionLost(): void {
+    const { agents, dispatcher } = this.#engine;
+    for (const agent of agents.busy()) for (const run of agent.runs()) run.extras.orphaned = true;
+    for (const run of dispatcher.locking) run.extras.orphaned = true;
+  }
+
   /** Looks for work: the session is another one. */
   wake(): void {
     this.#engine.dispatcher.wake();

@@ -24,6 +24,25 @@ export function settleFailure(
   return { claim, as: 'bury', reason, error: stored, signature: errorSignature(stored) };
 }
 
+/** What a handler meets when the session it was claimed under is over: claim, locks and fences went with it. */
+const LOST_WITH_SESSION: ReadonlySet<unknown> = new Set([
+  'SESSION_EXPIRED',
+  'STALE_CLAIM',
+  'STALE_FENCE',
+  'LEASE_LOST',
+]);
+
+/** Whether a failure says no more than that the session was lost. */
+export function isOfLostSession(error: unknown): boolean {
+  if (!isCoordinationError(error)) return false;
+  return LOST_WITH_SESSION.has(error.code) || isCoordinationError(error.cause, 'SESSION_EXPIRED');
+}
+
+/** Its attempt isn't counted, and whoever has room begins another. */
+export function giveBack(claim: ClaimRef, reason: string): Settlement {
+  return { claim, as: 'release', delayMs: 0, reason, refundAttempt: true };
+}
+
 /** It was to be completed in a transaction of its handler, which was rolled back. */
 export function notCommitted(taskId: string): CoordinationError {
   return new CoordinationError(

@@ -1,11 +1,12 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
-import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { Batches } from '../core/batches.ts';
+import { roughBytes } from '../core/json.ts';
 import { ENDLESS, type Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, SettleAnswer, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
+import { reportFailure } from './report-failure.ts';
 
 const MAX_BATCH = 1_000;
 /** Calls to a store across a network that may be under way: the order of ends means nothing. */
@@ -62,7 +63,13 @@ export class Settler {
     const { farBatch: maxBatch } = parts;
     if (maxBatch === undefined) return;
     const send = (ends: readonly End[]): Promise<void> => this.#sendFar(ends);
-    this.#far = new Batches({ clock: parts.runtime.clock, maxBatch, maxFlights: FLIGHTS, send });
+    this.#far = new Batches({
+      clock: parts.runtime.clock,
+      maxBatch,
+      bytesOf: bytesOfEnd,
+      maxFlights: FLIGHTS,
+      send,
+    });
   }
 
   add(run: Run, settlement: Settlement): void {
@@ -124,7 +131,7 @@ export class Settler {
       ends.forEach(({ run, settlement, endedAt }, i) =>
         this.#tell(run, settlement, answer.results[i] as SettleResult, endedAt),
       );
-      this.#hooks.consequences(answer);
+      this.#followUp(answer);
     } catch (error) {
       this.#lose(
         ends.map(({ run }) => run),
@@ -148,8 +155,17 @@ export class Settler {
   ): void {
     for (let i = 0; i < runs.length; i++)
       this.#tell(runs[i] as Run, settlements[i] as Settlement, answer.results[i] as SettleResult, endedAt);
-    this.#hooks.consequences(answer);
+    this.#followUp(answer);
     this.#landed();
+  }
+
+  /** The ends are stored, whatever becomes of this. */
+  #followUp(answer: SettleAnswer): void {
+    try {
+      this.#hooks.consequences(answer);
+    } catch (error) {
+      this.#report('Could not follow up on how tasks ended', error, answer.results.length);
+    }
   }
 
   #tell(run: Run, settlement: Settlement, result: SettleResult, endedAt: number): void {
@@ -173,9 +189,7 @@ export class Settler {
   }
 
   #report(what: string, error: unknown, tasks: number): void {
-    const { code, message } = toStoredError(error);
-    this.#runtime.logger.error(what, { tasks, code, message });
-    this.#events.emit('system:error', { part: 'scheduler', code, message });
+    reportFailure({ runtime: this.#runtime, events: this.#events }, what, error, { tasks });
   }
 
   #landed(): void {
@@ -185,4 +199,9 @@ export class Settler {
     this.#waiters = [];
     for (const wake of waiters) wake();
   }
+}
+
+function bytesOfEnd({ settlement }: End): number {
+  if (settlement.as === 'complete') return roughBytes(settlement.result);
+  return settlement.as === 'retry' || settlement.as === 'bury' ? roughBytes(settlement.error) : 0;
 }

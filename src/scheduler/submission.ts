@@ -1,9 +1,10 @@
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import { DependencyCycleError } from '../core/dependency-cycle-error.ts';
-import { CoordinationError } from '../core/errors.ts';
+import { CoordinationError, isCoordinationError } from '../core/errors.ts';
 import { type EventSink, wanting } from '../core/events.ts';
 import { Batches } from '../core/batches.ts';
-import { type Operations, QUICK } from '../core/operations.ts';
+import { roughBytes } from '../core/json.ts';
+import { isOfStore, type Operations, QUICK } from '../core/operations.ts';
 import type {
   Consequences,
   Ended,
@@ -14,6 +15,7 @@ import type {
 } from '../core/ports/tasks.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
+import { reportFailure } from './report-failure.ts';
 import { DuplicateHandle, type HandleHost, LocalHandle } from './task-handle.ts';
 import type { TaskHandle } from './types.ts';
 
@@ -64,7 +66,7 @@ export class Submission {
     if (maxBatch !== undefined) {
       const send = (tasks: readonly FarTask[]): Promise<void> => this.#sendFar(tasks);
       // One call at a time: tasks come to their queues in the order in which they were submitted.
-      this.#far = new Batches({ clock: runtime.clock, maxBatch, maxFlights: 1, send });
+      this.#far = new Batches({ clock: runtime.clock, maxBatch, bytesOf: bytesOfTask, maxFlights: 1, send });
     }
     this.#wantsCreated = wanting(deps.events, 'task:created');
     this.#wantsReadied = wanting(deps.events, 'task:readied');
@@ -89,7 +91,7 @@ export class Submission {
       operations().run((op) => store.enqueue(op, tasks)),
       (answer) => {
         const handles = tasks.map((task, i) => this.#accept(task, answer.results[i] as EnqueueResult));
-        this.#deps.consequences(answer);
+        this.#followUp(answer);
         return handles;
       },
     );
@@ -129,25 +131,36 @@ export class Submission {
     const tasks = items.map(({ task }) => task);
     try {
       const answer = await operations().run((op) => store.enqueue(op, tasks), QUICK);
-      items.forEach(({ task, hear, fail }, i) => {
-        try {
-          hear(this.#accept(task, answer.results[i] as EnqueueResult));
-        } catch (error) {
-          // A listener's, of whom the neighbours know nothing.
-          fail(error);
-        }
-      });
-      this.#deps.consequences(answer);
+      items.forEach(({ task, hear }, i) => hear(this.#accept(task, answer.results[i] as EnqueueResult)));
+      this.#followUp(answer);
     } catch (error) {
       for (const { fail } of items) fail(error);
+      if (!isOfStore(error)) return;
+      // What waited all the while is refused along with it: in turn, each batch would be refused as late again as the one before.
+      const away = isCoordinationError(error, 'BACKEND_UNAVAILABLE') ? error : notSent(error);
+      for (const { fail } of this.#far?.takeBehind() ?? []) fail(away);
     }
   }
 
   #hear(task: NewTask, answer: EnqueueResult | EnqueueAnswer): Submitted {
     if (!('results' in answer)) return this.#accept(task, answer);
     const submitted = this.#accept(task, answer.results[0] as EnqueueResult);
-    this.#deps.consequences(answer);
+    this.#followUp(answer);
     return submitted;
+  }
+
+  /** The tasks are stored, whatever becomes of this. */
+  #followUp(answer: Consequences): void {
+    try {
+      this.#deps.consequences(answer);
+    } catch (error) {
+      reportFailure(this.#deps, 'Could not follow up on stored tasks', error);
+    }
+  }
+
+  /** It is stored, whoever throws when he is told of it. */
+  #notTold(taskId: string, error: unknown): void {
+    reportFailure(this.#deps, 'Could not tell of a stored task', error, { taskId });
   }
 
   #accept(task: NewTask, result: EnqueueResult): Submitted {
@@ -178,6 +191,15 @@ export class Submission {
   }
 
   #stored(task: NewTask, state: Extract<EnqueueResult, { status: 'enqueued' }>['state']): TaskHandle {
+    try {
+      this.#tellStored(task, state);
+    } catch (error) {
+      this.#notTold(task.id, error);
+    }
+    return task.local as LocalHandle;
+  }
+
+  #tellStored(task: NewTask, state: Extract<EnqueueResult, { status: 'enqueued' }>['state']): void {
     const { events } = this.#deps;
     const { id, queue, type, priority, local } = task;
     if (this.#wantsCreated()) events.emit('task:created', { taskId: id, queue, type, priority });
@@ -191,7 +213,6 @@ export class Submission {
       this.#deps.due(deadlineMs, false);
       if (local !== undefined) this.#deps.host.holds.add(local, deadlineMs);
     }
-    return task.local as LocalHandle;
   }
 
   /** A parent had failed before; the store says which. */
@@ -211,7 +232,17 @@ export class Submission {
   }
 
   #duplicate(task: NewTask, result: Extract<EnqueueResult, { status: 'duplicate' }>): TaskHandle {
-    const { events, host, wake } = this.#deps;
+    try {
+      this.#tellDuplicate(task, result);
+    } catch (error) {
+      this.#notTold(result.id, error);
+    }
+    const first = result.local instanceof LocalHandle ? result.local : undefined;
+    return new DuplicateHandle(result.id, this.#deps.host, first);
+  }
+
+  #tellDuplicate(task: NewTask, result: Extract<EnqueueResult, { status: 'duplicate' }>): void {
+    const { events, wake } = this.#deps;
     if (events.wants('task:deduplicated')) {
       events.emit('task:deduplicated', { taskId: result.id, queue: task.queue, replaced: result.replaced });
     }
@@ -220,9 +251,11 @@ export class Submission {
       if (task.delayMs !== undefined) this.#deps.due(task.delayMs, true);
       if (task.limits.deadlineMs !== undefined) this.#deps.due(task.limits.deadlineMs, false);
     }
-    const first = result.local instanceof LocalHandle ? result.local : undefined;
-    return new DuplicateHandle(result.id, host, first);
   }
+}
+
+function bytesOfTask({ task: { payload, headers, settings } }: FarTask): number {
+  return roughBytes(payload) + roughBytes(headers) + roughBytes(settings);
 }
 
 function irreplaceable(id: string, key: string): CoordinationError {
@@ -237,6 +270,13 @@ function tooManyWaiting(): CoordinationError {
   return new CoordinationError('BACKEND_UNAVAILABLE', `${MAX_WAITING} tasks wait to be stored already`, {
     hint: 'Submit again when the store has caught up; await what was submitted before.',
     retryAfterMs: 1_000,
+  });
+}
+
+function notSent(cause: unknown): CoordinationError {
+  return new CoordinationError('BACKEND_UNAVAILABLE', 'The store does not answer; the task was not sent', {
+    cause,
+    hint: 'Submit again later.',
   });
 }
 

@@ -28,8 +28,8 @@ export function networked<B extends Backend>(backend: B, maxBatch = 250): B {
 
 /** Most items of a page, whatever goes into a call. */
 const PAGE = 1_000;
-/** What a session says of itself as a whole, so that it can't go in parts. */
-const WHOLE: ReadonlySet<string> = new Set(['locks.publish']);
+/** What can't go in parts: what a session says of itself as a whole, and what must be compared at one moment. */
+const WHOLE: ReadonlySet<string> = new Set(['locks.publish', 'locks.abort']);
 
 /** @throws NOT_SUPPORTED when it has more items, or asks for more, than a call may */
 function refuseLarge({ port, method, args }: Call, maxBatch: number): void {

@@ -142,8 +142,7 @@ function comparable(result: object & { readonly status: string }): object {
   return result.status === 'cycle' ? { status: 'cycle' } : { ...result, local: undefined };
 }
 
-function claimStep(dice: Dice): Step {
-  const by = dice.below(2);
+function claimStep(dice: Dice, by = dice.below(2)): Step {
   const start = dice.of([0, 1_000]);
   const capabilities = dice.chance(0.7) ? ['gpu'] : [];
   const agents = dice.some(['ann', 'bob'], 0.6);
@@ -285,8 +284,7 @@ const sweepStep: Step = async (side) => {
   }
 };
 
-function takeoverStep(dice: Dice): Step {
-  const idle = dice.chance(0.5);
+function takeoverStep(dice: Dice, idle = dice.chance(0.5)): Step {
   return async (side) => {
     const victim = side.workers[1] as Worker;
     const { claims } = await side.store.takeover(side.op(0), {
@@ -437,10 +435,17 @@ for (let run = 0; run < RUNS; run++) {
     try {
       for (const side of sides) side.workers = [await side.open(), await side.open()];
       const log: string[] = [];
-      for (let i = 0; i < STEPS; i++) {
+      // What seldom comes of itself comes at the end of each.
+      const last: readonly (() => Step)[] = [
+        () => enqueueStep(dice, ids),
+        () => claimStep(dice, 1),
+        () => (one) => one.replace(1),
+        () => takeoverStep(dice, false),
+      ];
+      for (let i = 0; i < STEPS + last.length; i++) {
         const ms = dice.of([1, 1, 1, 20, 50]);
         for (const side of sides) await side.env.pass(ms);
-        const step = nextStep(dice, ids, sides[0]);
+        const step = last[i - STEPS]?.() ?? nextStep(dice, ids, sides[0]);
         const [expected, actual] = [await step(sides[0]), await step(sides[1])];
         log.push(`${i} ${JSON.stringify(sides[0].said ?? null)}\n  → ${JSON.stringify(expected)}`);
         sides[0].said = undefined;

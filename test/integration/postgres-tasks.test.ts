@@ -7,6 +7,7 @@ import type { Claim, ClaimRequest, NewTask, QueueSettings, Settlement } from '..
 import type { Operation, SessionNumber } from '../../src/core/ports/words.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { createRuntime } from '../../src/core/runtime/runtime.ts';
+import { CoordinationManager } from '../../src/index.ts';
 import { REPORT } from '../../src/testing/suites/caller.ts';
 
 /** What only real concurrency shows: several clients with connections of their own on one mesh. */
@@ -96,6 +97,8 @@ function task(id: string, spec: Partial<Omit<NewTask, 'id'>> = {}): NewTask {
 const on = (...parents: readonly string[]): Pick<NewTask, 'dependsOn'> => ({
   dependsOn: parents.map((parent) => ({ parent, onFailure: 'cancel' })),
 });
+
+type HistoryPage = Parameters<PostgresBackend['tasks']['history']>[1];
 
 let schema = '';
 let clients: Client[] = [];
@@ -472,7 +475,7 @@ describe('counters and history', () => {
       open -= 1;
     });
     const seen = new Map<string, string[]>();
-    let after: NonNullable<Parameters<PostgresBackend['tasks']['history']>[1]['after']> | undefined;
+    let after: HistoryPage['after'];
     let isLast = false;
     for (;;) {
       // The end of a page isn't the end while somebody writes.
@@ -494,6 +497,165 @@ describe('counters and history', () => {
     assert.equal(seen.size, 600);
     for (const steps of seen.values())
       assert.deepEqual(steps, ['new ready', 'ready claimed', 'claimed completed']);
+    await done();
+  });
+
+  test('history misses nobody who commits late, and waits for nobody who never does', async () => {
+    const [reader, early, late, other] = (await mesh(4)) as readonly [Client, Client, Client, Client];
+    const seen = new Map<string, string[]>();
+    let after: HistoryPage['after'];
+    /** Reads up to what is the end now; what the last page has is read again by the next call. */
+    const readOn = async (limit: number, last = false): Promise<readonly string[]> => {
+      for (let pages = 0; ; pages++) {
+        assert.ok(pages < 1_000, 'it comes to an end');
+        const page = await reader.backend.tasks.history(
+          {},
+          { limit, ...(after === undefined ? {} : { after }) },
+        );
+        assert.ok(page.items.length <= limit);
+        const ids = page.items.map(({ task: id }) => id);
+        if (page.next === undefined && !last) return ids;
+        for (const { task: id, from, to } of page.items)
+          seen.set(id, [...(seen.get(id) ?? []), `${from} ${to}`]);
+        if (page.next === undefined) return ids;
+        after = page.next;
+      }
+    };
+    const held = await Promise.all([pool.connect(), pool.connect()]);
+    for (const client of held) await client.query('begin');
+    // Of the two that are held open the one that began first commits first, so the other is the oldest then.
+    await held[0].query('select pg_current_xact_id()');
+    const into = async (client: pg.ClientBase, who: Client, ...ids: readonly string[]): Promise<unknown> =>
+      await who.backend.tasks.within(client).enqueue(
+        who.op(),
+        ids.map((id) => task(id)),
+      );
+    const expected: string[] = [];
+    const given = (...ids: readonly string[]): readonly string[] => {
+      expected.push(...ids);
+      return ids;
+    };
+    for (let i = 0; i < 20; i++) {
+      await into(held[1], late, ...given(`late${i}`, `late${i}b`, `late${i}c`));
+      await other.add(...given(`a${i}`, `b${i}`).map((id) => task(id)));
+      await into(held[0], early, ...given(`early${i}`));
+    }
+    await readOn(1);
+    for (let i = 0; i < 30; i++) {
+      // Numbers that nobody commits: taken back, cut off, and lost by the server, as in a crash.
+      const undone = new pg.Client({ connectionString: inject('postgresUrl') });
+      undone.on('error', () => undefined);
+      await undone.connect();
+      await undone.query('begin');
+      await into(undone, other, `undone${i}`);
+      if (i % 3 === 0) {
+        const { rows } = await undone.query<{ pid: number }>('select pg_backend_pid() as pid');
+        await pool.query('select pg_terminate_backend($1)', [rows[0]?.pid]);
+      } else {
+        await undone.query('rollback');
+      }
+      await undone.end();
+      if (i % 5 === 0) await pool.query(`select nextval('${schema}.task_pos') from generate_series(1, 32)`);
+    }
+    await other.add(...given('after').map((id) => task(id)));
+    assert.deepEqual(await readOn(1), ['after'], 'behind all that is missing');
+    await other.add(...given('x', 'y').map((id) => task(id)));
+    await held[0].query('commit');
+    await readOn(2);
+    assert.equal(seen.get('early19')?.length, 1, 'what was committed between two pages');
+    await other.add(...given('z').map((id) => task(id)));
+    await held[1].query('commit');
+    for (const client of held) client.release();
+    await readOn(2);
+    await other.complete(await other.claim(1_000));
+    await readOn(7, true);
+    assert.deepEqual([...seen.keys()].toSorted(), expected.toSorted());
+    for (const [id, steps] of seen)
+      assert.deepEqual(steps, ['new ready', 'ready claimed', 'claimed completed'], id);
+    await done();
+  }, 60_000);
+
+  test('times never run backwards: who waited answers when it went on', async () => {
+    const [one, two, three] = (await mesh(3)) as readonly [Client, Client, Client];
+    const holder = await pool.connect();
+    /** While a row is held: the first call waits for it, then the second is answered, then the row is let go. */
+    const overtaken = async <A, B>(
+      held: string,
+      first: () => Promise<A>,
+      second: () => Promise<B>,
+    ): Promise<[A, B]> => {
+      await holder.query('begin');
+      await holder.query(held);
+      const waiting = first();
+      for (let looks = 0; ; looks++) {
+        assert.ok(looks < 5_000, 'it waits');
+        const { rows } = await pool.query<{ n: number }>(
+          `select count(*)::int as n from pg_locks l join pg_stat_activity a using (pid)
+           where not l.granted and l.transactionid is not null and a.query like $1`,
+          [`%${schema}.%`],
+        );
+        if (rows[0]?.n === 1) break;
+      }
+      const later = await second();
+      await holder.query('commit');
+      return [await waiting, later];
+    };
+    const inOrder = async (id: string, steps: number): Promise<void> => {
+      const { items } = await one.backend.tasks.history({ task: id }, { limit: 10 });
+      assert.equal(items.length, steps);
+      assert.ok(
+        items.every(({ at }, i) => i === 0 || at >= (items[i - 1]?.at ?? 0)),
+        JSON.stringify(items),
+      );
+    };
+    await one.configure('work', { maxRunning: 5 });
+    await one.add(task('first'));
+    await one.complete(await one.claim(5));
+    const [claimed, { at }] = await overtaken(
+      `select from ${schema}.task_queues where name = 'work' for update`,
+      () =>
+        one.backend.tasks.claim(one.op(), {
+          offers: [{ capabilities: [], slots: 5 }],
+          agents: [],
+          assigned: 0,
+          limit: 5,
+          start: 5,
+        }),
+      () => two.backend.tasks.enqueue(two.op(), [task('parent')]),
+    );
+    assert.equal(claimed.claims.length, 1);
+    assert.ok(claimed.at >= at, 'not older than what it saw');
+    await inOrder('parent', 2);
+    const [settled, child] = await overtaken(
+      `select from ${schema}.tasks where state = 3 for no key update`,
+      () => one.complete(claimed.claims),
+      () => three.backend.tasks.enqueue(three.op(), [task('child', on('parent'))]),
+    );
+    assert.deepEqual(settled.readied, [{ task: 'child', queue: 'work' }]);
+    assert.ok(settled.at >= child.at);
+    await inOrder('child', 2);
+    holder.release();
+    await done();
+  });
+
+  test('the audit trail is kept for as many days as the option says', async () => {
+    const [one] = await mesh(1);
+    const brief = postgres({ url: inject('postgresUrl'), schema, historyDays: 2 });
+    await brief.start(runtime);
+    await one.add(task('old'));
+    await one.add(task('new'));
+    await pool.query(
+      `update ${schema}.task_journal set at = at - 3 * 86400000000::bigint where pos = (select min(pos) from ${schema}.task_journal)`,
+    );
+    const left = async (): Promise<readonly string[]> => {
+      const { items } = await one.backend.tasks.history({}, { limit: 10 });
+      return items.map(({ task: id }) => id);
+    };
+    await one.sweepAll();
+    assert.deepEqual(await left(), ['old', 'new']);
+    await brief.tasks.sweep(one.op(), 1_000);
+    assert.deepEqual(await left(), ['new']);
+    await brief.stop();
     await done();
   });
 
@@ -588,6 +750,24 @@ test('a trigger or another language submits in its own transaction, and its key 
     [claim?.task, claim?.body.payload, claim?.body.priority],
     [rows[0]?.id, { a: 1, b: [2] }, 3],
   );
+  await done();
+});
+
+test('what a task from SQL leaves unsaid is as submitTask has it', async () => {
+  await mesh(1);
+  const manager = await CoordinationManager.start({
+    backend: postgres({ url: inject('postgresUrl'), schema }),
+    metrics: false,
+  });
+  await manager.submitTask({ type: 'step', queue: 'work', id: 'library', input: 1 });
+  await pool.query(`select ${schema}.task_submit_v1('work', 'step', '1', p_id => 'sql')`);
+  const { rows } = await pool.query<{ id: string }>(
+    `select b.id, b.payload, b.priority, b.weight, b.max_crashes, b.keep_ms, b.deadline_ms, t.lane, t.state
+     from ${schema}.task_bodies b join ${schema}.tasks t on t.seq = b.seq order by b.id`,
+  );
+  const [library, fromSql] = rows;
+  assert.deepEqual({ ...fromSql, id: 'library' }, library);
+  await manager.shutdown();
   await done();
 });
 

@@ -1,134 +1,11 @@
-import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import { CONFLICTS, modeIndex } from '../../src/core/lock-modes.ts';
-import type { LockItem, LockMode, WaitRef } from '../../src/core/ports/locks.ts';
+import type { LockItem, WaitRef } from '../../src/core/ports/locks.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 import { type Held, LockProcess, newMesh, problemsOf } from '../support/locks/lock-process.ts';
-import { type DuelStep, LockDuel } from '../support/locks/lock-duel.ts';
-import { memoryEnvironment } from '../support/memory-environment.ts';
-import { redisEnvironment } from '../support/redis-environment.ts';
-
-const RUNS = Number(process.env['REDIS_LOCK_RUNS'] ?? 200);
-
-describe('the lock table of Redis beside the one in memory', () => {
-  const word = fc.constantFrom<LockMode>(
-    'intent-shared',
-    'intent-exclusive',
-    'shared',
-    'update',
-    'exclusive',
-    'exclusive',
-  );
-  const mode = fc.oneof(
-    { weight: 6, arbitrary: word },
-    { weight: 1, arbitrary: fc.integer({ min: 1, max: 3 }).map((units): LockMode => ({ units, of: 3 })) },
-  );
-  const items = fc
-    .uniqueArray(fc.record({ resource: fc.constantFrom('a', 'b', 'c'), mode }), {
-      selector: (item) => item.resource,
-      minLength: 1,
-      maxLength: 3,
-    })
-    .map((list) => list.toSorted((a, b) => (a.resource < b.resource ? -1 : 1)));
-  const who = fc.nat(2);
-  const pick = fc.nat(31);
-  const asking = fc.record({
-    items,
-    owner: fc.constantFrom('o1', 'o2', 'o3', 'o4', '', ''),
-    priority: fc.integer({ min: 0, max: 3 }),
-    wait: fc.integer({ min: 0, max: 5 }).map((n) => n > 0),
-    leaseMs: fc.constantFrom(undefined, undefined, undefined, 300, 600),
-    reentrant: fc.boolean(),
-    upgrade: fc.oneof({ weight: 5, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: pick }),
-  });
-  const step: fc.Arbitrary<DuelStep> = fc.oneof(
-    {
-      weight: 10,
-      arbitrary: fc.record({
-        do: fc.constant('ask' as const),
-        who,
-        asks: fc.array(asking, { minLength: 1, maxLength: 2 }),
-      }),
-    },
-    {
-      weight: 6,
-      arbitrary: fc.record({
-        do: fc.constant('end' as const),
-        who,
-        picks: fc.array(pick, { minLength: 1, maxLength: 3 }),
-        how: fc.constantFrom('give', 'give', 'give', 'by id', 'stale', 'downgrade', 'revoke', 'revoke now'),
-      }),
-    },
-    {
-      weight: 3,
-      arbitrary: fc.record({
-        do: fc.constant('keep' as const),
-        who,
-        picks: fc.array(pick, { minLength: 1, maxLength: 4 }),
-      }),
-    },
-    { weight: 1, arbitrary: fc.record({ do: fc.constant('abort' as const), pick, witness: pick }) },
-    {
-      weight: 2,
-      arbitrary: fc.record({ do: fc.constant('pass' as const), times: fc.integer({ min: 1, max: 3 }) }),
-    },
-    { weight: 2, arbitrary: fc.record({ do: fc.constant('beat' as const), who }) },
-    {
-      weight: 1,
-      arbitrary: fc.record({ do: fc.constant('leave' as const), who: fc.integer({ min: 1, max: 2 }) }),
-    },
-  );
-
-  test('answers the same to the same, whatever is asked', async () => {
-    const model = await memoryEnvironment();
-    const real = await redisEnvironment();
-    const seen: Record<string, number> = {};
-    let run = 0;
-    try {
-      await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 50, size: 'max' }), async (steps) => {
-          const duel = new LockDuel(model, real, `run${run++}-`);
-          await duel.open();
-          try {
-            for (const [i, each] of steps.entries()) {
-              await duel.run(each);
-              if (!duel.isOpen) break;
-              if (i % 3 === 2) await duel.compare();
-            }
-            if (duel.isOpen) await duel.compare();
-          } finally {
-            await duel.close();
-          }
-          await duel.checkRest();
-          for (const [what, times] of Object.entries(duel.seen)) seen[what] = (seen[what] ?? 0) + times;
-        }),
-        {
-          ...(process.env['REDIS_LOCK_PATH'] ? { path: process.env['REDIS_LOCK_PATH'] } : {}),
-          numRuns: RUNS,
-          endOnFailure: process.env['REDIS_LOCK_QUICK'] !== undefined,
-        },
-      );
-    } finally {
-      await model.stop();
-      await real.stop();
-    }
-    console.info(`FC_SEED=${process.env['FC_SEED']}`, JSON.stringify(seen));
-    for (const what of [
-      'asked: waiting',
-      'asked: granted',
-      'handed on',
-      'session expired',
-      'abort true',
-      'kept: lost',
-    ])
-      expect(seen[what] ?? 0, what).toBeGreaterThan(0);
-  });
-});
-
-// ── real processes on real time
 
 let admin: Redis;
 
@@ -175,6 +52,8 @@ const WISHES: readonly (readonly LockItem[])[] = [
   [{ resource: '/', mode: 'shared' }],
 ];
 const MOST_OVERTAKES = 4;
+/** How often each worker takes and gives back. */
+const ROUNDS = Number(process.env['LOCK_ROUNDS'] ?? 12);
 
 /** Workers of several processes take and give back at random. Returns what they saw. */
 async function crowd(
@@ -219,7 +98,7 @@ describe('several processes at once', () => {
     await using stack = new AsyncDisposableStack();
     const processes: LockProcess[] = [];
     for (let i = 0; i < 4; i++) processes.push(stack.use(await LockProcess.start(inject('redisUrl'), mesh)));
-    const history = await crowd(processes, 8, 12, seed);
+    const history = await crowd(processes, 8, ROUNDS, seed);
     expect(problemsOf(history, together), `FC_SEED=${seed}`).toEqual([]);
     const hot = history.filter(({ resource }) => resource === 'hot');
     const overtaken = hot.map(

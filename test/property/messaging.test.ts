@@ -168,7 +168,7 @@ function commands(statistics: Statistics): fc.Arbitrary<Command>[] {
   const end = holders.map((holder) =>
     command(`${holder} closes and comes back`, (model, real) => {
       real.backend.sessions.close(real.session(holder));
-      model.crash(holder, false);
+      model.crash(holder);
       real.boot(holder);
     }),
   );

@@ -103,8 +103,9 @@ export class MailboxModel {
     for (const { id, deadline } of this.held) if (deadline <= now) this.putBack(id, true, 0);
   }
 
-  crash(holder: string, counted: boolean): void {
-    for (const { id, holder: other } of this.held) if (other === holder) this.putBack(id, counted, 0);
+  /** What it held may have been handled: it comes again, counted. */
+  crash(holder: string): void {
+    for (const { id, holder: other } of this.held) if (other === holder) this.putBack(id, true, 0);
   }
 
   expire(now: number): void {

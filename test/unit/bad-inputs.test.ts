@@ -195,6 +195,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     steal: ['worker', 'outside', 1, 3],
     runsOf: ['worker'],
     obey: [[{ kind: 'cancel', task: 'worker', token: 1, reason: 'reason' }]],
+    sessionLost: false,
     wake: false,
     overdueMs: false,
     sweep: false,

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { MAX_CALL_BYTES } from '../../src/core/call-size.ts';
 import { Batches } from '../../src/core/batches.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 
@@ -48,6 +49,19 @@ test('no call has more items than one may have, and none is left behind or sent 
     [3, 4, 5],
     [6, 7],
   ]);
+});
+
+test('no call has more text than one may have, in order; what is larger by itself goes alone', async () => {
+  const clock = createTestClock();
+  const sent: (readonly number[])[] = [];
+  const send = async (items: readonly number[]): Promise<void> => void sent.push(items);
+  const batches = new Batches<number>({ clock, maxBatch: 4, maxFlights: 1, bytesOf: (bytes) => bytes, send });
+  const half = MAX_CALL_BYTES / 2;
+  const items = [half, half, 1, 2 * MAX_CALL_BYTES, half + 1, half, 1, 1, 1, 1, 1];
+  for (const item of items) batches.add(item);
+  await clock.settle();
+  await batches.untilIdle();
+  expect(sent).toEqual([[half, half], [1], [2 * MAX_CALL_BYTES], [half + 1], [half, 1, 1, 1], [1, 1]]);
 });
 
 test('flush sends now, but no more calls than may be under way', async () => {

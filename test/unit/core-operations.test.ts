@@ -13,6 +13,7 @@ function create(maxInFlight: number, giveUpMs?: number): { clock: TestClock; ope
   return { clock, operations: createOperations(1 as SessionNumber, runtime, options) };
 }
 const lost = (): CoordinationError => new CoordinationError('OUTCOME_UNKNOWN', 'reply lost');
+const expired = (): CoordinationError => new CoordinationError('SESSION_EXPIRED', 'over');
 const away = (): CoordinationError => new CoordinationError('BACKEND_UNAVAILABLE', 'away');
 
 describe('answers that are there', () => {
@@ -122,17 +123,20 @@ describe('unknown outcomes (G2)', () => {
     expect(attempts).toBe(3);
   });
 
-  test('a later refusal ends it', async () => {
+  test.each([
+    ['whose answer was lost may have been carried out', [lost, expired], 'OUTCOME_UNKNOWN'],
+    ['whose answer was lost, and that then did not get through', [lost, away, expired], 'OUTCOME_UNKNOWN'],
+    ['that never got through was not carried out', [away, expired], 'SESSION_EXPIRED'],
+    ['that the store refuses at once was not carried out', [expired], 'SESSION_EXPIRED'],
+  ] as const)('G2: the session runs out: a call %s', async (_, failures, code) => {
     const { clock, operations } = create(2);
     let attempts = 0;
     const result = expect(
-      operations.run(() =>
-        Promise.reject(attempts++ === 0 ? lost() : new CoordinationError('SESSION_EXPIRED', 'x')),
-      ),
-    ).rejects.toMatchObject({ code: 'SESSION_EXPIRED' });
+      operations.run(() => Promise.reject((failures[attempts++] ?? expired)())),
+    ).rejects.toMatchObject({ code });
     await clock.advance(1_000);
     await result;
-    expect(attempts).toBe(2);
+    expect(attempts).toBe(failures.length);
   });
 
   test.each([

@@ -190,6 +190,48 @@ describe('no call has more items than the store takes: messages', () => {
   });
 });
 
+describe('no call has more than 1 MiB of what users send', () => {
+  test('tasks, their results, and messages', async () => {
+    const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+    const sizes = new Map<string, number[]>();
+    const watched = intercept<Backend>(memory({ shared: true }), ({ port, method, args, send }) => {
+      const name = `${port}.${method}`;
+      // Of a claim only its reference goes over a network.
+      const text = JSON.stringify(args, (key, value: unknown) => (key === 'claim' ? undefined : value));
+      sizes.set(name, [...(sizes.get(name) ?? []), text.length]);
+      return send();
+    });
+    const backend = networked(watched);
+    const mesh = new CoordinationManager({ backend, clock, seed: 1, env: {} });
+    await mesh.initialize();
+    onTestFinished(async () => {
+      const over = mesh.shutdown();
+      await clock.advance(60_000);
+      await over;
+    });
+    const text = 'x'.repeat(200 * 1024);
+    const go = Promise.withResolvers<void>();
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: MANY, handler: () => go.promise.then(() => text) });
+    const submitted = Promise.all(numbers.map((id) => mesh.submitTask({ type: 't', input: { text, id } })));
+    await clock.advance(1_000);
+    const results = Promise.all((await submitted).map((task) => task.result()));
+    go.resolve();
+    await clock.advance(3_000);
+    expect((await results).every((result) => result === text)).toBe(true);
+    const got: unknown[] = [];
+    mesh.messages.subscribe('r', ({ payload }) => void got.push(payload), { concurrency: MANY });
+    const sent = Promise.all(numbers.map((id) => mesh.sendMessage('s', 'r', { text, id })));
+    await clock.advance(3_000);
+    await sent;
+    expect(got).toHaveLength(MANY);
+    for (const name of ['tasks.enqueue', 'tasks.settle', 'messages.publish']) {
+      const calls = sizes.get(name) ?? [];
+      expect(Math.max(...calls), name).toBeLessThan(1.01 * 1024 * 1024);
+      expect(calls.filter((size) => size > 800 * 1024).length, name).toBeGreaterThan(1);
+    }
+  });
+});
+
 describe('no call has more items than the store takes: locks', () => {
   test('renewals, and holders that are told to go', async () => {
     const { mesh, during } = await narrowMesh();

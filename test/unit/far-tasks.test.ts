@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { memory } from '../../src/backends/memory/memory.ts';
+import { memory, type MemoryBackend } from '../../src/backends/memory/memory.ts';
 import { CoordinationManager } from '../../src/index.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
 import type { NewTask, Settlement } from '../../src/core/ports/tasks.ts';
@@ -144,7 +144,7 @@ describe('in a transaction of the application', () => {
   /** A store whose `within` does at once what is asked, or forgets it when the client says so. */
   async function transactional() {
     const client = { rollsBack: false, stale: false };
-    const { clock, meshes } = await farMeshes(1, (backend) => {
+    const { clock, store, meshes } = await farMeshes(1, (backend) => {
       const inner = backend.tasks as NonNullable<Backend['tasks']>;
       const tasks = Object.create(inner) as NonNullable<Backend['tasks']>;
       const joined = {
@@ -158,7 +158,7 @@ describe('in a transaction of the application', () => {
       Object.assign(tasks, { within: () => joined });
       return { ...backend, tasks };
     });
-    return { clock, client, mesh: meshes[0] };
+    return { clock, client, store, mesh: meshes[0] };
   }
   const NOTHING = { at: 1, readied: [], ended: [], more: false, opened: false };
 
@@ -208,6 +208,77 @@ describe('in a transaction of the application', () => {
     const result = mesh.submitTask({ type: 't' }).then((task) => task.result());
     await clock.advance(10_000);
     expect([await result, codes]).toEqual([2, ['STALE_CLAIM']]);
+  });
+
+  /** Ends the sessions of all processes, as if their leases had run out. */
+  async function endSessions({ store }: { readonly store: MemoryBackend }): Promise<void> {
+    const { items } = await store.sessions.list({ limit: 100, state: 'alive' });
+    for (const { session } of items) await store.sessions.close(session);
+  }
+
+  test('T5: an attempt whose session ended under its transaction is not counted: another begins at once', async () => {
+    const world = await transactional();
+    const { clock, client, mesh } = world;
+    const begun: (readonly [attempt: number, at: number])[] = [];
+    const failed: unknown[] = [];
+    mesh.events.on('task:failed', (payload) => failed.push(payload));
+    mesh.registerAgent({
+      id: 'a',
+      handler: {
+        parent: async ({ attempt, completeWithin }) => {
+          begun.push([attempt, clock.mono()]);
+          if (begun.length === 1) await endSessions(world);
+          await mesh.submitTask({ type: 'child' }, { client });
+          await completeWithin(client, 'done');
+        },
+        child: () => undefined,
+      },
+    });
+    const result = mesh.submitTask({ type: 'parent' }).then((task) => task.result());
+    await clock.advance(10_000);
+    expect(await result).toBe('done');
+    expect(begun.map(([attempt]) => attempt)).toEqual([1, 1]);
+    expect((begun[1]?.[1] ?? Infinity) - (begun[0]?.[1] ?? 0)).toBeLessThan(500);
+    expect(failed).toEqual([]);
+  });
+
+  test('T5: nor one whose locks went with its session', async () => {
+    const world = await transactional();
+    const { clock, mesh } = world;
+    const attempts: number[] = [];
+    mesh.registerAgent({
+      id: 'a',
+      handler: ({ attempt, signal }) => {
+        if (attempts.push(attempt) > 1) return 'done';
+        return new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(signal.reason as Error)),
+        );
+      },
+    });
+    const result = mesh.submitTask({ type: 't', locks: ['x'] }).then((task) => task.result());
+    await clock.advance(1_000);
+    await endSessions(world);
+    await clock.advance(15_000);
+    expect([await result, attempts]).toEqual(['done', [1, 1]]);
+  });
+
+  test('T5: nor one that is told in its transaction that it has lost its claim, which this very process took over', async () => {
+    const world = await transactional();
+    const { clock, client, mesh } = world;
+    const attempts: number[] = [];
+    mesh.registerAgent({
+      id: 'a',
+      handler: async ({ attempt, completeWithin, sleep }) => {
+        client.stale = attempts.push(attempt) === 1;
+        if (client.stale) await sleep(20_000);
+        await completeWithin(client, 'done').catch(() => undefined);
+      },
+    });
+    const result = mesh.submitTask({ type: 't' }).then((task) => task.result());
+    await clock.advance(1_000);
+    await endSessions(world);
+    await clock.advance(30_000);
+    expect([await result, attempts]).toEqual(['done', [1, 1]]);
   });
 
   test('a store without transactions says so, and an unusable client is refused', async () => {

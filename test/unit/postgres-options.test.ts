@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { hintAbout, HintListeners } from '../../src/backends/postgres/hint-listeners.ts';
+import { hintAbout, HintListeners } from '../../src/core/hint-listeners.ts';
 import { payloadsOf, readPayload } from '../../src/backends/postgres/hint-channel.ts';
 import { type PostgresOptions, postgresSettings, secretsOf } from '../../src/backends/postgres/options.ts';
 import { postgres } from '../../src/backends/postgres/postgres.ts';
@@ -22,6 +22,7 @@ describe('options', () => {
       commandTimeoutMs: 10_000,
       listen: true,
       migrate: 'auto',
+      historyDays: 7,
     });
   });
 
@@ -36,6 +37,7 @@ describe('options', () => {
     ['a schema that is too long', { url, schema: 'a'.repeat(49) }, /`postgres.schema` to match/],
     ['no connections', { url, connections: 0 }, /`postgres.connections` to be an integer from 1/],
     ['a time limit of 0', { url, commandTimeoutMs: 0 }, /`postgres.commandTimeoutMs` to be a number of ms/],
+    ['half a day of history', { url, historyDays: 0.5 }, /`postgres.historyDays` to be an integer from 1/],
     ['another kind of migrating', { url, migrate: 'always' }, /`postgres.migrate` to be one of auto, check/],
     ['a word for a flag', { url, listen: 'yes' }, /`postgres.listen` to be true or false/],
   ])('refuses %s', (_, options, message) => {

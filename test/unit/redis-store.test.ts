@@ -26,6 +26,19 @@ const fail = (error: Error) => (): never => {
   throw error;
 };
 
+describe('a server that is away', () => {
+  test('the error says what to do, and whether repeating it helps', async () => {
+    const { store, client } = answering(() => 'PONG');
+    client.status = 'connecting';
+    const away: unknown = await store.run(SCRIPT, [], 'write').catch((error: unknown) => error);
+    expect(away).toMatchObject({ code: 'BACKEND_UNAVAILABLE', hint: expect.stringContaining('server runs') });
+    expect(away).not.toHaveProperty('retryable');
+    store.problem = 'WRONGPASS invalid username-password pair';
+    const refused: unknown = await store.run(SCRIPT, [], 'write').catch((error: unknown) => error);
+    expect(refused).toMatchObject({ hint: expect.stringContaining('password'), retryable: false });
+  });
+});
+
 describe('what a reply of the server means', () => {
   test.each([
     ['LOADING Redis is loading the dataset in memory', 'BACKEND_UNAVAILABLE'],
@@ -63,6 +76,8 @@ describe('what a reply of the server means', () => {
       const { store } = answering(fail(replyError(message)));
       const error: unknown = await store.run(SCRIPT, [], kind).catch((refused: unknown) => refused);
       expect(error).toMatchObject({ code });
+      if (code === 'BACKEND_UNAVAILABLE')
+        expect((error as { readonly hint?: string }).hint, 'what to do').toMatch(/.{10}/);
       expect(String(error)).not.toMatch(/script: 0123/);
       // The client's error carries the command: it goes nowhere.
       expect(inspect(error, { depth: 10, showHidden: true })).not.toContain('canary');

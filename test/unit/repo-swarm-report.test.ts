@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { HELP, parseCommandLine, UsageError } from '../../examples/repo-swarm/command-line.ts';
+import { HELP, parseCommandLine } from '../../examples/repo-swarm/command-line.ts';
+import { UsageError } from '../../examples/run-main.ts';
 import type { CoordinationEvent } from '../../examples/repo-swarm/mesh.ts';
 import { Progress } from '../../examples/repo-swarm/progress.ts';
 import type { Plan } from '../../examples/repo-swarm/plan.ts';

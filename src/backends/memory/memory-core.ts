@@ -1,6 +1,6 @@
 import type { Hint } from '../../core/ports/backend.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
-import { HintHub } from './hint-hub.ts';
+import { HintHub } from '../../core/hint-hub.ts';
 import { MemoryClock } from './memory-clock.ts';
 import { OperationLog } from './operation-log.ts';
 import { MemorySessions } from './sessions.ts';

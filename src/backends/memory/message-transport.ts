@@ -236,7 +236,7 @@ export class MemoryMessageTransport implements MessageTransport, SessionFollower
     const at = this.#core.clock.now();
     const readied = new Set<Home>();
     this.#members.endSession(session, how, at);
-    for (const item of this.#flights.of(session)) this.#putBack(item, how === 'expire', 0, at, readied);
+    for (const item of this.#flights.of(session)) this.#putBack(item, true, 0, at, readied);
     this.#wake(readied);
   }
 

@@ -1,7 +1,7 @@
 import type { Hint } from '../../core/ports/backend.ts';
 import type { Runtime, Timer } from '../../core/ports/runtime.ts';
 import type { ListeningClient } from './driver.ts';
-import { hintAbout, hintKey, HintListeners, nameOf } from './hint-listeners.ts';
+import { hintAbout, hintKey, HintListeners, nameOf } from '../../core/hint-listeners.ts';
 
 /** Hints that come within this time go out together, ms. */
 const GATHER_MS = 3;

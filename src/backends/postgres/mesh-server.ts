@@ -8,7 +8,7 @@ import { Database } from './database.ts';
 import { dial, type Dialled } from './dial.ts';
 import type { PooledClient } from './driver.ts';
 import { HintChannel } from './hint-channel.ts';
-import { HintListeners } from './hint-listeners.ts';
+import { HintListeners } from '../../core/hint-listeners.ts';
 import { type MigrationReport, Migrator, newerSchema, type SchemaLevel } from './migrator.ts';
 import { type PostgresSettings, secretsOf } from './options.ts';
 import type { Migration } from './schema/migrations.ts';

@@ -39,6 +39,8 @@ export interface PostgresOptions {
   readonly listen?: boolean;
   /** `'auto'`: `start` creates the schema and brings it up to date. `'check'`: it only looks, and `migrate()` does that. @default 'auto' */
   readonly migrate?: 'auto' | 'check';
+  /** How long the audit trail of tasks is kept, days. The chores of every process go by their own. @default 7 */
+  readonly historyDays?: number;
 }
 
 /** The options with their defaults. */
@@ -54,6 +56,7 @@ export interface PostgresSettings {
   readonly commandTimeoutMs: number;
   readonly listen: boolean;
   readonly migrate: 'auto' | 'check';
+  readonly historyDays: number;
 }
 
 const PLACES = ['url', 'config', 'pool', 'schema'] as const;
@@ -96,6 +99,13 @@ const SPECS = {
     default: 'auto',
     doc: 'Whether `start` brings the schema up to date, or only looks.',
   },
+  historyDays: {
+    kind: 'count',
+    min: 1,
+    max: 3_650,
+    default: 7,
+    doc: 'How long the audit trail of tasks is kept, days.',
+  },
 } as const satisfies OptionTable;
 
 /** @throws INVALID_OPTION */
@@ -115,6 +125,7 @@ export function postgresSettings(given: PostgresOptions): PostgresSettings {
     commandTimeoutMs: checked('commandTimeoutMs'),
     listen: checked('listen'),
     migrate: checked('migrate'),
+    historyDays: checked('historyDays'),
   };
 }
 

@@ -57,7 +57,7 @@ export function postgresOfBuild(options: PostgresOptions, build: Build): Postgre
     name: 'postgres',
     capabilities: CAPABILITIES,
     sessions: new PostgresSessions(db),
-    tasks: new PostgresTaskStore(db),
+    tasks: new PostgresTaskStore(db, settings.historyDays),
     locks: new PostgresLockStore(db),
     messages: new PostgresMessageTransport(db),
     state: new PostgresStateStore(db),

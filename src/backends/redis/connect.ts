@@ -1,8 +1,5 @@
 import type { RedisClient } from './client.ts';
-import { textOf, unavailable } from './redis-errors.ts';
-
-/** What no later try heals. */
-const FINAL = /^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/;
+import { REFUSED, textOf, unavailable } from './redis-errors.ts';
 
 /**
  * Waits until a client can send; it tries again by itself, for ever.
@@ -14,7 +11,8 @@ export function whenReady(client: RedisClient): Promise<void> {
   let problem = 'the client has ended';
   const failed = (error: unknown): void => {
     problem = textOf(error);
-    if (FINAL.test(problem)) reject(unavailable(problem));
+    // No later try heals it.
+    if (REFUSED.test(problem)) reject(unavailable(problem));
   };
   const ended = (): void => reject(unavailable(problem));
   client.on('ready', resolve);

@@ -8,22 +8,63 @@ const RAISED: ReadonlyMap<string, ErrorCode> = new Map([
   ['AM004', 'STALE_FENCE'],
 ]);
 
+interface NotNow {
+  readonly what: string;
+  readonly hint: string;
+  /** Somebody has to change something first. */
+  readonly retryable?: false;
+}
+
+const WAIT = 'It passes by itself: repeat it in a moment.';
+const CLUSTER = 'Look at the nodes with `redis-cli cluster nodes`.';
+const PASSWORD = 'Check user and password.';
+
 /** Replies of a server that did nothing, and may do it later. */
-const NOT_NOW: ReadonlyMap<string, string> = new Map([
-  ['LOADING', 'is loading its data set'],
-  ['BUSY', 'is busy with a script of somebody else'],
-  ['READONLY', 'is a read-only replica'],
-  ['OOM', 'is out of memory: `maxmemory` is reached'],
-  ['MISCONF', "refuses writes because it can't write to its disk"],
-  ['MASTERDOWN', 'is a replica that has lost its master'],
-  ['NOREPLICAS', 'refuses writes for want of replicas'],
-  ['CLUSTERDOWN', 'is part of a cluster that is down'],
-  ['TRYAGAIN', 'is moving this mesh to another node'],
-  ['MOVED', 'no longer has this mesh: the cluster moved it'],
-  ['ASK', 'is moving this mesh to another node'],
-  ['UNKILLABLE', 'is busy with a script of somebody else'],
-  ['NOAUTH', 'asks for a password'],
-  ['WRONGPASS', 'refuses the password'],
+const NOT_NOW: ReadonlyMap<string, NotNow> = new Map([
+  ['LOADING', { what: 'is loading its data set', hint: WAIT }],
+  [
+    'BUSY',
+    {
+      what: 'is busy with a script of somebody else',
+      hint: 'End that with `redis-cli script kill`, or wait.',
+    },
+  ],
+  ['READONLY', { what: 'is a read-only replica', hint: 'Connect to the master, or through the sentinels.' }],
+  [
+    'OOM',
+    {
+      what: 'is out of memory: `maxmemory` is reached',
+      hint: 'Raise `maxmemory`, or let tasks be kept for a shorter time.',
+    },
+  ],
+  [
+    'MISCONF',
+    {
+      what: "refuses writes because it can't write to its disk",
+      hint: 'Look at its log: the disk is full, or not writable.',
+    },
+  ],
+  ['MASTERDOWN', { what: 'is a replica that has lost its master', hint: 'Connect to the master.' }],
+  [
+    'NOREPLICAS',
+    {
+      what: 'refuses writes for want of replicas',
+      hint: 'Bring replicas back, or lower `min-replicas-to-write`.',
+    },
+  ],
+  ['CLUSTERDOWN', { what: 'is part of a cluster that is down', hint: CLUSTER }],
+  ['TRYAGAIN', { what: 'is moving this mesh to another node', hint: WAIT }],
+  [
+    'MOVED',
+    {
+      what: 'no longer has this mesh: the cluster moved it',
+      hint: 'Connect with `cluster`, not with `url`.',
+    },
+  ],
+  ['ASK', { what: 'is moving this mesh to another node', hint: WAIT }],
+  ['UNKILLABLE', { what: 'is busy with a script of somebody else', hint: WAIT }],
+  ['NOAUTH', { what: 'asks for a password', hint: PASSWORD, retryable: false }],
+  ['WRONGPASS', { what: 'refuses the password', hint: PASSWORD, retryable: false }],
 ]);
 
 /** Why a command was not answered. */
@@ -63,8 +104,16 @@ export function toPortError(error: unknown, kind: 'read' | 'write'): Coordinatio
 }
 
 export function unavailable(message: string): CoordinationError {
-  return new CoordinationError('BACKEND_UNAVAILABLE', `Redis can't be reached: ${message}`);
+  const isRefused = REFUSED.test(message);
+  return new CoordinationError('BACKEND_UNAVAILABLE', `Redis can't be reached: ${message}`, {
+    hint: isRefused ? PASSWORD : 'Check that the server runs and that host, port and user are right.',
+    ...(isRefused ? { retryable: false } : {}),
+  });
 }
+
+/** What a server says to a user that it doesn't let in. */
+export const REFUSED: RegExp =
+  /^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/;
 
 function fromReply(message: string): CoordinationError {
   // A script that raised an error has its place appended.
@@ -79,8 +128,10 @@ function fromReply(message: string): CoordinationError {
     });
   if (raised !== undefined) return new CoordinationError(raised, rest);
   const notNow = NOT_NOW.get(word);
-  if (notNow !== undefined)
-    return new CoordinationError('BACKEND_UNAVAILABLE', `Redis ${notNow}: nothing was done`);
+  if (notNow !== undefined) {
+    const { what, ...advice } = notNow;
+    return new CoordinationError('BACKEND_UNAVAILABLE', `Redis ${what}: nothing was done`, advice);
+  }
   if (word === 'WRONGTYPE')
     return new CoordinationError(
       'SCHEMA_MISMATCH',

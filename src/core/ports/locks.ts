@@ -235,7 +235,7 @@ export interface LockStore {
   /** One consistent snapshot of everything that is contended, or of the part reachable from owner `around`. */
   snapshot(around?: string): Awaitable<WaitSnapshot>;
   /**
-   * Aborts a victim's wait iff its version and those of `witnesses` (the other waits of the cycle) are unchanged; it learns by order, hint
+   * Aborts a victim's wait iff its version and those of `witnesses` (the other waits of the cycle) are unchanged, all at one moment; it learns by order, hint
    * or `keep`. Its held locks stay. `false` = the picture was old: look again.
    */
   abort(

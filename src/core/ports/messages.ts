@@ -69,7 +69,7 @@ export interface DeliveryRef {
 /** A message in the hand of a receiver. A snapshot: it never changes. */
 export interface Delivery extends DeliveryRef {
   readonly message: NewMessage;
-  /** 1 = first. */
+  /** 1 = first. More: it was handed out before and came back without `release`, so it may have been handled. */
   readonly delivery: number;
   readonly sentAt: BackendTime;
 }
@@ -78,7 +78,7 @@ export type MessageSettlement = { readonly delivery: DeliveryRef } & (
   | { readonly as: 'ack' }
   /** Back to the front of its order key, handed out again after the delay. */
   | { readonly as: 'retry'; readonly delayMs: number }
-  /** Given back unhandled: the delivery is not counted. */
+  /** Given back unhandled: the delivery is not counted. The only way back that doesn't count. */
   | { readonly as: 'release' }
   /** → dead letters. */
   | { readonly as: 'bury'; readonly reason: string }
@@ -143,7 +143,7 @@ export interface MessageTransport {
   /**
    * Takes up to `limit` deliveries for each address that this session is a member of. While one message of an order key is
    * unacknowledged, further ones go to the same member only, and none after one was given back, until all of the key are. Within
-   * one answer they are in order. Unacknowledged after `ackWithinMs` → handed out again.
+   * one answer they are in order. Unacknowledged after `ackWithinMs`, or when the session ends → handed out again, counted.
    */
   receive(
     op: Operation,

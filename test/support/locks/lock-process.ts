@@ -46,6 +46,8 @@ export class LockProcess implements AsyncDisposable {
   repeated = 0;
   #sequence = 0;
   #next = 0;
+  /** The last operations: n goes only once n − 16 is answered. */
+  readonly #window: Promise<unknown>[] = [];
 
   private constructor(backend: RedisBackend, session: SessionNumber) {
     this.backend = backend;
@@ -97,17 +99,22 @@ export class LockProcess implements AsyncDisposable {
     await this.backend.stop();
   }
 
-  /** One operation, repeated until its outcome is known. */
-  async #operation<T>(call: (op: Operation) => T | Promise<T>): Promise<T> {
-    this.#sequence += 1;
-    const op = { session: this.session, sequence: this.#sequence };
-    let tries = 0;
-    const answer = await repeating(() => {
-      tries += 1;
-      return call(op);
+  /** One operation, repeated until its outcome is known; no more under way than the store remembers. */
+  #operation<T>(call: (op: Operation) => T | Promise<T>): Promise<T> {
+    const sequence = this.#sequence++;
+    const place = sequence % this.backend.capabilities.maxInFlight;
+    const done = (this.#window[place] ?? Promise.resolve()).then(async () => {
+      const op = { session: this.session, sequence: sequence + 1 };
+      let tries = 0;
+      const answer = await repeating(() => {
+        tries += 1;
+        return call(op);
+      });
+      this.repeated += tries - 1;
+      return answer;
     });
-    this.repeated += tries - 1;
-    return answer;
+    this.#window[place] = done.catch(() => undefined);
+    return done;
   }
 }
 

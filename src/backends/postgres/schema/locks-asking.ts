@@ -26,6 +26,14 @@ begin
     select s.expires_at from agentmesh.sessions s where s.number = t.session)) - p_now) / 1000.0);
 end $$;
 
+-- See lock_version_v1: over all its resources.
+create function agentmesh.lock_version_of_v1(t agentmesh.lock_tickets) returns bigint language plpgsql as $$
+begin
+  return (
+    select sum(agentmesh.lock_version_v1(r.changes, i.mode))
+    from unnest(t.resources, t.modes) as i (resource, mode) join agentmesh.lock_resources r on r.name = i.resource);
+end $$;
+
 -- How a request stands now.
 create function agentmesh.lock_answer_v1(p_id text, p_ahead int, p_now bigint) returns json language plpgsql as $$
 declare
@@ -34,17 +42,23 @@ declare
 begin
   select * into t from agentmesh.lock_tickets k where k.id = p_id;
   if not found then
-    return json_build_object('status', 'lost');
+    -- It may have been a victim's wait a moment ago.
+    return coalesce(
+      (select json_build_object('status', 'aborted', 'cycle', v.cycle) from agentmesh.lock_victims v where v.ticket = p_id),
+      json_build_object('status', 'lost'));
   end if;
   if t.state = 0 then
     return json_build_object(
       'status', 'waiting', 'id', t.id, 'ahead', p_ahead,
-      'version', (select sum(r.epoch) from agentmesh.lock_resources r where r.name = any (t.resources)),
+      'version', agentmesh.lock_version_of_v1(t),
       'holders', coalesce(agentmesh.lock_in_the_way_v1(t, false), agentmesh.lock_in_the_way_v1(t, true)));
   end if;
   g := t;
   if t.state = 2 then
     select * into g from agentmesh.lock_tickets k where k.id = t.upgrade;
+    if not found then
+      return json_build_object('status', 'lost');
+    end if;
   end if;
   return json_build_object(
     'status', 'granted', 'id', g.id, 'token', g.tokens[1], 'revoked', g.revoked,
@@ -89,8 +103,10 @@ begin
       -- Each would wait for the other to give up what it holds: the later one fails at once.
       if exists (
         select from agentmesh.lock_waiters w
-        where w.resource = t.resources[i] and w.rank = '-infinity' and w.converts is not null
-          and w.converts = any (agentmesh.lock_against_v1(t.modes[i]))
+        join agentmesh.lock_tickets u on u.id = w.ticket
+        join agentmesh.lock_tickets o on o.id = u.upgrade
+        where w.resource = t.resources[i] and w.rank = '-infinity'
+          and o.modes[array_position(o.resources, t.resources[i])] = any (agentmesh.lock_against_v1(t.modes[i]))
           and v_target = any (agentmesh.lock_against_v1(w.mode))
       ) then
         return agentmesh.lock_refused_v1('upgrade-conflict');
@@ -206,23 +222,23 @@ begin
         where w.resource = i.resource and (w.rank, w.hurry, w.arrival) < (t.rank, t.hurry, t.arrival)) as ahead
       from unnest(t.resources) as i (resource)) c;
     insert into agentmesh.lock_waiters
-      (resource, rank, hurry, arrival, ticket, owner, mode, units, many, special, barrier, converts)
+      (resource, rank, hurry, arrival, ticket, owner, mode, units, many, special, barrier)
     select i.resource, t.rank, t.hurry, t.arrival, t.id, t.owner, i.mode, i.units, v_places > 1,
       exists (select from agentmesh.lock_holders h
         where h.resource = i.resource and h.mode = any ('{0,1,2,3,4,5}'::smallint[]) and h.owner = t.owner),
-      t.max_overtakes <= 0, g.modes[array_position(g.resources, i.resource)]
+      t.max_overtakes <= 0
     from unnest(t.resources, t.modes, t.units) as i (resource, mode, units);
     update agentmesh.lock_resources as r
-    set arrival = t.arrival, epoch = r.epoch + (exists (
+    set arrival = t.arrival, changes[i.mode + 1] = r.changes[i.mode + 1] + (exists (
       select from agentmesh.lock_waiters w
       where w.resource = r.name and (w.rank, w.hurry, w.arrival) > (t.rank, t.hurry, t.arrival)))::int
-    where r.name = any (t.resources);
+    from unnest(t.resources, t.modes) as i (resource, mode) where r.name = i.resource;
   end if;
   t.state := 0;
   insert into agentmesh.lock_tickets select (t).*;
   if v_free then
     if t.upgrade is null then
-      perform agentmesh.lock_hold_v1(t.id, agentmesh.lock_mint_v1(t.resources, p_now), p_now);
+      perform agentmesh.lock_hold_v1(t.id, agentmesh.lock_mint_v1(t.resources, t.modes, p_now), p_now);
     else
       perform agentmesh.lock_convert_v1(t.id, p_now);
     end if;

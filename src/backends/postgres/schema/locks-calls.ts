@@ -216,8 +216,7 @@ begin
   from agentmesh.lock_enter_v1(
     array(select unnest(k.resources) from agentmesh.lock_tickets k where k.id = p_id or k.id = any (p_witnesses)), false) e;
   select bool_and(coalesce((
-    select k.state = 0 and s.version = (
-      select sum(r.epoch) from agentmesh.lock_resources r where r.name = any (k.resources))
+    select k.state = 0 and s.version = agentmesh.lock_version_of_v1(k)
     from agentmesh.lock_tickets k where k.id = s.id), false))
   into v_standing
   from unnest(p_id || p_witnesses, p_version || p_versions) as s (id, version);

@@ -7,7 +7,7 @@ begin
     delete from agentmesh.lock_waiters w
     where w.resource = t.resources[i] and w.rank = t.rank and w.hurry = t.hurry and w.arrival = t.arrival and w.ticket = t.id;
     -- Nothing is in front of those who stood before it.
-    update agentmesh.lock_resources as r set epoch = r.epoch + 1
+    update agentmesh.lock_resources as r set changes[t.modes[i] + 1] = r.changes[t.modes[i] + 1] + 1
     where r.name = t.resources[i] and exists (
       select from agentmesh.lock_waiters w
       where w.resource = r.name and (w.rank, w.hurry, w.arrival) > (t.rank, t.hurry, t.arrival));
@@ -43,7 +43,7 @@ begin
   for i in 1..cardinality(t.resources) loop
     delete from agentmesh.lock_holders h
     where h.resource = t.resources[i] and h.mode = t.modes[i] and h.owner = t.owner and h.ticket = t.id;
-    perform agentmesh.lock_moved_v1(array[t.resources[i]]);
+    perform agentmesh.lock_moved_v1(t.resources[i], t.modes[i]);
     p_opened := agentmesh.lock_opened_v1(t.resources[i], p_opened);
   end loop;
   return p_opened;
@@ -74,7 +74,6 @@ begin
   perform agentmesh.lock_exchange_v1(u, g);
   update agentmesh.lock_tickets as k set converted = null where k.id = g.id;
   delete from agentmesh.lock_tickets k where k.id = u.id;
-  perform agentmesh.lock_moved_v1(u.resources);
   for i in 1..cardinality(u.resources) loop
     p_opened := agentmesh.lock_opened_v1(u.resources[i], p_opened);
   end loop;
@@ -92,8 +91,9 @@ begin
     continue when v_mode = t.modes[i];
     update agentmesh.lock_holders as h set mode = v_mode
     where h.resource = t.resources[i] and h.mode = t.modes[i] and h.owner = t.owner and h.ticket = t.id;
+    perform agentmesh.lock_moved_v1(t.resources[i], t.modes[i]);
+    perform agentmesh.lock_moved_v1(t.resources[i], v_mode);
     t.modes[i] := v_mode;
-    perform agentmesh.lock_moved_v1(array[t.resources[i]]);
     p_opened := agentmesh.lock_opened_v1(t.resources[i], p_opened);
   end loop;
   update agentmesh.lock_tickets as k set modes = t.modes, converted = null where k.id = t.id;
@@ -181,11 +181,12 @@ begin
   select e.o_now, e.o_granted, e.o_lost into v_now, v_buried, v_lost
   from agentmesh.lock_enter_v1(
     array(select unnest(t.resources) from agentmesh.lock_tickets t where t.id = any (p_ids)), false) e;
-  -- Most are grants that nobody waits for, and end together. The others go one after another.
+  -- Most are grants that nobody waits for, and end together. The others go one after another; so does a grant whose upgrade is taken back here.
   v_plain := array(
     select k.id from unnest(p_ids, p_tokens, p_down, p_reasons) as k (id, token, down, reason)
     join agentmesh.lock_tickets t on t.id = k.id
     where not k.down and k.reason is null and t.state = 1 and t.session = p_session and (k.token is null or k.token = t.tokens[1])
+      and (t.converted is null or t.converted <> all (p_ids))
       and not exists (select from agentmesh.lock_waiters w where w.resource = any (t.resources)));
   if cardinality(p_ids) > 1 and cardinality(p_ids) > (select count(distinct k) from unnest(p_ids) k) then
     v_plain := '{}';

@@ -39,8 +39,9 @@ begin
     select w.resource, w.rank, w.hurry, w.arrival, w.mode, w.units, t.id, t.owner, t.agent, t.task, t.owner_priority,
       t.owner_since, t.defeats, t.upgrade,
       case when w.many then (
-        select sum(k.epoch) from agentmesh.lock_resources k where k.name = any (t.resources))
-      else r.epoch end as version
+        select sum(agentmesh.lock_version_v1(k.changes, i.mode))
+        from unnest(t.resources, t.modes) as i (resource, mode) join agentmesh.lock_resources k on k.name = i.resource)
+      else agentmesh.lock_version_v1(r.changes, w.mode) end as version
     from wanted n
     join agentmesh.lock_resources r on r.name = n.name
     join agentmesh.lock_waiters w on w.resource = n.name

@@ -88,20 +88,22 @@ begin
   return p_opened;
 end $$;
 
--- A token above all earlier ones of these resources. Whoever waits there is in front of something else now.
-create function agentmesh.lock_mint_v1(p_resources text[], p_now bigint) returns bigint language plpgsql as $$
+-- A token above all earlier ones of these resources, for somebody who comes to hold them in these modes.
+create function agentmesh.lock_mint_v1(p_resources text[], p_modes smallint[], p_now bigint) returns bigint language plpgsql as $$
 declare
   v_token bigint;
 begin
   select greatest(p_now, max(r.token) + 1) into v_token from agentmesh.lock_resources r where r.name = any (p_resources);
-  update agentmesh.lock_resources as r set token = v_token, epoch = r.epoch + 1 where r.name = any (p_resources);
+  update agentmesh.lock_resources as r set token = v_token, changes[i.mode + 1] = r.changes[i.mode + 1] + 1
+  from unnest(p_resources, p_modes) as i (resource, mode) where r.name = i.resource;
   return v_token;
 end $$;
 
-create function agentmesh.lock_moved_v1(p_resources text[]) returns void language plpgsql as $$
+-- Somebody in this mode came or went. 6: an owner came to hold what it waits for too.
+create function agentmesh.lock_moved_v1(p_resource text, p_mode int) returns void language plpgsql as $$
 begin
-  update agentmesh.lock_resources as r set epoch = r.epoch + 1
-  where r.name = any (p_resources) and exists (select from agentmesh.lock_waiters w where w.resource = r.name);
+  update agentmesh.lock_resources as r set changes[p_mode + 1] = r.changes[p_mode + 1] + 1
+  where r.name = p_resource and exists (select from agentmesh.lock_waiters w where w.resource = r.name);
 end $$;
 
 -- A grant of what its owner holds already carries the same token: a new one would make the owner's own writes look old.
@@ -134,6 +136,7 @@ begin
     update agentmesh.lock_waiters as k set special = true
     where k.resource = w.resource and k.rank = w.rank and k.hurry = w.hurry and k.arrival = w.arrival and k.ticket = w.ticket
       and not k.special;
+    perform agentmesh.lock_moved_v1(w.resource, 6);
     p_opened := agentmesh.lock_opened_v1(w.resource, p_opened);
   end loop;
   return p_opened;
@@ -148,7 +151,7 @@ declare
 begin
   select * into u from agentmesh.lock_tickets t where t.id = p_upgrade;
   select * into g from agentmesh.lock_tickets t where t.id = u.upgrade;
-  v_token := agentmesh.lock_mint_v1(u.resources, p_now);
+  v_token := agentmesh.lock_mint_v1(u.resources, u.modes, p_now);
   u.tokens := array_fill(v_token, array[cardinality(u.resources)]);
   perform agentmesh.lock_exchange_v1(u, g);
   delete from agentmesh.lock_tickets t where t.id = g.converted;
@@ -172,6 +175,8 @@ begin
     if v_mode <> u.modes[i] then
       update agentmesh.lock_holders as h set mode = u.modes[i]
       where h.resource = u.resources[i] and h.mode = v_mode and h.owner = g.owner and h.ticket = g.id;
+      perform agentmesh.lock_moved_v1(u.resources[i], v_mode);
+      perform agentmesh.lock_moved_v1(u.resources[i], u.modes[i]);
     end if;
     g.modes[n] := u.modes[i];
     g.tokens[n] := u.tokens[i];
@@ -222,7 +227,7 @@ begin
     delete from agentmesh.lock_waiters w
     where w.resource = any (t.resources) and w.rank = t.rank and w.hurry = t.hurry and w.arrival = t.arrival and w.ticket = t.id;
     if t.upgrade is null then
-      perform agentmesh.lock_hold_v1(t.id, agentmesh.lock_mint_v1(t.resources, p_now), p_now);
+      perform agentmesh.lock_hold_v1(t.id, agentmesh.lock_mint_v1(t.resources, t.modes, p_now), p_now);
     else
       perform agentmesh.lock_convert_v1(t.id, p_now);
     end if;

@@ -10,8 +10,9 @@ create table agentmesh.lock_resources (
   capacity int not null default 0,
   -- The last one that was minted: tokens only grow, as long as the row stays.
   token bigint not null,
-  -- Grows whenever a holder, or a waiter in front of another, comes or goes. Versions of waits are sums of it.
-  epoch bigint not null default 0,
+  -- How many holders, and waiters in front of others, came or went while somebody waited: by mode; at last, how often a waiter's owner came to hold
+  -- it too. Versions of waits are sums of these.
+  changes bigint[] not null default '{0,0,0,0,0,0,0}',
   -- Of the last waiter.
   arrival bigint not null default 0
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
@@ -86,8 +87,6 @@ create table agentmesh.lock_waiters (
   special boolean not null,
   -- Was passed as often as it may be.
   barrier boolean not null,
-  -- Of an upgrade: the mode that it converts.
-  converts smallint,
   primary key (resource, rank, hurry, arrival, ticket)
 ) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 create index lock_waiters_owner on agentmesh.lock_waiters (owner);
@@ -133,6 +132,17 @@ create function agentmesh.lock_against_v1(p_mode smallint) returns smallint[] la
     when 3 then '{1,3,4}'::smallint[]
     when 4 then '{0,1,2,3,4}'::smallint[]
     else '{5}'::smallint[] end
+$$;
+
+-- What one resource adds to the version of a wait in one mode: all that could be in its way, or no longer be.
+create function agentmesh.lock_version_v1(p_changes bigint[], p_mode smallint) returns bigint language sql immutable parallel safe as $$
+  select p_changes[7] + case p_mode
+    when 0 then p_changes[5]
+    when 1 then p_changes[3] + p_changes[4] + p_changes[5]
+    when 2 then p_changes[2] + p_changes[5]
+    when 3 then p_changes[2] + p_changes[4] + p_changes[5]
+    when 4 then p_changes[1] + p_changes[2] + p_changes[3] + p_changes[4] + p_changes[5]
+    else p_changes[6] end
 $$;
 
 -- Who holds one of these needs nothing more for this one.

@@ -45,6 +45,16 @@ begin
       select c.* from agentmesh.message_counts c where c.box = w.b order by c.version desc limit 1 for update) c;
 end $$;
 
+-- Locks those of these mailboxes that nobody works on just now, and answers which. What others did until then shows only to the next statement.
+create function agentmesh.message_lock_idle_v1(p_boxes bigint[]) returns bigint[] language plpgsql as $$
+begin
+  return array(
+    select l.box from unnest(p_boxes) w (b) cross join lateral (
+      select c.version from agentmesh.message_counts c where c.box = w.b order by c.version desc limit 1) c
+    cross join lateral (
+      select l.box from agentmesh.message_counts l where l.box = w.b and l.version = c.version for update skip locked) l);
+end $$;
+
 -- The smallest rank of each level.
 create function agentmesh.message_marks_v1(p_ranks bigint[]) returns bigint[] language plpgsql immutable as $$
 begin

@@ -218,8 +218,8 @@ begin
   from (select g.box, sum(g.n) as n from gone g group by 1) w;
 end $$;
 
--- Ends what waits in these mailboxes: what has expired, or all of it. Answers with the losses.
-create function agentmesh.message_clear_v1(p_boxes bigint[], p_expired boolean, p_now bigint)
+-- Ends what waits in these mailboxes: what has expired ("p_most" of it; null: without bounds), or all of it. Answers with the losses.
+create function agentmesh.message_clear_v1(p_boxes bigint[], p_expired boolean, p_now bigint, p_most bigint default null)
 returns table (box bigint, sender text, count bigint) language plpgsql as $$
 declare
   v_boxes bigint[]; v_lanes bigint[]; v_seqs bigint[]; v_senders text[];
@@ -228,8 +228,9 @@ begin
     select array_agg(t.box), array_agg(t.lane), array_agg(t.seq), array_agg(t.sender)
     into v_boxes, v_lanes, v_seqs, v_senders
     from (
-      select t.* from agentmesh.message_letters t where t.expires_at <= p_now and t.box = any (p_boxes) offset 0) t
-    where (t.box, t.seq) not in (select h.box, h.seq from agentmesh.message_held_v1(p_boxes) h);
+      select t.* from (
+        select t.* from agentmesh.message_letters t where t.expires_at <= p_now and t.box = any (p_boxes) offset 0) t
+      where (t.box, t.seq) not in (select h.box, h.seq from agentmesh.message_held_v1(p_boxes) h) limit p_most) t;
   else
     select array_agg(t.box), array_agg(t.lane), array_agg(t.seq), array_agg(t.sender)
     into v_boxes, v_lanes, v_seqs, v_senders

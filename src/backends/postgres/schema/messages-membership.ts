@@ -35,6 +35,17 @@ begin
   end loop;
 end $$;
 
+-- Those of these sessions that are over for good: a beat that is under way may still save one, whose row is locked then. Afterwards none can.
+create function agentmesh.message_over_v1(p_sessions bigint[], p_now bigint) returns bigint[] language plpgsql as $$
+begin
+  return array(
+    select s.number from agentmesh.sessions s
+    where s.number = any (p_sessions) and (s.closed_at is not null or s.expires_at <= p_now)
+    order by s.number for share skip locked
+  ) || array(
+    select n from unnest(p_sessions) n where not exists (select from agentmesh.sessions s where s.number = n));
+end $$;
+
 -- Ends a session's membership of an address. The last to leave takes the mailbox along: what waits and what is in hand is dropped.
 create function agentmesh.message_leave_v1(p_session bigint, p_address text, p_now bigint)
 returns table (sender text, address text, count bigint, reason text) language plpgsql as $$
@@ -84,7 +95,7 @@ declare
   v_change record;
   v_boxes bigint[];
   v_own bigint;
-  v_former bigint[];
+  v_over bigint[];
   v_member bigint;
   v_taken bigint[];
   v_lost json[] := '{}';
@@ -139,13 +150,14 @@ begin
     update agentmesh.message_boxes b set keeps = v_change.keeps, max_length = v_change.max_length, overflow = v_change.overflow
     where b.address = v_change.address and b.group_name = '' returning b.id into v_own;
     -- Its former self, and those of dead sessions, whose place it takes.
-    v_former := array(
-      select m.id from agentmesh.message_members m
-      left join lateral (
-        select s.number from agentmesh.sessions s
-        where s.number = m.session and s.closed_at is null and s.expires_at > v_now offset 0) s on true
-      where m.address = v_change.address and (m.session = p_session or s.number is null));
-    v_taken := agentmesh.message_part_v1(v_former);
+    v_over := agentmesh.message_over_v1(array(
+      select m.session from agentmesh.message_members m
+      where m.address = v_change.address and m.session <> p_session and not agentmesh.session_alive_v1(m.session)), v_now);
+    v_taken := agentmesh.message_part_v1(array(
+      select m.id from agentmesh.message_members m where m.address = v_change.address and m.session = p_session));
+    -- Who comes back after a crash may join its groups in a later call: what waits there is kept.
+    perform agentmesh.message_part_v1(array(
+      select m.id from agentmesh.message_members m where m.address = v_change.address and m.session = any (v_over)));
     insert into agentmesh.message_members (session, address, listening, keep_us)
     values (p_session, v_change.address, v_change.listening, v_change.keep_us) returning id into v_member;
     insert into agentmesh.message_places (member, place, box, topic, grouped)
@@ -166,7 +178,7 @@ begin
   return v_answer;
 end $$;
 
--- A session says good-bye: its memberships end, and what it has in hand goes back, uncounted.
+-- A session says good-bye: its memberships end, and what it has in hand goes back. Some of it may have been handled.
 create function agentmesh.message_session_closed_v1(p_session bigint) returns void language plpgsql ${MESSAGE_PLANS} as $$
 declare
   v_members bigint[];
@@ -181,11 +193,11 @@ begin
     union select f.box from agentmesh.message_flights f where f.session = p_session));
   v_now := agentmesh.now_us();
   perform agentmesh.message_forsake_v1(agentmesh.message_part_v1(v_members), v_now);
-  perform agentmesh.message_give_back_v1(p_session, 2::smallint, v_now);
+  perform agentmesh.message_give_back_v1(p_session, v_now);
 end $$;
 
--- Gives back all that a session has in hand: "p_how" 1 counted, 2 not.
-create function agentmesh.message_give_back_v1(p_session bigint, p_how smallint, p_now bigint) returns bigint[] language plpgsql as $$
+-- Gives back all that a session has in hand.
+create function agentmesh.message_give_back_v1(p_session bigint, p_now bigint) returns bigint[] language plpgsql as $$
 declare
   v_boxes bigint[]; v_flights bigint[]; v_lanes bigint[]; v_seqs bigint[];
 begin
@@ -198,6 +210,6 @@ begin
     return '{}';
   end if;
   return agentmesh.message_end_v1(v_boxes, v_flights, v_lanes, v_seqs,
-    array_fill(p_how, array[cardinality(v_boxes)]), null, null, p_now);
+    array_fill(1::smallint, array[cardinality(v_boxes)]), null, null, p_now);
 end $$;
 `;

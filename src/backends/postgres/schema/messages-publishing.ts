@@ -5,10 +5,11 @@ export const MESSAGE_PUBLISHING: string = /* sql */ `
 -- A loss to be told of, at the message that brought it about.
 create type agentmesh.message_loss as (item int, sender text, address text, count bigint, reason text);
 
--- Puts copies into locked mailboxes; "p_copies" are places in the arrays, in order.
+-- Puts copies into locked mailboxes; "p_copies" are places in the arrays, in order. "p_anew": copies that come when all that waited before
+-- in their lane is as good as dropped; none when it is empty.
 create function agentmesh.message_store_v1(
   p_boxes bigint[], p_copies int[], p_ids text[], p_senders text[], p_keys bigint[], p_priorities smallint[], p_at_most_once boolean[],
-  p_lives bigint[], p_bodies text[], p_now bigint
+  p_lives bigint[], p_bodies text[], p_now bigint, p_anew boolean[] default '{}'
 ) returns void language plpgsql as $$
 declare
   v_counted bigint;
@@ -21,16 +22,16 @@ begin
       select c.last_seq, c.version, c.low_version from agentmesh.message_counts c where c.box = w.b order by c.version desc limit 1) c
   ), copy as materialized (
     select w.box, i.lane, i.priority, i.at_most_once, i.life, i.sender, i.id, i.body,
-      b.last_seq + row_number() over (partition by w.box order by w.n) as seq
-    from unnest(p_boxes, p_copies) w (box, n) join item i on i.n = w.n join box b on b.box = w.box
+      coalesce(w.anew, false) as anew, b.last_seq + row_number() over (partition by w.box order by w.n) as seq
+    from unnest(p_boxes, p_copies, p_anew) w (box, n, anew) join item i on i.n = w.n join box b on b.box = w.box
   ), former as materialized (
     select w.box, w.lane, l.ctid as place, l.version, l.rank, l.tail, l.queued, l.held, l.member, l.single, l.stalled, l.not_before
     from (select c.box, c.lane, b.low_version from copy c join box b on b.box = c.box group by 1, 2, 3) w left join lateral (
       select l.ctid, l.* from agentmesh.message_lanes l
       where l.box = w.box and l.lane = w.lane and l.version >= w.low_version order by l.version desc limit 1) l on true
   ), levelled as materialized (
-    select c.*, least(min(c.priority) over (partition by c.box, c.lane order by c.seq), case when f.queued > 0 then f.tail end)
-      as level
+    select c.*, least(min(c.priority) over (partition by c.box, c.lane, c.anew order by c.seq),
+      case when f.queued > 0 and not c.anew then f.tail end) as level
     from copy c join former f on f.box = c.box and f.lane = c.lane
   ), inserted as (
     insert into agentmesh.message_letters
@@ -40,8 +41,8 @@ begin
     from levelled l
   ), grown as materialized (
     select f.*, w.n, w.last_level, coalesce(f.rank, w.first_rank) as new_rank from former f join (
-      select l.box, l.lane, count(*)::int as n, min(l.level)::smallint as last_level,
-        (-max(l.level)::bigint << 48) + min(l.seq) as first_rank
+      select l.box, l.lane, count(*)::int as n, coalesce(min(l.level) filter (where l.anew), min(l.level))::smallint as last_level,
+        (-coalesce(max(l.level) filter (where not l.anew), max(l.level))::bigint << 48) + min(l.seq) as first_rank
       from levelled l group by 1, 2) w on w.box = f.box and w.lane = f.lane
   ), removed as (
     delete from agentmesh.message_lanes l where l.ctid = any (array(select g.place from grown g where g.place is not null))
@@ -74,6 +75,34 @@ begin
         and (not l.stalled or t.seq not in (select h.seq from agentmesh.message_held_v1(array[p_box]) h))
       order by t.seq limit p_count) t
     order by t.seq limit p_count;
+end $$;
+
+-- Of letters that come to a full mailbox, in order: which of them come when all that waited before in their lane has been dropped, so that
+-- nothing is ahead of them. The first "p_room" find room; once one of the others has come, the oldest goes.
+create function agentmesh.message_anew_v1(p_box bigint, p_lanes bigint[], p_room bigint) returns boolean[] language plpgsql stable as $$
+begin
+  return (
+    with letter as materialized (
+      select i.lane, i.n, lag(i.n) over (partition by i.lane order by i.n) as former
+      from unnest(p_lanes) with ordinality i (lane, n)
+    ), oldest as materialized (
+      select o.lane, max(o.n) as last, count(*) as n from (
+        select o.lane, row_number() over (order by o.seq) as n
+        from agentmesh.message_oldest_v1(p_box, cardinality(p_lanes) - p_room) o) o
+      group by 1
+    ), emptied as materialized (
+      select o.lane, o.last from oldest o cross join lateral (
+        select l.queued from agentmesh.message_lanes l
+        where l.box = p_box and l.lane = o.lane order by l.version desc limit 1) l
+      where l.queued = o.n
+    ), box as materialized (
+      select c.waiting from agentmesh.message_counts c where c.box = p_box order by c.version desc limit 1
+    ), first as materialized (
+      select l.lane, max(l.n) as n from letter l cross join box b left join emptied e on e.lane = l.lane
+      where case when l.former is null then l.n - e.last > p_room else l.n - l.former > p_room + b.waiting end
+      group by 1
+    )
+    select array_agg(coalesce(l.n >= f.n, false) order by l.n) from letter l left join first f on f.lane = l.lane);
 end $$;
 
 -- What finds no room in one locked mailbox, or nobody who listens. "p_items" come in order.
@@ -285,6 +314,8 @@ declare
   v_expired agentmesh.message_loss[];
   v_dropped agentmesh.message_loss[];
   v_displaced bigint;
+  v_stored int[];
+  v_keys bigint[];
   v_lanes bigint[];
   v_seqs bigint[];
 begin
@@ -333,10 +364,13 @@ begin
       copies := copies || array(select f.item from unnest(v_items, v_fates) f (item, fate) where f.fate = 0 order by 1);
       continue;
     end if;
-    perform agentmesh.message_store_v1(array_agg(v_box.box), array_agg(f.item order by f.item), p_ids, p_senders,
-      array(select hashtextextended(k.key, 0) from unnest(p_keys) with ordinality k (key, n) order by k.n),
-      p_priorities, array(select k.kind & 4 = 4 from unnest(p_kinds) with ordinality k (kind, n) order by k.n), p_lives, p_bodies, p_now)
-    from unnest(v_items, v_fates) f (item, fate) where f.fate in (0, 1);
+    v_stored := array(select f.item from unnest(v_items, v_fates) f (item, fate) where f.fate in (0, 1) order by 1);
+    v_keys := array(select hashtextextended(k.key, 0) from unnest(p_keys) with ordinality k (key, n) order by k.n);
+    perform agentmesh.message_store_v1(array_fill(v_box.box, array[cardinality(v_stored)]), v_stored, p_ids, p_senders, v_keys,
+      p_priorities, array(select k.kind & 4 = 4 from unnest(p_kinds) with ordinality k (kind, n) order by k.n), p_lives, p_bodies, p_now,
+      case when v_displaced = 1 then '{}' else agentmesh.message_anew_v1(v_box.box,
+        array(select v_keys[s.item] from unnest(v_stored) with ordinality s (item, n) order by s.n),
+        cardinality(v_stored) - v_displaced) end);
     select array_agg(o.lane), array_agg(o.seq),
       losses || array_agg(row(f.item, o.sender, v_box.address, 1, 'full')::agentmesh.message_loss order by o.n)
     into v_lanes, v_seqs, losses

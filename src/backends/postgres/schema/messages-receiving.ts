@@ -167,6 +167,7 @@ declare
   v_left int;
   v_missed json;
   v_next bigint;
+  v_locked boolean := false;
 begin
   v_answer := agentmesh.op_begin_v1(p_session, p_sequence);
   if v_answer is not null then
@@ -175,9 +176,6 @@ begin
     return;
   end if;
   v_now := agentmesh.now_us();
-  update agentmesh.message_members m set turn = m.turn + 1
-  where m.session = p_session and m.address = any (p_addresses)
-    and exists (select from agentmesh.message_places p where p.member = m.id and p.grouped);
   v_boxes := array(
     select distinct p.box from unnest(p_addresses) w (address)
     cross join lateral (
@@ -191,8 +189,15 @@ begin
     where c.waiting > 0 or c.handling > 0 or c.missed
   ) then
     perform agentmesh.message_lock_v1(v_boxes);
+    v_locked := true;
     -- Time may have passed while others had the locks.
     v_now := agentmesh.now_us();
+  end if;
+  -- Mailboxes before members, as whoever changes a membership does it.
+  update agentmesh.message_members m set turn = m.turn + 1
+  where m.session = p_session and m.address = any (p_addresses)
+    and exists (select from agentmesh.message_places p where p.member = m.id and p.grouped);
+  if v_locked then
     perform agentmesh.message_reclaim_v1(array_agg(w.box), v_now) from unnest(v_boxes) w (box)
     cross join lateral (
       select c.handling from agentmesh.message_counts c where c.box = w.box order by c.version desc limit 1) c

@@ -78,6 +78,7 @@ begin
     cross join lateral (select b.* from agentmesh.message_boxes b where b.id = d.box offset 0) b
     where p_address is null or b.address = p_address order by b.id
   loop
+    exit when v_more;
     perform agentmesh.message_lock_v1(array[v_box.id]);
     v_dead := array(
       select d from agentmesh.message_dead d

@@ -26,6 +26,7 @@ begin
       select s.* from agentmesh.sessions s where s.number = d.session offset 0) s on true
     where s.number is null or s.closed_at is not null or s.expires_at <= p_now
     order by s.expires_at nulls first, d.session limit p_limit);
+  v_dead := agentmesh.message_over_v1(v_dead, p_now);
   v_gone := array(
     select m.id from agentmesh.message_members m where m.gone_until <= p_now order by m.id limit p_limit);
   if v_dead = '{}' and v_gone = '{}' then
@@ -54,7 +55,7 @@ begin
     -- Those that are kept listen no more.
     lost := lost || array(
       select json_build_array(f.sender, f.address, f.count, f.reason) from agentmesh.message_forsake_v1(v_boxes, p_now) f);
-    readied := readied || agentmesh.message_give_back_v1(v_session, 1::smallint, p_now);
+    readied := readied || agentmesh.message_give_back_v1(v_session, p_now);
   end loop;
   lost := lost || array(
     select json_build_array(f.sender, f.address, f.count, f.reason)
@@ -69,13 +70,10 @@ declare
   v_idle bigint[];
 begin
   v_seen := array(select b.id from agentmesh.message_boxes b where b.id > v_from order by b.id limit p_limit);
-  -- Whoever has one now is using it. What others did until then shows only to the next statement.
-  v_idle := array(
-    select l.box from unnest(v_seen) w (b) cross join lateral (
+  v_idle := agentmesh.message_lock_idle_v1(array(
+    select w.b from unnest(v_seen) w (b) cross join lateral (
       select c.* from agentmesh.message_counts c where c.box = w.b order by c.version desc limit 1) c
-    cross join lateral (
-      select l.box from agentmesh.message_counts l where l.box = w.b and l.version = c.version for update skip locked) l
-    where c.waiting + c.handling + c.dead = 0 and not exists (select from agentmesh.message_places p where p.box = w.b));
+    where c.waiting + c.handling + c.dead = 0 and not exists (select from agentmesh.message_places p where p.box = w.b)));
   v_idle := array(
     select w.b from unnest(v_idle) w (b) cross join lateral (
       select c.* from agentmesh.message_counts c where c.box = w.b order by c.version desc limit 1) c
@@ -102,12 +100,15 @@ end $$;
 create function agentmesh.message_sweep_v1(p_session bigint, p_sequence bigint, p_limit int) returns text
 language plpgsql ${MESSAGE_PLANS} as $$
 declare
+  c_letters constant bigint := 10000; -- expire in one call; the rest in the next
   v_answer text;
   v_now bigint;
   v_boxes bigint[];
   v_due bigint[];
   v_readied bigint[] := '{}';
   v_lost json[] := '{}';
+  v_expired json[];
+  v_ended bigint := 0;
   v_next bigint;
 begin
   v_answer := agentmesh.op_begin_v1(p_session, p_sequence);
@@ -117,9 +118,6 @@ begin
   v_now := agentmesh.now_us();
   -- One at a time; whoever comes meanwhile has nothing to do.
   if pg_try_advisory_xact_lock(hashtextextended('agentmesh.message_sweep', 0)) then
-    delete from agentmesh.message_ids m where m.ctid = any (array(
-      select m.ctid from agentmesh.message_ids m where m.seen_at <= v_now - 600000000 order by m.seen_at limit 10000
-      for update skip locked));
     select p.lost, p.readied into v_lost, v_readied from agentmesh.message_prune_v1(p_limit, v_now) p;
     -- Deliveries out of time or of dead sessions; what expired; order keys whose delay is over; losses nobody was told of.
     v_boxes := array(
@@ -129,17 +127,21 @@ begin
           select s.number from agentmesh.sessions s
           where s.number = f.session and s.closed_at is null and s.expires_at > v_now offset 0) s on true
         where f.deadline <= v_now or s.number is null
-        union select t.box from agentmesh.message_letters t where t.expires_at <= v_now
+        union select t.box from (
+          select t.box from agentmesh.message_letters t where t.expires_at <= v_now order by t.expires_at limit 2 * c_letters) t
         union select l.box from agentmesh.message_lanes l where l.not_before > 0 and l.not_before <= v_now
         union select m.box from agentmesh.message_missed m) w
       limit p_limit);
+    -- Those of the dead are locked: whoever waited for others besides might do so in a circle.
+    v_boxes := agentmesh.message_lock_idle_v1(v_boxes);
     if v_boxes <> '{}' then
-      perform agentmesh.message_lock_v1(v_boxes);
       v_readied := v_readied || agentmesh.message_reclaim_v1(v_boxes, v_now);
-      v_lost := v_lost || array(
-        select json_build_array(l.sender, b.address, l.count, 'expired')
-        from agentmesh.message_clear_v1(v_boxes, true, v_now) l
-        cross join lateral (select b.address from agentmesh.message_boxes b where b.id = l.box offset 0) b);
+      select v_lost || array_agg(json_build_array(l.sender, b.address, l.count, 'expired')), sum(l.count) into v_expired, v_ended
+      from agentmesh.message_clear_v1(v_boxes, true, v_now, c_letters) l
+      cross join lateral (select b.address from agentmesh.message_boxes b where b.id = l.box offset 0) b;
+      if v_ended > 0 then
+        v_lost := v_expired;
+      end if;
       with due as (
         update agentmesh.message_lanes l set not_before = 0, version = l.version + 1
         where l.ctid = any (array(
@@ -155,9 +157,16 @@ begin
         select json_build_array(m.sender, m.address, m.count, m.reason) from agentmesh.message_missed_v1(v_boxes) m);
     end if;
     perform agentmesh.message_forget_v1(p_limit);
+    -- Last, for publishers take ids before mailboxes: nothing is waited for any more.
+    delete from agentmesh.message_ids m where m.ctid = any (array(
+      select m.ctid from agentmesh.message_ids m where m.seen_at <= v_now - 600000000 order by m.seen_at limit 10000
+      for update skip locked));
   end if;
   if exists (select from (select from agentmesh.message_letters t order by t.box desc, t.lane desc, t.seq desc limit 1) t) then
     v_next := least(1000000, greatest(1000, coalesce((select min(f.deadline) from agentmesh.message_flights f), v_now + 1000000) - v_now));
+    if v_ended = c_letters then
+      v_next := 1000;
+    end if;
   end if;
   v_answer := json_build_object('at', v_now, 'lost', array_to_json(v_lost), 'readied', agentmesh.message_addresses_v1(v_readied),
     'next', v_next)::text;

@@ -47,6 +47,9 @@ declare
   v_oldest int;
   v_orders text[];
 begin
+  -- Lock, then look: whoever buries a session holds its row, and it must not rise again afterwards.
+  perform from agentmesh.sessions s where s.number = p_session for no key update;
+  v_now := agentmesh.now_us();
   update agentmesh.sessions as s
   set report = p_report, expires_at = v_now + (least(s.lease_ms, 1e12) * 1000)::bigint
   where s.number = p_session and s.closed_at is null and s.expires_at > v_now
@@ -69,6 +72,8 @@ create function agentmesh.session_pulse_v1(p_session bigint) returns boolean lan
 declare
   v_now bigint := agentmesh.now_us();
 begin
+  perform from agentmesh.sessions s where s.number = p_session for no key update;
+  v_now := agentmesh.now_us();
   update agentmesh.sessions as s
   set expires_at = greatest(s.expires_at, v_now + (least(s.lease_ms, 1e12) * 1000)::bigint)
   where s.number = p_session and s.closed_at is null and s.expires_at > v_now;

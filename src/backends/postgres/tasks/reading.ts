@@ -18,7 +18,7 @@ const LIST = 'select agentmesh.task_list_v1($1, $2, $3, $4) as answer';
 const LIST_ENDED = 'select agentmesh.task_list_ended_v1($1, $2, $3, $4, $5) as answer';
 const LIST_QUEUE = 'select agentmesh.task_list_queue_v1($1, $2, $3, $4, $5) as answer';
 const HISTORY_OF = 'select agentmesh.task_history_of_v1($1, $2, $3) as answer';
-const HISTORY = 'select agentmesh.task_history_v1($1, $2, $3, $4, $5, $6, $7) as answer';
+const HISTORY = 'select agentmesh.task_history_v1($1, $2, $3, $4, $5, $6, $7, $8, $9) as answer';
 const QUEUES = 'select agentmesh.task_queues_v1($1) as answer';
 
 const SCAN_BUDGET = 20_000;
@@ -78,13 +78,15 @@ export class Reading {
       const items = queue === undefined ? page.items : await this.#ofQueue(page.items, task, queue);
       return { ...page, items, next: cursorOf(page.next) };
     }
-    const [pos, place, gaps, xid] = parseCursor(after);
-    const page = await this.#ask<PageAnswer<Transition, readonly unknown[]>>(HISTORY, [
+    const [pos, place, seen, latePos, latePlace, late] = parseCursor(after);
+    const page = await this.#ask<PageAnswer<Transition, HistoryPlace>>(HISTORY, [
       queue ?? null,
       pos,
       place,
-      `{${gaps.join(',')}}`,
-      xid,
+      `{${seen.join(',')}}`,
+      latePos,
+      latePlace,
+      late === null ? null : `{${late.join(',')}}`,
       limit,
       scanBudget,
     ]);
@@ -187,10 +189,20 @@ function countsOf([queue, settings, revision, counters, oldestReadyAt]: QueueRow
   };
 }
 
-type HistoryPlace = readonly [pos: number, place: number, gaps: readonly number[], xid: string | null];
+/** How far all was read, what was visible then, and how far the look behind came that one page didn't end. */
+type HistoryPlace = readonly [
+  pos: number,
+  place: number,
+  seen: readonly number[],
+  latePos: number,
+  latePlace: number,
+  late: readonly number[] | null,
+];
+
+const HISTORY_PLACE =
+  /^\[(-1|\d{1,16}),\d{1,9},\[\d{1,16}(,\d{1,16})+\],(-1|\d{1,16}),\d{1,9},(null|\[\d{1,16}(,\d{1,16})+\])\]$/;
 
 function parseCursor(cursor: Cursor | undefined): HistoryPlace {
-  const start: HistoryPlace = [-1, 0, [], null];
-  if (cursor === undefined || !/^\[\d+,\d+,\[[\d,]*\],(null|"\d+")\]$/.test(cursor)) return start;
+  if (cursor === undefined || !HISTORY_PLACE.test(cursor)) return [-1, 0, [], -1, 0, null];
   return JSON.parse(cursor) as HistoryPlace;
 }

@@ -43,8 +43,7 @@ const REVISE = 'select agentmesh.task_revise_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$
 const CONFIGURE = 'select agentmesh.task_configure_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) as answer';
 const SWEEP = 'select agentmesh.task_sweep_v1($1,$2,$3,$4) as answer';
 
-/** How long the audit trail is kept, µs. */
-const HISTORY_US = 7 * 24 * 3_600_000_000;
+const DAY_US = 24 * 3_600_000_000;
 /** Beyond 23 days a priority point a rank would lose its µs; by then order is strict anyway. */
 const MAX_STEP_US = 2e12;
 
@@ -67,12 +66,15 @@ interface Swept {
 /** Tasks in PostgreSQL. Each method is one statement, which calls one function; texts and their packing are in the files beside this. */
 export class PostgresTaskStore implements TaskStore {
   readonly #db: Database;
+  readonly #historyUs: number;
   readonly #lanes: LaneBook;
   readonly #claiming: Claiming;
   readonly #reading: Reading;
 
-  constructor(db: Database) {
+  /** @param historyDays how long the audit trail is kept */
+  constructor(db: Database, historyDays: number) {
     this.#db = db;
+    this.#historyUs = historyDays * DAY_US;
     this.#lanes = new LaneBook(db);
     this.#claiming = new Claiming(db, this.#lanes);
     this.#reading = new Reading(db);
@@ -219,7 +221,7 @@ export class PostgresTaskStore implements TaskStore {
       op.session,
       op.sequence,
       Math.min(limit, 1_000),
-      HISTORY_US,
+      this.#historyUs,
     ]);
     const { pruned, deadSessions, nextInMs } = answer.own;
     return {

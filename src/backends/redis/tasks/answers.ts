@@ -104,19 +104,12 @@ export function settleResult(text: string): SettleResult {
   }
 }
 
-type ClaimReply = readonly [
-  string,
-  string,
-  string[],
-  string[],
-  string | string[],
-  string[],
-  (string | null)[],
-];
+type ClaimReply = readonly [string, string, string, string[], string | string[], string[], (string | null)[]];
 
 /** @param taken by a takeover */
 export function claimAnswer(reply: unknown, session: SessionNumber, taken: boolean): ClaimAnswer {
-  const [at, more, ids, records, rights, numbers, texts] = reply as ClaimReply;
+  const [at, more, names, records, rights, numbers, texts] = reply as ClaimReply;
+  const ids = itemsOf(names);
   const kinds = kindsOf(numbers, texts);
   const claims: Claim[] = [];
   const [first, begun] = typeof rights === 'string' ? rights.split(' ').map(Number) : [];
@@ -126,7 +119,8 @@ export function claimAnswer(reply: unknown, session: SessionNumber, taken: boole
     if (record === '') continue;
     const right = rights[i];
     const started = first === undefined ? right?.startsWith('s') === true : i < (begun as number);
-    const token = first === undefined ? Number(right?.slice(1)) : first + i;
+    // What comes behind the token is for the store.
+    const token = first === undefined ? Number.parseInt(right?.slice(1) ?? '', 10) : first + i;
     claims.push(claimOf(id, record, { session, token, started }, kinds, taken));
   }
   return { at: timeOf(at), claims, more: more === '1' };

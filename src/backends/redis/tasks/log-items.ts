@@ -11,9 +11,14 @@ const SHARED_BASE = 35;
 export function toItems(ids: readonly string[]): string {
   let text = '';
   let last = '';
+  let prefix = '';
   for (const [i, id] of ids.entries()) {
-    const shared = i === 0 ? 0 : sharedWith(last, id);
+    // Ids that are made one after another mostly share as much as the two before them did.
+    const { length } = prefix;
+    if (length === 0 || !id.startsWith(prefix) || id.charCodeAt(length) === last.charCodeAt(length))
+      prefix = i === 0 ? '' : id.slice(0, sharedWith(last, id));
     if (i > 0) text += '\u001e';
+    const shared = prefix.length;
     text += shared < 3 ? id : `\u001c${String.fromCharCode(SHARED_BASE + shared)}${id.slice(shared)}`;
     last = id;
   }

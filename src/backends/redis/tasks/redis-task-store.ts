@@ -6,6 +6,7 @@ import type {
   EnqueueAnswer,
   ListRequest,
   NewTask,
+  Offer,
   QueueCounts,
   QueueSettings,
   Revision,
@@ -22,7 +23,7 @@ import type { RedisStore } from '../connection.ts';
 import { defineScript } from '../scripts.ts';
 import { answerOf, claimAnswer, enqueueResult, itemsOf, settleResult, timeOf } from './answers.ts';
 import { CANCEL } from './lua/cancel.ts';
-import { CLAIM } from './lua/claim.ts';
+import { CLAIM, MOST_CLAIMS, WANTED } from './lua/claim.ts';
 import { CONFIGURE } from './lua/configure.ts';
 import { ENQUEUE, ENQUEUE_PLAIN } from './lua/enqueue.ts';
 import { REVISE } from './lua/revise.ts';
@@ -35,12 +36,15 @@ import {
   claimArguments,
   completeArguments,
   filterArguments,
+  MOST_NAMED,
   revisionArguments,
   settingsArguments,
   settleArguments,
   startArguments,
   takeoverArguments,
   type TakeoverRequest,
+  wantedArguments,
+  windowOf,
 } from './requests.ts';
 import { stateOf } from './states.ts';
 import { TaskReader } from './task-reader.ts';
@@ -50,6 +54,7 @@ const SCRIPTS = {
   plain: defineScript('task-enqueue-plain', ENQUEUE_PLAIN),
   enqueue: defineScript('task-enqueue', ENQUEUE),
   claim: defineScript('task-claim', CLAIM),
+  wanted: defineScript('task-wanted', WANTED),
   start: defineScript('task-start', START),
   complete: defineScript('task-complete', COMPLETE),
   settle: defineScript('task-settle', SETTLE),
@@ -60,8 +65,6 @@ const SCRIPTS = {
   sweep: defineScript('task-sweep', SWEEP),
 };
 
-/** Claims of one call: a longer script would keep everybody else waiting. */
-const MOST_CLAIMS = 250;
 const MOST_TAKEN_OVER = 500;
 
 export interface RedisTaskStoreOptions {
@@ -97,8 +100,35 @@ export class RedisTaskStore implements TaskStore {
   }
 
   async claim(op: Operation, request: ClaimRequest): Promise<ClaimAnswer> {
-    const reply = await this.#store.run(SCRIPTS.claim, claimArguments(op, request, MOST_CLAIMS), 'write');
-    return claimAnswer(reply, op.session, false);
+    const { offers, agents } = request;
+    const isLarge = offers.length > MOST_NAMED || agents.length > MOST_NAMED;
+    const wanted = isLarge ? await this.#wanted(request) : request;
+    const some = {
+      ...request,
+      offers: windowOf(wanted.offers, MOST_NAMED, op),
+      agents: windowOf(wanted.agents, MOST_NAMED, op),
+    };
+    const reply = await this.#store.run(SCRIPTS.claim, claimArguments(op, some, MOST_CLAIMS), 'write');
+    const answer = claimAnswer(reply, op.session, false);
+    // There is something for those that were left out; but where queues don't give anything, asking again wouldn't help.
+    const isCut = some.offers.length < wanted.offers.length || some.agents.length < wanted.agents.length;
+    return isCut && answer.claims.length > 0 ? { ...answer, more: true } : answer;
+  }
+
+  /** The offers and agents that there is something for. */
+  async #wanted(request: ClaimRequest): Promise<Pick<ClaimRequest, 'offers' | 'agents'>> {
+    const offers: Offer[] = [];
+    const agents: string[] = [];
+    const most = Math.max(request.offers.length, request.agents.length);
+    for (let from = 0; from < most; from += MOST_NAMED) {
+      const someOffers = request.offers.slice(from, from + MOST_NAMED);
+      const someAgents = request.agents.slice(from, from + MOST_NAMED);
+      const args = wantedArguments(someOffers, someAgents);
+      const reply = (await this.#store.run(SCRIPTS.wanted, args, 'read')) as readonly [number[], number[]];
+      offers.push(...reply[0].map((place) => someOffers[place - 1] as Offer));
+      agents.push(...reply[1].map((place) => someAgents[place - 1] as string));
+    }
+    return { offers, agents };
   }
 
   async start(

@@ -20,6 +20,8 @@ const ITEM = '\u001e';
 /** Beyond 23 days a priority point the rank would lose its µs; by then order is strict anyway. */
 const MAX_STEP_US = 2e12;
 const MIN_SHARE = 1e-9;
+/** Offers, and agents, that one script looks at. */
+export const MOST_NAMED = 250;
 
 export interface TakeoverRequest {
   readonly from: TakeoverSource;
@@ -32,19 +34,28 @@ export interface TakeoverRequest {
 /** @param most claims of one call */
 export function claimArguments(op: Operation, request: ClaimRequest, most: number): Argument[] {
   const limit = Math.min(request.limit, most);
-  const args: Argument[] = [
-    op.session,
-    op.sequence,
-    limit,
-    request.start,
-    Math.min(request.assigned, most - limit),
-  ];
+  const args: Argument[] = [op.session, op.sequence, limit, request.start, Math.min(request.assigned, most)];
   pushOffers(args, request);
   const without = request.without ?? [];
   args.push(without.length);
   for (const { type, capabilities, placement } of without) args.push(needOf(type, capabilities, placement));
   pushNames(args, request.agents);
   return args;
+}
+
+/** The arguments that ask which of these there is something for. */
+export function wantedArguments(offers: Room['offers'], agents: readonly string[]): Argument[] {
+  const args: Argument[] = [];
+  pushOnly(args, offers);
+  pushNames(args, agents);
+  return args;
+}
+
+/** So many of a list, others with each operation: nobody is left out for ever. */
+export function windowOf<T>(list: readonly T[], most: number, { sequence }: Operation): readonly T[] {
+  if (list.length <= most) return list;
+  const first = (Math.imul(sequence, 0x9e3779b1) >>> 0) % list.length;
+  return [...list.slice(first, first + most), ...list.slice(0, Math.max(0, first + most - list.length))];
 }
 
 export function takeoverArguments(op: Operation, request: TakeoverRequest, most: number): Argument[] {
@@ -61,20 +72,31 @@ export function takeoverArguments(op: Operation, request: TakeoverRequest, most:
     toStored(steal),
     any,
   ];
-  const room: Room = match === 'any' ? { offers: [], agents: [] } : match;
+  const room: Room =
+    match === 'any'
+      ? { offers: [], agents: [] }
+      : {
+          ...match,
+          offers: windowOf(match.offers, MOST_NAMED, op),
+          agents: windowOf(match.agents, MOST_NAMED, op),
+        };
   pushOffers(args, room);
   pushNames(args, room.agents);
   return args;
 }
 
 function pushOffers(args: Argument[], { offers, queues }: Room): void {
+  pushOnly(args, offers);
+  args.push(queues === undefined ? -1 : queues.length);
+  for (const { queue, limit } of queues ?? []) args.push(toStored(queue), Math.min(limit, 1e9));
+}
+
+function pushOnly(args: Argument[], offers: Room['offers']): void {
   args.push(offers.length);
   for (const { slots, capabilities, types } of offers) {
     const names = types === undefined ? '*' : types.map(toStored).join(ITEM);
     args.push(Math.max(0, slots), capabilities.map(toStored).join(ITEM), names);
   }
-  args.push(queues === undefined ? -1 : queues.length);
-  for (const { queue, limit } of queues ?? []) args.push(toStored(queue), Math.min(limit, 1e9));
 }
 
 function pushNames(args: Argument[], names: readonly string[]): void {
@@ -93,20 +115,29 @@ export function completeArguments(op: Operation, settlements: readonly Settlemen
   const [first] = settlements;
   if (first === undefined) return undefined;
   const { session, token } = first.claim;
-  const args: Argument[] = [op.session, op.sequence, session, settlements.length, queueOf(first), token, ''];
+  let queue = queueOf(first);
   let items = '';
+  let results = '';
+  let hasResults = false;
   let next: number = token;
+  const seen = new Set<string>();
   for (const settlement of settlements) {
     const { claim } = settlement;
     if (settlement.as !== 'complete' || claim.session !== session) return undefined;
-    if (args[4] !== '' && queueOf(settlement) !== args[4]) args[4] = '';
+    if (queue !== '' && queueOf(settlement) !== queue) queue = '';
+    const isFirst = seen.size === 0;
     const id = toStored(claim.task);
-    items += `${items === '' ? '' : ITEM}${id}${claim.token === next ? '' : `\u001f${claim.token}`}`;
+    items += `${isFirst ? '' : ITEM}${id}${claim.token === next ? '' : `\u001f${claim.token}`}`;
     next = claim.token + 1;
-    args.push(id, claim.token, toJson(settlement.result));
+    const result = toJson(settlement.result);
+    results += isFirst ? result : ITEM + result;
+    hasResults ||= result !== '';
+    seen.add(id);
   }
-  args[6] = items;
-  return args;
+  // One that comes twice has its second settlement judged after the first.
+  if (seen.size < settlements.length) return undefined;
+  const head = [op.session, op.sequence, session, settlements.length, queue, token];
+  return [...head, items, hasResults ? results : ''];
 }
 
 /** The queue of a claim that came from a store; nothing for a plain reference. */

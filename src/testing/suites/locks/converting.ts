@@ -60,6 +60,16 @@ export function convertingTests(test: Test): void {
     assert.deepEqual((await stranger.release({ id: 'third' })).ended, [false]);
   });
 
+  test('what one release says counts one after another: an upgrade is taken back, and its grant has another token then', async (world) => {
+    const a = await world.take('a', item('db', 'shared'));
+    const up = await world.take('a-up', 'db', { owner: 'a', upgradeOf: a });
+    const { ended } = await world.release({ id: 'a-up' }, { id: 'a', token: up.token });
+    assert.deepEqual(ended, [true, false]);
+    assert.equal(granted(await world.keep('a')).token, a.token);
+    assert.deepEqual((await world.release(a)).ended, [true]);
+    assert.equal(await world.rows(), 0);
+  });
+
   test('a grant is given back by its id alone, whatever its token is by now', async (world) => {
     const a = await world.take('a', item('db', 'shared'));
     await world.take('a-up', 'db', { owner: 'a', upgradeOf: a });
@@ -97,6 +107,18 @@ export function convertingTests(test: Test): void {
     assert.equal((await world.keep('b-up')).status, 'waiting');
     await world.release(up);
     assert.equal(granted(await world.keep('b-up')).id, 'b');
+  });
+
+  test('L8: what counts is what the other upgrade converts now, not what it did when it was asked for', async (world) => {
+    const holder = await world.take('holder', item('db', 'intent-shared'));
+    const a = await world.take('a', item('db', 'update'));
+    const b = await world.take('b', item('db', 'shared'));
+    await world.wait('a-up', 'db', { owner: 'a', upgradeOf: a });
+    await world.release({ id: a.id, token: a.token, downgradeTo: 'shared' });
+    // Updating goes together with reading, which is all that a has by now: b waits only because a came first.
+    await world.wait('b-up', item('db', 'update'), { owner: 'b', upgradeOf: b });
+    await world.release(holder, { id: 'b' });
+    assert.equal(granted(await world.keep('a-up')).id, 'a');
   });
 
   test('taking back twice: the first reason stays, and the shorter time counts', async (world) => {

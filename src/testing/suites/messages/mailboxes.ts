@@ -75,6 +75,23 @@ export function mailboxTests(test: MessageTest): void {
     await my.assertTotals({ published: 6, delivered: 4, dropped: 2 });
   });
 
+  test('what was dropped for a later message of its order key does not hold its priority back, in one batch either', async (my) => {
+    await my.join('receiver', { mailbox: { maxLength: 2, overflow: 'drop-oldest' } });
+    await my.publish({ id: 'a-low', from: 'a', priority: 1 }, { id: 'b', from: 'b', priority: 1 });
+    // For the second `b` goes `a-low`, for `a-high` the first `b`.
+    await my.publish({ id: 'b2', from: 'b', priority: 1 }, { id: 'a-high', from: 'a', priority: 3 });
+    await my.publish({ id: 'c-high', from: 'c', priority: 3 });
+    assert.deepEqual(await my.take('receiver', 1), ['a-high']);
+    // Here `d-low` goes for `d-high` itself, which came while it was still ahead.
+    await my.join('other', { mailbox: { maxLength: 1, overflow: 'drop-oldest' } });
+    await my.publish(
+      { id: 'd-low', to: 'other', from: 'd', priority: 1 },
+      { id: 'd-high', to: 'other', from: 'd', priority: 3 },
+      { id: 'd-last', to: 'other', from: 'd', priority: 3 },
+    );
+    assert.deepEqual(await my.take('other'), ['d-last']);
+  });
+
   test('an address that nobody joined is bounded by what publish says', async (my) => {
     const { results } = await my.store.publish(
       my.caller.op(),
@@ -152,6 +169,17 @@ export function mailboxTests(test: MessageTest): void {
     await my.join('receiver', { mailbox: 'none' });
     assert.deepEqual(await my.take('receiver'), []);
     await my.assertTotals({ published: 3, delivered: 1, dropped: 2 });
+  });
+
+  test('the sweep that ends the last membership of an empty mailbox forgets it, and how it was set', async (my) => {
+    const dying = await my.other('dying', 1_000);
+    await dying.join('receiver', { mailbox: 'none', keepMs: 1_000 });
+    await my.env.pass(1_100);
+    await my.store.sweep(my.caller.op(), 100);
+    assert.equal((await my.publish({ id: 'a' }))[0]?.status, 'no-receiver');
+    await my.env.pass(1_100);
+    await my.store.sweep(my.caller.op(), 100);
+    assert.equal((await my.publish({ id: 'b' }))[0]?.status, 'published');
   });
 
   test('M1: leaving drops what waits and what is in hand, and counts it; the name may be used again', async (my) => {

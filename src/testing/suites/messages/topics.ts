@@ -105,6 +105,18 @@ export function topicTests(test: MessageTest): void {
     await my.assertTotals({ published: 2, delivered: 1, dropped: 1 });
   });
 
+  test('M1: who comes back after a crash may join its group in a later call: nothing of what waits there is lost', async (my) => {
+    const dying = await my.other('dying', 1_000);
+    const shared = { topics: [{ topic: 'jobs', group: 'workers' }] };
+    await dying.join('w1', shared);
+    await my.publish({ id: '1', to: 'jobs', topic: true });
+    await my.env.pass(1_100);
+    await my.join('w1');
+    await my.join('w1', shared);
+    assert.deepEqual(await my.take('w1'), ['1']);
+    await my.assertTotals({ published: 1, delivered: 1 });
+  });
+
   test('one address at two processes is one member', async (my) => {
     const other = await my.other('other');
     await my.join('a', NEWS);

@@ -121,10 +121,10 @@ begin
   if v_answer is not null then
     return v_answer;
   end if;
-  v_fx := agentmesh.task_effects_v1(agentmesh.now_us(), 1000);
   v_seqs := array(
     select b.seq from agentmesh.task_bodies b where b.id = any(string_to_array(p_ids, p_delimiter)) and b.enqueued_at is not null);
-  perform agentmesh.task_lock_reach_v1(v_seqs, v_seqs, v_fx.room);
+  perform agentmesh.task_lock_reach_v1(v_seqs, v_seqs, 1000);
+  v_fx := agentmesh.task_effects_v1(agentmesh.now_us(), 1000);
   for r in
     select u.id, u.reason, u.tree, u.revoke
     from unnest(string_to_array(p_ids, p_delimiter), string_to_array(p_reasons, p_delimiter), p_trees, p_revokes)

@@ -21,27 +21,30 @@ create function agentmesh.task_effects_v1(p_now bigint, p_room int) returns agen
   select row(p_now, least(p_room, 1000), 16000, 0, false, false, '{}', '{}', '{}', '{}', '{}')::agentmesh.task_effects
 $$;
 
-create function agentmesh.task_answer_v1(p_fx agentmesh.task_effects, p_more json) returns text language sql immutable as $$
-  select json_build_object('at', p_fx.at, 'readied', array_to_json(p_fx.readied), 'ended', array_to_json(p_fx.ended),
-    'requested', array_to_json(p_fx.requested), 'opened', p_fx.opened, 'more', p_fx.more or p_fx.scheduled, 'own', p_more)::text
-$$;
+-- In plpgsql: it keeps its plan, where a function in SQL that isn't inlined is parsed and planned for each call.
+create function agentmesh.task_answer_v1(p_fx agentmesh.task_effects, p_more json) returns text language plpgsql stable as $$
+begin
+  return json_build_object('at', p_fx.at, 'readied', array_to_json(p_fx.readied), 'ended', array_to_json(p_fx.ended),
+    'requested', array_to_json(p_fx.requested), 'opened', p_fx.opened, 'more', p_fx.more or p_fx.scheduled, 'own', p_more)::text;
+end $$;
 
 create function agentmesh.task_state_v1(p_state int) returns text language sql immutable as $$
   select (array['waiting', 'scheduled', 'ready', 'claimed', 'completed', 'dead', 'cancelled', 'skipped'])[p_state + 1]
 $$;
 
 -- What ended with nothing to keep lets go of all but state, key and digest.
-create function agentmesh.task_strip_v1(p_seqs bigint[]) returns void language sql as $$
+create function agentmesh.task_strip_v1(p_seqs bigint[]) returns void language plpgsql as $$
+begin
   update agentmesh.task_bodies b set payload = null, headers = null
-  where b.seq = any(p_seqs) and (b.payload is not null or b.headers is not null)
-$$;
+  where b.seq = any(p_seqs) and (b.payload is not null or b.headers is not null);
+end $$;
 
 -- Ends live tasks, whatever they are doing; their rows are locked. Parents: ids of those whose end caused it. Own: items of the call.
 create function agentmesh.task_end_v1(inout p_fx agentmesh.task_effects, p_seqs bigint[], p_tos smallint[], p_reasons text[],
   p_parents text[], p_own boolean)
 language plpgsql as $$
 declare
-  v_pos bigint := nextval('agentmesh.task_pos');
+  v_pos bigint := agentmesh.task_pos_v1();
   v_seqs bigint[];
   v_waiting bigint[];
   v_bare bigint[];
@@ -160,6 +163,8 @@ begin
     end if;
     v_locked := agentmesh.task_lock_reach_v1(v_children, array(
       select u.child from unnest(v_children, v_policies) u(child, policy) where u.policy < 3), p_fx.room);
+    -- Those that came while we waited have a later time than the one we began with.
+    p_fx.at := greatest(p_fx.at, agentmesh.now_us());
     if exists (select from unnest(v_policies) p(policy) where p.policy < 3) then
       p_fx := agentmesh.task_doom_v1(p_fx, v_children, v_parents, v_policies, v_locked);
     end if;
@@ -169,8 +174,9 @@ end $$;
 
 -- Locks these tasks, and those that end when the doomed ones end, all in one order: two cascades that cross, or one and a cancel, wait for
 -- each other then and don't stand in each other's way. Answers what is locked.
-create function agentmesh.task_lock_reach_v1(p_seqs bigint[], p_doomed bigint[], p_room int) returns bigint[] language sql as $$
-  select array(
+create function agentmesh.task_lock_reach_v1(p_seqs bigint[], p_doomed bigint[], p_room int) returns bigint[] language plpgsql as $$
+begin
+  return array(
     select t.seq from agentmesh.tasks t where t.seq = any(array(
       with recursive doom(seq) as (
         select u.seq from unnest(p_doomed) u(seq)
@@ -184,8 +190,8 @@ create function agentmesh.task_lock_reach_v1(p_seqs bigint[], p_doomed bigint[],
       select e.child from reached r join agentmesh.task_edges e on e.parent = any(array[r.seq]) where e.policy = 3
       union
       select u.seq from unnest(p_seqs) u(seq)))
-    order by t.seq + 0 for update)
-$$;
+    order by t.seq + 0 for update);
+end $$;
 
 -- Ends the children of these edges, those of policies 0 and 1, and theirs, generation after generation, as many as there is room for.
 create function agentmesh.task_doom_v1(inout p_fx agentmesh.task_effects, p_children bigint[], p_parents bigint[],
@@ -258,7 +264,7 @@ begin
   if v_freed is null then
     return;
   end if;
-  v_pos := nextval('agentmesh.task_pos');
+  v_pos := agentmesh.task_pos_v1();
   with r as (
     update agentmesh.tasks t set
       state = case when t.ready_at > p_fx.at then 1 else 2 end,

@@ -7,8 +7,9 @@ create function agentmesh.task_running_v1(p_queue int) returns table (grp text, 
 $$;
 
 -- Whether a queue, or the group of this lane in it, has as many claims as it may, with those that are about to be made.
-create function agentmesh.task_is_full_v1(p_queue int, p_lane int, p_taking bigint[]) returns boolean language sql stable as $$
-  select coalesce((
+create function agentmesh.task_is_full_v1(p_queue int, p_lane int, p_taking bigint[]) returns boolean language plpgsql stable as $$
+begin
+  return coalesce((
     select coalesce(sum(r.running) >= q.max_running, false)
       or (g.grp is not null and coalesce(sum(r.running) filter (where r.grp = g.grp) >= q.max_per_group, false))
     from agentmesh.task_queues q, agentmesh.task_lanes g, (
@@ -18,8 +19,8 @@ create function agentmesh.task_is_full_v1(p_queue int, p_lane int, p_taking bigi
       join agentmesh.task_lanes l on l.lane = any(array[t.lane]) where l.queue = p_queue group by l.grp
     ) r
     where q.number = p_queue and q.limited and g.lane = p_lane
-    group by q.number, g.lane), false)
-$$;
+    group by q.number, g.lane), false);
+end $$;
 
 -- A lane for each task to take. Queues give one in turn; in each the best comes first: by the turn of its group where groups have shares,
 -- then by rank. A task takes a slot of the first offer that serves its lane and has one.
@@ -124,21 +125,23 @@ begin
 end $$;
 
 -- A group without ready tasks saves nothing up.
-create function agentmesh.task_rest_v1(p_queues int[]) returns void language sql as $$
+create function agentmesh.task_rest_v1(p_queues int[]) returns void language plpgsql as $$
+begin
   update agentmesh.task_groups g set turn = null
   where g.queue = any(p_queues) and g.turn is not null and not exists (
     select from agentmesh.task_lanes l join agentmesh.tasks t on t.lane = l.lane and t.state = 2
-    where l.queue = g.queue and coalesce(l.grp, '') = g.grp)
-$$;
+    where l.queue = g.queue and coalesce(l.grp, '') = g.grp);
+end $$;
 
 -- Tasks pinned to agents of the claimer, locked, by agent: the best first.
 create function agentmesh.task_own_v1(p_own int[], p_assigned int, p_closed int[], p_limited int[], p_taking bigint[],
-  out seqs bigint[], out places tid[], out more boolean)
+  out seqs bigint[], out places tid[], out befores bigint[], out more boolean)
 language plpgsql as $$
 declare
   r record;
   v_left int := p_assigned;
   v_place tid;
+  v_before bigint;
 begin
   seqs := '{}';
   more := false;
@@ -154,10 +157,11 @@ begin
       more := true;
       return;
     end if;
-    select t.ctid into v_place from agentmesh.tasks t where t.seq = r.seq and t.state + 0 = 2 for no key update skip locked;
+    select t.ctid, t.journal into v_place, v_before from agentmesh.tasks t where t.seq = r.seq and t.state + 0 = 2 for no key update skip locked;
     if found then
       seqs := seqs || r.seq;
       places := places || v_place;
+      befores := befores || v_before;
       v_left := v_left - 1;
     end if;
   end loop;

@@ -1,5 +1,14 @@
 import { PINNED } from './pinned.ts';
 
+/** A claim as the client reads it: of its row `u` of `tasks` and `b` of `task_bodies`. */
+const CLAIM_TEXT = /* sql */ `concat('[', u.seq, ',', u.lane, ',', u.attempt, ',', b.enqueued_at, ',', u.ready_at, ',',
+    b.priority, ',', to_json(b.id), ',', coalesce(b.payload, 'null'),
+    case when b.payload is null or u.crashes > 0 or u.moves > 0 or b.weight is not null or u.deadline_at is not null
+        or coalesce(b.headers, b.settings, b.key, b.parent, u.error) is not null
+      then concat(',{"u":', case when b.payload is null then 1 else 0 end, ',"h":' || b.headers, ',"s":' || b.settings,
+        ',"k":' || to_json(b.key)::text, ',"p":' || to_json(b.parent)::text, ',"e":' || u.error, ',"w":' || b.weight,
+        ',"d":' || u.deadline_at, ',"c":' || u.crashes, ',"m":' || u.moves, '}') end, ']')`;
+
 /**
  * Claims. First it is found out, without locks, how many to take of each lane; then these are locked, lane by lane, passing over what
  * others have locked, so that claimers don't wait for each other.
@@ -56,9 +65,12 @@ declare
   v_now bigint;
   v_closed int[];
   v_limited int[];
+  -- Lanes of limited queues.
+  v_counted int[];
   v_order int[];
   v_seqs bigint[] := '{}';
   v_places tid[];
+  v_befores bigint[];
   v_taken record;
   v_lane int;
   v_wanted int;
@@ -84,13 +96,13 @@ begin
   into v_closed, v_limited from agentmesh.task_queues q
   where (q.paused or q.limited) and (q.number = any(p_queues) or q.number = any(array(
     select l.queue from agentmesh.task_lanes l where l.lane = any(p_own))));
-  v_now := agentmesh.now_us();
   if not exists (select from agentmesh.task_holders h where h.session = p_session) then
     insert into agentmesh.task_holders values (p_session) on conflict do nothing;
   end if;
   if v_limited is not null then
     -- One claim after another, or two would both take the last place below a limit.
     perform from agentmesh.task_queues q where q.number = any(v_limited) order by q.number for no key update;
+    v_counted := array(select l.lane from agentmesh.task_lanes l where l.queue = any(v_limited));
   end if;
 
   loop
@@ -98,9 +110,14 @@ begin
     if v_closed is null and v_limited is null and cardinality(p_lanes) = 1 then
       v_lane := p_lanes[1];
       v_mark := v_marks[1];
-      v_wanted := least(p_limit, (select sum(s) from unnest(p_slots) s), p_quotas[1]);
-      select coalesce(array_agg(c.seq), '{}'), array_agg(c.place), max(c.rank) into v_seqs, v_places, v_rank from (
-        select t.seq, t.ctid as place, t.rank from agentmesh.tasks t
+      v_wanted := p_slots[1];
+      if cardinality(p_slots) > 1 then
+        v_wanted := (select sum(s) from unnest(p_slots) s);
+      end if;
+      v_wanted := least(p_limit, v_wanted, p_quotas[1]);
+      select coalesce(array_agg(c.seq), '{}'), array_agg(c.place), array_agg(c.journal), max(c.rank)
+      into v_seqs, v_places, v_befores, v_rank from (
+        select t.seq, t.ctid as place, t.journal, t.rank from agentmesh.tasks t
         where t.state = 2 and t.lane = v_lane and t.rank >= v_mark
         order by t.rank, t.seq limit v_wanted for no key update skip locked
       ) c;
@@ -112,7 +129,7 @@ begin
       v_order := agentmesh.task_choose_v1(p_lanes, p_queues, p_offers, v_marks, p_slots, p_quotas, p_turn, p_limit,
         coalesce(v_closed, '{}'), coalesce(v_limited, '{}'));
       if cardinality(v_order) > 0 then
-        select k.seqs, k.places, k.ranks into v_seqs, v_places, v_ranks from agentmesh.task_lock_v1(v_order, p_lanes, v_marks) k;
+        select k.seqs, k.places, k.befores, k.ranks into v_seqs, v_places, v_befores, v_ranks from agentmesh.task_lock_v1(v_order, p_lanes, v_marks) k;
       end if;
     end if;
     -- Nothing above the marks: then once more from the beginning.
@@ -121,11 +138,15 @@ begin
   end loop;
   v_by_offers := cardinality(v_seqs);
   if p_assigned > 0 and cardinality(p_own) > 0 then
-    select v_seqs || o.seqs, v_places || o.places, v_more or o.more into v_seqs, v_places, v_more
+    select v_seqs || o.seqs, v_places || o.places, v_befores || o.befores, v_more or o.more
+    into v_seqs, v_places, v_befores, v_more
     from agentmesh.task_own_v1(p_own, p_assigned, coalesce(v_closed, '{}'), coalesce(v_limited, '{}'), v_seqs) o;
   end if;
   v_cost := (extract(epoch from clock_timestamp() - v_begun) * 1e6)::int;
-  select * into v_taken from agentmesh.task_take_v1(p_session, v_now, v_seqs, v_places, v_by_offers, p_start, v_limited);
+  -- After the look: whatever made these tasks ready has an earlier time.
+  v_now := agentmesh.now_us();
+  select * into v_taken from agentmesh.task_take_v1(p_session, v_now, v_seqs, v_places, v_befores, v_by_offers, p_start,
+    v_counted);
   if v_limited is not null then
     perform agentmesh.task_rest_v1(v_limited);
   end if;
@@ -143,92 +164,90 @@ begin
 end $$;
 
 -- Gives locked ready tasks to a session: the beginning of the answer, and the claims; null: there are none. Places are where their rows lie
--- now, which nobody changes while they are locked.
-create function agentmesh.task_take_v1(p_session bigint, p_now bigint, p_seqs bigint[], p_places tid[], p_by_offers int, p_start int,
-  p_limited int[], out head text, out claims text)
+-- now, which nobody changes while they are locked; befores are the journal's rows of their last transitions. Counted:
+-- lanes of limited queues.
+create function agentmesh.task_take_v1(p_session bigint, p_now bigint, p_seqs bigint[], p_places tid[], p_befores bigint[],
+  p_by_offers int, p_start int, p_counted int[], out head text, out claims text)
 language plpgsql as $$
 declare
   v_number int := cardinality(p_seqs);
   v_pos bigint;
   v_token bigint;
   v_started int := least(p_start, p_by_offers);
-  v_before bigint;
-  v_row agentmesh.tasks;
+  v_lane int;
+  v_attempt int;
+  v_weight double precision;
+  v_lanes int[];
+  v_attempts int[];
+  v_weights double precision[];
+  v_is_row boolean;
+  v_d_lanes int[];
+  v_whats smallint[];
+  v_bys double precision[];
 begin
   if v_number = 0 then
     return;
   end if;
-  v_pos := nextval('agentmesh.task_pos');
+  v_pos := agentmesh.task_pos_v1();
   v_token := nextval('agentmesh.task_token');
   head := '"pos":' || v_pos || ',"token":' || (v_token + 1) || ',"offered":' || p_by_offers || ',"started":' || v_started;
   if v_number = 1 then
     -- Plain statements, one after another: to set a large one up takes longer than to carry these out.
-    select x.journal into v_before from agentmesh.tasks x where x.ctid = p_places[1];
-    update agentmesh.tasks x set state = 3, session = p_session, token = v_token + 1, attempt = x.attempt + 1,
-      started = v_started > 0, journal = v_pos,
-      counted = p_limited is not null and exists (
-        select from agentmesh.task_lanes l where l.lane = any(array[x.lane]) and l.queue = any(p_limited))
-    where x.ctid = p_places[1] returning * into v_row;
+    with u as (
+      update agentmesh.tasks x set state = 3, session = p_session, token = v_token + 1, attempt = x.attempt + 1,
+        started = v_started > 0, journal = v_pos,
+        counted = coalesce(x.lane = any(p_counted), false)
+      where x.ctid = p_places[1]
+      returning x.seq, x.lane, x.attempt, x.weight, x.crashes, x.moves, x.ready_at, x.deadline_at, x.error
+    )
+    select u.lane, u.attempt, coalesce(u.weight, 1), ${CLAIM_TEXT}
+    into v_lane, v_attempt, v_weight, claims
+    from u join agentmesh.task_bodies b on b.seq = any(array[u.seq]);
     insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, befores,
       d_lanes, d_whats, d_bys)
-    values (v_pos, p_now, 1, p_seqs, array[35], array[v_row.lane], array[v_row.attempt], array[v_row.token], array[p_session], array[v_before],
-      array[v_row.lane, v_row.lane, v_row.lane, v_row.lane], array[2, 3, 10, 13], array[-1, 1, 1, -coalesce(v_row.weight, 1)]);
-    claims := agentmesh.task_claims_v1(p_seqs, array[v_row.attempt]);
-    claims := substr(claims, 2, length(claims) - 2);
+    values (v_pos, p_now, 1, p_seqs, array[35], array[v_lane], array[v_attempt], array[v_token + 1], array[p_session], p_befores,
+      array[v_lane, v_lane, v_lane, v_lane], array[2, 3, 10, 13], array[-1, 1, 1, -v_weight]);
     return;
   end if;
-  with c as materialized (
-    select o.place, o.ord, t.journal from unnest(p_places) with ordinality o(place, ord) join agentmesh.tasks t on t.ctid = o.place
-  ), u as (
+  with u as (
     update agentmesh.tasks t set state = 3, session = p_session, token = v_token + c.ord, attempt = t.attempt + 1,
       started = c.ord <= v_started, journal = v_pos,
-      counted = p_limited is not null and exists (
-        select from agentmesh.task_lanes l where l.lane = any(array[t.lane]) and l.queue = any(p_limited))
-    from c where t.ctid = c.place
-    returning t.seq, t.lane, t.attempt, t.weight, t.crashes, t.moves, t.ready_at, t.deadline_at, t.error, c.journal as before, c.ord
-  ), j as (
-    insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, befores,
-      d_lanes, d_whats, d_bys)
-    select v_pos, p_now, a.n,
-      case when a.low_seq = a.high_seq then array[a.low_seq + 1] else p_seqs end, array[35::smallint],
-      case when a.low_lane = a.high_lane then array[a.low_lane] else a.lanes end,
-      case when a.low_attempt = a.high_attempt then array[a.low_attempt] else a.attempts end,
-      array[v_token + 1], array[p_session],
-      case when a.low_before = a.high_before then array[a.low_before] else a.befores end,
-      c.lanes, c.whats, c.bys
-    from (
-      select count(*)::int as n, min(u.seq - u.ord) as low_seq, max(u.seq - u.ord) as high_seq,
-        min(u.lane) as low_lane, max(u.lane) as high_lane, array_agg(u.lane) as lanes,
-        min(u.attempt) as low_attempt, max(u.attempt) as high_attempt, array_agg(u.attempt) as attempts,
-        min(u.before) as low_before, max(u.before) as high_before, array_agg(u.before) as befores
-      from (select * from u order by u.ord) u
-    ) a, (
-      select array_agg(g.lane) as lanes, array_agg(v.what::smallint) as whats, array_agg(v.by) as bys from (
-        select u.lane, count(*) as n, sum(coalesce(u.weight, 1)) as w from u group by u.lane
-      ) g, lateral (values (2, -g.n::double precision), (3, g.n), (10, g.n), (13, -g.w)) v(what, by)
-    ) c
+      counted = coalesce(t.lane = any(p_counted), false)
+    from unnest(p_places) with ordinality c(place, ord) where t.ctid = c.place
+    returning t.seq, t.lane, t.attempt, t.weight, t.crashes, t.moves, t.ready_at, t.deadline_at, t.error, c.ord
   )
-  select string_agg('[' || u.seq || ',' || u.lane || ',' || u.attempt || ',' || b.enqueued_at || ',' || u.ready_at || ','
-    || b.priority || ',' || to_json(b.id)::text || ',' || coalesce(b.payload, 'null')
-    || case when b.payload is null or u.crashes > 0 or u.moves > 0 or b.weight is not null or u.deadline_at is not null
-        or coalesce(b.headers, b.settings, b.key, b.parent, u.error) is not null
-      then concat(',{"u":', case when b.payload is null then 1 else 0 end, ',"h":' || b.headers, ',"s":' || b.settings,
-        ',"k":' || to_json(b.key)::text, ',"p":' || to_json(b.parent)::text, ',"e":' || u.error, ',"w":' || b.weight,
-        ',"d":' || u.deadline_at, ',"c":' || u.crashes, ',"m":' || u.moves, '}')
-      else '' end || ']', ',')
-  into claims
+  select string_agg(${CLAIM_TEXT}, ','), array_agg(u.lane), array_agg(u.attempt), array_agg(u.weight),
+    min(u.seq - u.ord) = max(u.seq - u.ord)
+  into claims, v_lanes, v_attempts, v_weights, v_is_row
   from (select * from u order by u.ord) u join agentmesh.task_bodies b on b.seq = any(array[u.seq]);
+  -- Plain statements from here on, as above.
+  if v_lanes[1] = all(v_lanes) and coalesce(cardinality(array_remove(v_weights, null)), 0) = 0 then
+    v_lanes := v_lanes[1:1];
+    v_d_lanes := array[v_lanes[1], v_lanes[1], v_lanes[1], v_lanes[1]];
+    v_whats := array[2, 3, 10, 13];
+    v_bys := array[-v_number, v_number, v_number, -v_number];
+  else
+    select array_agg(g.lane), array_agg(v.what::smallint), array_agg(v.by) into v_d_lanes, v_whats, v_bys from (
+      select u.lane, count(*) as n, sum(coalesce(u.weight, 1)) as w from unnest(v_lanes, v_weights) u(lane, weight) group by u.lane
+    ) g, lateral (values (2, -g.n::double precision), (3, g.n), (10, g.n), (13, -g.w)) v(what, by);
+  end if;
+  insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, befores,
+    d_lanes, d_whats, d_bys)
+  values (v_pos, p_now, v_number, case when v_is_row then p_seqs[1:1] else p_seqs end, array[35], v_lanes,
+    case when v_attempts[1] = all(v_attempts) then v_attempts[1:1] else v_attempts end, array[v_token + 1], array[p_session],
+    case when p_befores[1] = all(p_befores) then p_befores[1:1] else p_befores end, v_d_lanes, v_whats, v_bys);
 end $$;
 
 -- Locks so many of each lane as the order says; what is locked, in that order.
 create function agentmesh.task_lock_v1(p_order int[], p_lanes int[], p_marks bigint[], out seqs bigint[], out places tid[],
-  out ranks text)
+  out befores bigint[], out ranks text)
 language plpgsql as $$
 declare
   r record;
   v_turns int[] := '{}';
   v_seqs bigint[];
   v_places tid[];
+  v_befores bigint[];
   v_rank bigint;
 begin
   seqs := '{}';
@@ -237,8 +256,8 @@ begin
     from unnest(p_order) with ordinality u(lane, ord) left join unnest(p_lanes, p_marks) m(lane, mark) on m.lane = u.lane
     group by u.lane order by u.lane
   loop
-    select array_agg(c.seq), array_agg(c.place), max(c.rank) into v_seqs, v_places, v_rank from (
-      select t.seq, t.ctid as place, t.rank from agentmesh.tasks t
+    select array_agg(c.seq), array_agg(c.place), array_agg(c.journal), max(c.rank) into v_seqs, v_places, v_befores, v_rank from (
+      select t.seq, t.ctid as place, t.journal, t.rank from agentmesh.tasks t
       where t.state = 2 and t.lane = r.lane and t.rank >= coalesce(r.mark, -9223372036854775808)
       order by t.rank, t.seq limit r.n for no key update skip locked
     ) c;
@@ -246,10 +265,11 @@ begin
       seqs := seqs || v_seqs;
       ranks := concat(ranks || ',', '"' || r.lane || '":' || v_rank);
       places := places || v_places;
+      befores := befores || v_befores;
       v_turns := v_turns || r.turns[1:cardinality(v_seqs)];
     end if;
   end loop;
-  select coalesce(array_agg(u.seq), '{}'), array_agg(u.place) into seqs, places
-  from (select * from unnest(seqs, places, v_turns) u(seq, place, turn) order by u.turn) u;
+  select coalesce(array_agg(u.seq), '{}'), array_agg(u.place), array_agg(u.before) into seqs, places, befores
+  from (select * from unnest(seqs, places, befores, v_turns) u(seq, place, before, turn) order by u.turn) u;
 end $$;
 `;

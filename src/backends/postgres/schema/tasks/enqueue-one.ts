@@ -93,7 +93,7 @@ begin
     update agentmesh.tasks x set ready_at = case when p_due > p_now then p_due else 0 end where x.seq = p_seq;
     return false;
   end if;
-  v_pos := nextval('agentmesh.task_pos');
+  v_pos := agentmesh.task_pos_v1();
   update agentmesh.tasks x set state = v_to, ready_at = p_due, journal = v_pos,
     aged_at = case when v_to = 2 then p_due - (coalesce(t.aged_ms, 0) * 1000)::bigint end,
     rank = p_due - (coalesce(t.aged_ms, 0) * 1000)::bigint - b.priority::bigint * q.step_us
@@ -212,7 +212,7 @@ begin
     where b.seq = v_seq;
   end if;
   select * into v_edges from agentmesh.task_attach_one_v1(v_seq, p_parents, p_policies);
-  v_pos := nextval('agentmesh.task_pos');
+  v_pos := agentmesh.task_pos_v1();
   if v_edges.doom is not null then
     insert into agentmesh.task_ends (seq, at, token, journal, expires_at, lane, attempt, state, crashes, moves, unmet, reason)
     values (v_seq, v_now, 0, v_pos, v_now + (case when i.keep_ms > 0 then i.keep_ms else 60000 end * 1000)::bigint, i.lane, 0,

@@ -90,7 +90,7 @@ begin
 
   if p_number = 1 and not v_one_by_one and p_keys is null and p_edge_items is null then
     -- Plain statements: to set those for a batch up takes longer than to carry these out.
-    v_pos := nextval('agentmesh.task_pos');
+    v_pos := agentmesh.task_pos_v1();
     v_state := case when p_delays[1] > 0 then 1 else 2 end;
     insert into agentmesh.task_bodies (seq, id, enqueued_at, weight, priority, max_crashes, keep_ms, deadline_ms, payload, headers,
       settings, parent, under, digest)
@@ -110,7 +110,7 @@ begin
       v_missed := array[1];
     end if;
   elsif not v_one_by_one then
-    v_pos := nextval('agentmesh.task_pos');
+    v_pos := agentmesh.task_pos_v1();
     if p_keys is not null then
       insert into agentmesh.task_keys (key, seq)
       select u.key, v_base + u.ord from unnest(string_to_array(p_keys, p_delimiter, p_null)) with ordinality u(key, ord)
@@ -142,31 +142,46 @@ begin
       from agentmesh.task_attach_v1(v_base, p_edge_items, v_edge_parents, p_edge_policies, p_edge_places,
         coalesce(v_missed, '{}')) e(missed);
     end if;
-    -- What its own list says beside a change of lanes' steps is the same for nearly all meshes.
-    insert into agentmesh.tasks (seq, state, lane, rank, ready_at, aged_at, weight, keep_ms, deadline_at, journal, waiting)
-    select v_base + u.ord,
-      case when w.waiting > 0 then 0 when coalesce(u.delay, p_delays[1]) > 0 then 1 else 2 end,
-      coalesce(u.lane, p_lanes[1]),
-      v_now - coalesce(u.priority, p_priorities[1])::bigint * case when v_step = v_top_step then v_step else q.step_us end,
-      -- Who waits without a delay is due at once whenever that is: a parent may have begun to end before us, and wait for us.
-      case when w.waiting > 0 and coalesce(u.delay, p_delays[1]) <= 0 then 0
-        else v_now + ceil(coalesce(u.delay, p_delays[1]) * 1000)::bigint end,
-      case when w.waiting > 0 or coalesce(u.delay, p_delays[1]) > 0 then null else v_now end,
-      nullif(coalesce(u.weight, p_weights[1]), 1), coalesce(u.keep, p_keeps[1]),
-      case when coalesce(u.deadline, p_deadlines[1]) >= 0
-        then v_now + ceil(coalesce(u.deadline, p_deadlines[1]) * 1000)::bigint end,
-      v_pos, coalesce(w.waiting, 0)
-    from unnest(p_lanes, p_priorities, p_weights, p_delays, p_deadlines, p_keeps, case when p_number > 1 then array_fill(0, array[p_number]) end)
-      with ordinality u(lane, priority, weight, delay, deadline, keep, filler, ord)
-    left join lateral (
-      select count(*)::int as waiting from agentmesh.task_edges e where p_edge_items is not null and e.child = v_base + u.ord
-    ) w on true
-    left join lateral (
-      select x.step_us from agentmesh.task_lanes l join agentmesh.task_queues x on x.number = any(array[l.queue])
-      where v_step <> v_top_step and l.lane = coalesce(u.lane, p_lanes[1])
-    ) q on true
-    where v_missed is null or not u.ord = any(v_missed);
-    get diagnostics v_known = row_count;
+    if p_edge_items is null and v_step = v_top_step then
+      insert into agentmesh.tasks (seq, state, lane, rank, ready_at, aged_at, weight, keep_ms, deadline_at, journal)
+      select v_base + u.ord, case when coalesce(u.delay, p_delays[1]) > 0 then 1 else 2 end, coalesce(u.lane, p_lanes[1]),
+        v_now - coalesce(u.priority, p_priorities[1])::bigint * v_step, v_now + ceil(coalesce(u.delay, p_delays[1]) * 1000)::bigint,
+        case when coalesce(u.delay, p_delays[1]) > 0 then null else v_now end,
+        nullif(coalesce(u.weight, p_weights[1]), 1), coalesce(u.keep, p_keeps[1]),
+        case when coalesce(u.deadline, p_deadlines[1]) >= 0
+          then v_now + ceil(coalesce(u.deadline, p_deadlines[1]) * 1000)::bigint end,
+        v_pos
+      from unnest(p_lanes, p_priorities, p_weights, p_delays, p_deadlines, p_keeps, case when p_number > 1 then array_fill(0, array[p_number]) end)
+        with ordinality u(lane, priority, weight, delay, deadline, keep, filler, ord)
+      where v_missed is null or not u.ord = any(v_missed);
+      get diagnostics v_known = row_count;
+    else
+      -- What its own list says beside a change of lanes' steps is the same for nearly all meshes.
+      insert into agentmesh.tasks (seq, state, lane, rank, ready_at, aged_at, weight, keep_ms, deadline_at, journal, waiting)
+      select v_base + u.ord,
+        case when w.waiting > 0 then 0 when coalesce(u.delay, p_delays[1]) > 0 then 1 else 2 end,
+        coalesce(u.lane, p_lanes[1]),
+        v_now - coalesce(u.priority, p_priorities[1])::bigint * case when v_step = v_top_step then v_step else q.step_us end,
+        -- Who waits without a delay is due at once whenever that is: a parent may have begun to end before us, and wait for us.
+        case when w.waiting > 0 and coalesce(u.delay, p_delays[1]) <= 0 then 0
+          else v_now + ceil(coalesce(u.delay, p_delays[1]) * 1000)::bigint end,
+        case when w.waiting > 0 or coalesce(u.delay, p_delays[1]) > 0 then null else v_now end,
+        nullif(coalesce(u.weight, p_weights[1]), 1), coalesce(u.keep, p_keeps[1]),
+        case when coalesce(u.deadline, p_deadlines[1]) >= 0
+          then v_now + ceil(coalesce(u.deadline, p_deadlines[1]) * 1000)::bigint end,
+        v_pos, coalesce(w.waiting, 0)
+      from unnest(p_lanes, p_priorities, p_weights, p_delays, p_deadlines, p_keeps, case when p_number > 1 then array_fill(0, array[p_number]) end)
+        with ordinality u(lane, priority, weight, delay, deadline, keep, filler, ord)
+      left join lateral (
+        select count(*)::int as waiting from agentmesh.task_edges e where p_edge_items is not null and e.child = v_base + u.ord
+      ) w on true
+      left join lateral (
+        select x.step_us from agentmesh.task_lanes l join agentmesh.task_queues x on x.number = any(array[l.queue])
+        where v_step <> v_top_step and l.lane = coalesce(u.lane, p_lanes[1])
+      ) q on true
+      where v_missed is null or not u.ord = any(v_missed);
+      get diagnostics v_known = row_count;
+    end if;
     if v_known = p_number and cardinality(p_lanes) = 1 and cardinality(p_delays) = 1 and p_edge_items is null then
       v_codes := repeat(case when p_delays[1] > 0 then '1' else '2' end, p_number);
       insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, d_lanes, d_whats, d_bys)
@@ -197,8 +212,8 @@ begin
     end if;
   end if;
 
-  v_fx := agentmesh.task_effects_v1(v_now, 1000);
   if v_one_by_one or v_missed is not null then
+    v_fx := agentmesh.task_effects_v1(v_now, 1000);
     v_by_ord := coalesce(v_by_ord, array_fill(null::text, array[p_number]));
     v_extras := '{}';
     for v_item in
@@ -218,11 +233,12 @@ begin
       end if;
     end loop;
     v_fx := agentmesh.task_cascade_v1(v_fx);
+    v_answer := agentmesh.task_answer_v1(v_fx,
+      json_build_object('codes', array_to_string(v_by_ord, ''), 'extras', to_json(v_extras)));
+  else
+    v_answer := '{"at":' || v_now || ',"readied":[],"ended":[],"requested":[],"opened":[],"more":false,"own":{"codes":"'
+      || coalesce(v_codes, array_to_string(v_by_ord, '')) || '","extras":null}}';
   end if;
-  if v_codes is null then
-    v_codes := array_to_string(v_by_ord, '');
-  end if;
-  v_answer := agentmesh.task_answer_v1(v_fx, json_build_object('codes', v_codes, 'extras', to_json(v_extras)));
   if p_session is not null then
     perform agentmesh.op_end_v1(p_session, p_sequence, v_answer);
   end if;
@@ -231,11 +247,12 @@ end $$;
 
 -- For triggers, and for programs in other languages: stores a task in the caller's transaction, READ COMMITTED, and answers its id, the one
 -- it has if its key or id was used before. Workers find it within their poll interval; a NOTIFY in the same transaction would make all
--- commits queue. Settings are what the library writes there for its own tasks: time limit, retries, locks.
+-- commits queue. What isn't said is as the library has it where nothing is configured. Settings are what it writes there for its own
+-- tasks: time limit, retries, locks.
 -- Raises 23505 for another payload under the same key or id, 53400 for a full queue.
-create function agentmesh.task_submit_v1(p_queue text, p_type text, p_payload json, p_priority int default 0,
+create function agentmesh.task_submit_v1(p_queue text, p_type text, p_payload json, p_priority int default 2,
   p_delay_ms double precision default 0, p_key text default null, p_id text default gen_random_uuid()::text,
-  p_capabilities text[] default '{}', p_keep_ms double precision default 86400000, p_max_crashes int default 3,
+  p_capabilities text[] default '{}', p_keep_ms double precision default 3600000, p_max_crashes int default 3,
   p_settings json default null)
 returns text language plpgsql as $$
 declare

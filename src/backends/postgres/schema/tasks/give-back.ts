@@ -5,7 +5,7 @@ create function agentmesh.task_give_back_v1(p_now bigint, p_seqs bigint[], p_del
   p_refunds boolean[], p_lanes int[])
 returns void language plpgsql as $$
 declare
-  v_pos bigint := nextval('agentmesh.task_pos');
+  v_pos bigint := agentmesh.task_pos_v1();
 begin
   update agentmesh.task_bodies b set priority = coalesce(t.new_priority, b.priority),
     payload = case when t.has_new_payload then t.new_payload else b.payload end,
@@ -72,6 +72,7 @@ begin
       select e.child from agentmesh.task_edges e where e.parent = any(p_seqs)), array(
     select u.seq from unnest(p_seqs, p_kinds) u(seq, kind) where coalesce(u.kind, p_kinds[1]) in ('b', 'x') or exists (
       select from agentmesh.tasks t where t.seq = any(array[u.seq]) and t.cancelling is not null)), fx.room);
+  fx.at := greatest(fx.at, agentmesh.now_us());
   select array_agg(x.seq), array_agg(x.ord), array_agg(x.lane) into v_seqs, v_ords, lanes from (
     select distinct on (u.seq) u.seq, u.ord::int, t.lane
     from unnest(p_seqs, p_tokens) with ordinality u(seq, token, ord)

@@ -6,14 +6,13 @@ export const TASK_HOOKS: string = /* sql */ `
 create function agentmesh.task_session_closed_v1(p_session bigint) returns void language plpgsql
 ${PINNED} as $$
 declare
-  v_now bigint := agentmesh.now_us();
   v_seqs bigint[];
 begin
   delete from agentmesh.task_taken k where k.session = p_session;
   v_seqs := array(
     select t.seq from agentmesh.tasks t where t.state = 3 and t.session = p_session and not t.started order by t.seq + 0 for update);
   if cardinality(v_seqs) > 0 then
-    perform agentmesh.task_give_back_v1(v_now, v_seqs, array_fill(0::double precision, array[cardinality(v_seqs)]),
+    perform agentmesh.task_give_back_v1(agentmesh.now_us(), v_seqs, array_fill(0::double precision, array[cardinality(v_seqs)]),
       array_fill('SESSION_CLOSED'::text, array[cardinality(v_seqs)]), array_fill(true, array[cardinality(v_seqs)]), null);
   end if;
 end $$;

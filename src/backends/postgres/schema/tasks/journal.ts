@@ -3,7 +3,8 @@ export const TASK_JOURNAL: string = /* sql */ `
 -- One transition of one task. States as in moves, 8: new.
 create function agentmesh.task_log_v1(p_pos bigint, p_now bigint, p_seq bigint, p_from int, p_to int, p_lane int, p_attempt int,
   p_token bigint, p_session bigint, p_reason text, p_before bigint, p_weight double precision)
-returns void language sql as $$
+returns void language plpgsql as $$
+begin
   insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, reasons, befores,
     d_lanes, d_whats, d_bys)
   select p_pos, p_now, 1, array[p_seq], array[(p_from * 16 + p_to)::smallint], array[p_lane], array[p_attempt], array[p_token],
@@ -13,15 +14,16 @@ returns void language sql as $$
     (p_from, case when p_from < 8 then -1 end), (p_to, 1), (8, case when p_from = 8 then 1 end),
     (10, case when p_from = 2 and p_to = 3 then 1 end),
     (13, case when p_to = 2 then coalesce(p_weight, 1) end), (13, case when p_from = 2 then -coalesce(p_weight, 1) end)
-  ) d(what, by) where d.by is not null
-$$;
+  ) d(what, by) where d.by is not null;
+end $$;
 
 -- Counters alone.
 create function agentmesh.task_count_v1(p_now bigint, p_lanes int[], p_whats int[], p_bys double precision[])
-returns void language sql as $$
+returns void language plpgsql as $$
+begin
   insert into agentmesh.task_journal (pos, at, number, d_lanes, d_whats, d_bys)
-  values (nextval('agentmesh.task_pos'), p_now, 0, p_lanes, p_whats::smallint[], p_bys)
-$$;
+  values (agentmesh.task_pos_v1(), p_now, 0, p_lanes, p_whats::smallint[], p_bys);
+end $$;
 
 -- The counters of these lanes (null: of all) as they are in the statement's snapshot.
 create function agentmesh.task_counters_v1(p_lanes int[])
@@ -55,9 +57,11 @@ begin
 end $$;
 
 -- How many tasks of a queue have not ended.
-create function agentmesh.task_length_v1(p_queue int) returns bigint language sql stable as $$
-  select coalesce(sum(c.value), 0)::bigint
-  from agentmesh.task_counters_v1(array(select l.lane from agentmesh.task_lanes l where l.queue = p_queue)) c
-  where c.what < 4
-$$;
+create function agentmesh.task_length_v1(p_queue int) returns bigint language plpgsql stable as $$
+begin
+  return (
+    select coalesce(sum(c.value), 0)::bigint
+    from agentmesh.task_counters_v1(array(select l.lane from agentmesh.task_lanes l where l.queue = p_queue)) c
+    where c.what < 4);
+end $$;
 `;

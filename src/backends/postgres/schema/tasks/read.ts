@@ -1,3 +1,5 @@
+import { PINNED } from './pinned.ts';
+
 /** What there is to see. */
 export const TASK_READ: string = /* sql */ `
 -- A page of tasks in order of enqueue, or against it, that match a filter: those behind a seq, at most so many, after a look at so many at
@@ -83,8 +85,9 @@ begin
 end $$;
 
 -- Tasks as people see them, in the order of the list; null for those that are not there.
-create function agentmesh.task_records_v1(p_seqs bigint[], p_full boolean) returns text language sql as $$
-  select '[' || string_agg(case when b.seq is null then 'null' else concat(
+create function agentmesh.task_records_v1(p_seqs bigint[], p_full boolean) returns text language plpgsql stable as $$
+begin
+  return (select '[' || string_agg(case when b.seq is null then 'null' else concat(
     '{"id":', to_json(b.id), ',"state":"', agentmesh.task_state_v1(coalesce(t.state, e.state)), '","token":', coalesce(t.token, e.token),
     ',"attempt":', coalesce(t.attempt, e.attempt), ',"crashes":', coalesce(t.crashes, e.crashes),
     ',"moves":', coalesce(t.moves, e.moves), ',"enqueuedAt":', b.enqueued_at,
@@ -109,19 +112,22 @@ create function agentmesh.task_records_v1(p_seqs bigint[], p_full boolean) retur
       ) p
     ) end, '}') end, ',' order by u.ord) || ']'
   from unnest(p_seqs) with ordinality u(seq, ord)
-  left join agentmesh.task_bodies b on b.seq = u.seq and b.enqueued_at is not null
-  left join agentmesh.tasks t on t.seq = b.seq
-  left join agentmesh.task_ends e on e.seq = b.seq
-  left join agentmesh.task_lanes l on l.lane = coalesce(t.lane, e.lane)
-  left join agentmesh.task_queues q on q.number = l.queue
-$$;
+  left join agentmesh.task_bodies b on b.seq = any(array[u.seq]) and b.enqueued_at is not null
+  left join agentmesh.tasks t on t.seq = any(array[b.seq])
+  left join agentmesh.task_ends e on e.seq = any(array[b.seq])
+  left join agentmesh.task_lanes l on l.lane = any(array[coalesce(t.lane, e.lane)])
+  left join agentmesh.task_queues q on q.number = any(array[l.queue]));
+end $$;
 
-create function agentmesh.task_get_v1(p_delimiter text, p_ids text) returns text language sql
-set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
-  select agentmesh.task_records_v1(array_agg(coalesce(b.seq, 0) order by u.ord), true)
-  from unnest(string_to_array(p_ids, p_delimiter)) with ordinality u(id, ord)
-  left join agentmesh.task_bodies b on b.id = u.id
-$$;
+-- In plpgsql, as everything that is asked often: it keeps its plan.
+create function agentmesh.task_get_v1(p_delimiter text, p_ids text) returns text language plpgsql
+${PINNED} as $$
+begin
+  return agentmesh.task_records_v1((
+    select array_agg(coalesce(b.seq, 0) order by u.ord)
+    from unnest(string_to_array(p_ids, p_delimiter)) with ordinality u(id, ord)
+    left join agentmesh.task_bodies b on b.id = any(array[u.id])), true);
+end $$;
 
 create function agentmesh.task_list_v1(p_filter json, p_after bigint, p_limit int, p_budget int) returns text language plpgsql
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -233,11 +239,12 @@ $$;
 
 create function agentmesh.task_transition_v1(p_id text, p_at bigint, p_move int, p_attempt int, p_token bigint, p_session bigint,
   p_reason text)
-returns json language sql immutable as $$
-  select json_strip_nulls(json_build_object('task', p_id, 'at', p_at,
+returns json language plpgsql stable as $$
+begin
+  return json_strip_nulls(json_build_object('task', p_id, 'at', p_at,
     'from', coalesce(agentmesh.task_state_v1(nullif(p_move / 16, 8)), 'new'), 'to', agentmesh.task_state_v1(p_move % 16),
-    'attempt', p_attempt, 'token', p_token, 'session', p_session, 'reason', p_reason))
-$$;
+    'attempt', p_attempt, 'token', p_token, 'session', p_session, 'reason', p_reason));
+end $$;
 
 -- The transitions of one task, oldest first, from this one on.
 create function agentmesh.task_history_of_v1(p_id text, p_from int, p_limit int) returns text language plpgsql as $$
@@ -271,96 +278,137 @@ begin
     ), '[]'::json))::text;
 end $$;
 
--- Transitions of all tasks behind a place: a row of the journal and a task in it. Rows that were missing before that row when it was read,
--- because their transactions were under way, are looked for first; once all transactions of that time are over, they are given up.
-create function agentmesh.task_history_v1(p_queue text, p_pos bigint, p_place int, p_gaps bigint[], p_gaps_xid text, p_limit int,
-  p_budget int)
-returns text language plpgsql
+-- Transitions of all tasks in order of the journal's numbers, behind a place: a row and a task in it. Numbers are given out before their
+-- transactions commit, so a row may come to be seen after others of greater numbers were read. Seen: what was visible when the rows up to
+-- the place were read, as [first transaction that was to come, one that began later than all that had a number then, those that were
+-- under way]. Whatever these have committed since comes first, then what is behind the place; numbers that nobody commits are never
+-- waited for. Late: what was visible when such a look behind began that one page didn't end, and how far it came.
+-- One snapshot for all statements: stable.
+create function agentmesh.task_history_v1(p_queue text, p_pos bigint, p_place int, p_seen bigint[], p_late_pos bigint, p_late_place int,
+  p_late bigint[], p_limit int, p_budget int)
+returns text language plpgsql stable
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
+  v_snapshot constant pg_snapshot := pg_current_snapshot();
+  -- Whoever has a number has a transaction's number before; later than all of them is ours.
+  v_now constant bigint[] := array[pg_snapshot_xmax(v_snapshot)::text::bigint, pg_current_xact_id()::text::bigint]
+    || array(select x::text::bigint from pg_snapshot_xip(v_snapshot) x);
   v_lanes int[];
-  v_gaps bigint[] := p_gaps;
-  v_kept bigint[] := '{}';
-  v_items json[] := '{}';
+  v_seen bigint[] := p_seen;
+  v_late bigint[] := p_late;
+  v_late_pos bigint := p_late_pos;
+  v_late_place int := p_late_place;
   v_pos bigint := p_pos;
   v_place int := p_place;
+  v_items json[] := '{}';
+  v_page record;
   v_scanned int := 0;
   v_full boolean := false;
-  v_xid text := p_gaps_xid;
   v_rows int := 0;
   j agentmesh.task_journal;
-  r record;
 begin
   if p_queue is not null then
     v_lanes := array(
       select l.lane from agentmesh.task_lanes l join agentmesh.task_queues q on q.number = l.queue where q.name = p_queue);
   end if;
-  if cardinality(v_gaps) > 0 and pg_snapshot_xmin(pg_current_snapshot()) > v_xid::xid8 then
-    -- Whoever had them has committed or never will.
-    v_kept := array(select g from unnest(v_gaps) g where exists (select from agentmesh.task_journal x where x.pos = g));
-    v_gaps := v_kept;
-  end if;
-  for j in
-    select x.* from agentmesh.task_journal x where x.pos = any(v_gaps)
-    union all
-    (select x.* from agentmesh.task_journal x where x.pos > v_pos or (x.pos = v_pos and v_place > 0)
-      order by x.pos limit 20000)
-    order by pos
-  loop
-    if not j.pos = any(v_gaps) and j.pos > v_pos + 1 and v_pos >= 0 then
-      v_gaps := v_gaps || array(select generate_series(greatest(v_pos + 1, j.pos - 12), j.pos - 1));
-      v_xid := pg_snapshot_xmax(pg_current_snapshot())::text;
-      if cardinality(v_gaps) > 14 then
-        -- So many at a time go into a cursor: it goes on once those of this moment are over.
-        v_full := true;
-        exit;
-      end if;
-    end if;
-    for r in
-      select e.*, coalesce(b.id, f.id) as id from agentmesh.task_entries_v1(j) e
-      left join agentmesh.task_bodies b on b.seq = e.seq left join agentmesh.task_forgotten f on f.seq = e.seq
-      where e.place > case when j.pos = v_pos then v_place else 0 end order by e.place
+  while cardinality(v_seen) > 0 and v_seen is distinct from v_now loop
+    v_late := coalesce(v_late, v_now);
+    for j in
+      select x.* from (
+        select y.* from agentmesh.task_journal y where y.xid = any(v_seen[3:]::text[]::xid8[])
+        union all
+        select y.* from agentmesh.task_journal y where y.xid >= v_seen[1]::text::xid8 and y.xid < v_seen[2]::text::xid8
+      ) x
+      where x.pos <= v_pos and (x.pos > v_late_pos or (x.pos = v_late_pos and v_late_place > 0))
+        and x.xid < v_late[1]::text::xid8 and not x.xid = any(v_late[3:]::text[]::xid8[])
+      order by x.pos
     loop
-      if cardinality(v_items) >= p_limit or v_scanned >= p_budget then
-        v_full := true;
-        exit;
+      select * into v_page from agentmesh.task_history_row_v1(j, case when j.pos = v_late_pos then v_late_place else 0 end, v_lanes,
+        p_limit - cardinality(v_items), p_budget - v_scanned);
+      v_items := v_items || v_page.items;
+      v_scanned := v_scanned + v_page.scanned;
+      v_full := v_page.place is not null;
+      if not v_full or v_page.place > 0 then
+        v_late_pos := j.pos;
+        v_late_place := coalesce(v_page.place, 0);
       end if;
-      v_scanned := v_scanned + 1;
-      if not j.pos = any(p_gaps) then
-        v_pos := j.pos;
-        v_place := r.place;
-      end if;
-      if r.id is not null and (v_lanes is null or r.lane = any(v_lanes)) then
-        v_items := v_items || agentmesh.task_transition_v1(r.id, j.at, r.move, r.attempt, r.token, r.session, r.reason);
-      end if;
+      exit when v_full;
     end loop;
     exit when v_full;
-    v_gaps := array_remove(v_gaps, j.pos);
-    if j.pos >= v_pos then
-      v_pos := j.pos;
-      v_place := 0;
-    end if;
-    v_rows := v_rows + 1;
+    v_seen := v_late;
+    v_late := null;
+    v_late_pos := -1;
+    v_late_place := 0;
   end loop;
+  if not v_full then
+    for j in
+      select x.* from agentmesh.task_journal x where x.pos > v_pos or (x.pos = v_pos and v_place > 0) order by x.pos limit 20000
+    loop
+      select * into v_page from agentmesh.task_history_row_v1(j, case when j.pos = v_pos then v_place else 0 end, v_lanes,
+        p_limit - cardinality(v_items), p_budget - v_scanned);
+      v_items := v_items || v_page.items;
+      v_scanned := v_scanned + v_page.scanned;
+      v_full := v_page.place is not null;
+      if not v_full or v_page.place > 0 then
+        v_pos := j.pos;
+        v_place := coalesce(v_page.place, 0);
+      end if;
+      exit when v_full;
+      v_rows := v_rows + 1;
+    end loop;
+    v_seen := v_now;
+  end if;
   return json_build_object('at', agentmesh.now_us(), 'scanned', v_scanned, 'items', array_to_json(v_items),
-    'next', case when v_full or v_rows = 20000 then json_build_array(v_pos, v_place, v_gaps, v_xid) end)::text;
+    'next', case when v_full or v_rows = 20000 then
+      json_build_array(v_pos, v_place, v_seen, v_late_pos, v_late_place, v_late) end)::text;
+end $$;
+
+-- The transitions of one row behind a place in it, at most so many, after a look at so many. Place: the last one looked at; null: that was all.
+create function agentmesh.task_history_row_v1(j agentmesh.task_journal, p_place int, p_lanes int[], p_limit int, p_budget int,
+  out items json[], out scanned int, out place int)
+language plpgsql stable as $$
+declare
+  r record;
+begin
+  items := '{}';
+  scanned := 0;
+  for r in
+    select e.*, coalesce(b.id, f.id) as id from agentmesh.task_entries_v1(j) e
+    left join agentmesh.task_bodies b on b.seq = e.seq left join agentmesh.task_forgotten f on f.seq = e.seq
+    where e.place > p_place order by e.place
+  loop
+    if cardinality(items) >= p_limit or scanned >= p_budget then
+      place := r.place - 1;
+      return;
+    end if;
+    scanned := scanned + 1;
+    if r.id is not null and (p_lanes is null or r.lane = any(p_lanes)) then
+      items := items || agentmesh.task_transition_v1(r.id, j.at, r.move, r.attempt, r.token, r.session, r.reason);
+    end if;
+  end loop;
 end $$;
 
 -- Counters of queues: of those named, or of all.
-create function agentmesh.task_queues_v1(p_names text[]) returns text language sql
-set jit = off as $$
-  with c as materialized (
-    select coalesce(l.queue, -c.lane) as queue, c.what, sum(c.value) as value
-    from agentmesh.task_counters_v1(null) c left join agentmesh.task_lanes l on l.lane = c.lane
-    group by 1, 2
-  )
-  select json_build_object('at', agentmesh.now_us(), 'queues', coalesce(json_agg(json_build_array(
-    q.name, q.settings::json, q.revision,
-    (select json_agg(coalesce(c.value, 0) order by g.what) from generate_series(0, 13) g(what)
-      left join c on c.queue = q.number and c.what = g.what),
-    (select min(h.ready_at) from agentmesh.task_lanes l cross join lateral (
-      select t.ready_at from agentmesh.tasks t where t.state = 2 and t.lane = l.lane order by t.rank, t.seq limit 1
-    ) h where l.queue = q.number)) order by q.number), '[]'::json))::text
-  from agentmesh.task_queues q where p_names is null or q.name = any(p_names)
-$$;
+create function agentmesh.task_queues_v1(p_names text[]) returns text language plpgsql stable
+${PINNED} as $$
+declare
+  -- As a map: to look a list through for each queue would take as many looks as there are queues, squared.
+  v_counters jsonb;
+begin
+  select jsonb_object_agg(x.queue, x.counters) into v_counters from (
+    select s.queue, jsonb_object_agg(s.what, s.value) as counters from (
+      select coalesce(l.queue, -c.lane) as queue, c.what, sum(c.value) as value
+      from agentmesh.task_counters_v1(null) c left join agentmesh.task_lanes l on l.lane = any(array[c.lane])
+      group by 1, 2
+    ) s group by s.queue
+  ) x;
+  return (
+    select json_build_object('at', agentmesh.now_us(), 'queues', coalesce(json_agg(json_build_array(
+      q.name, q.settings::json, q.revision,
+      (select json_agg(coalesce(v_counters -> q.number::text -> g.what::text, '0') order by g.what) from generate_series(0, 13) g(what)),
+      (select min(h.ready_at) from agentmesh.task_lanes l cross join lateral (
+        select t.ready_at from agentmesh.tasks t where t.state = 2 and t.lane = l.lane order by t.rank, t.seq limit 1
+      ) h where l.queue = q.number)) order by q.number), '[]'::json))::text
+    from agentmesh.task_queues q where p_names is null or q.name = any(p_names));
+end $$;
 `;

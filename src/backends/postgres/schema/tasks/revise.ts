@@ -131,7 +131,7 @@ begin
   v_to := case when v_waiting > 0 then 0 when v_due > p_fx.at then 1 else 2 end;
   select q.step_us into v_step from agentmesh.task_lanes l join agentmesh.task_queues q on q.number = any(array[l.queue]) where l.lane = any(array[e.lane]);
   delete from agentmesh.task_ends x where x.seq = any(array[b.seq]);
-  v_pos := nextval('agentmesh.task_pos');
+  v_pos := agentmesh.task_pos_v1();
   insert into agentmesh.tasks (seq, state, lane, rank, ready_at, aged_at, token, attempt, crashes, moves, weight, keep_ms,
     deadline_at, since, aged_ms, error, journal, waiting)
   values (b.seq, v_to, e.lane, v_due - (coalesce(e.aged_ms, 0) * 1000)::bigint - b.priority::bigint * v_step,

@@ -22,6 +22,8 @@ declare
   v_bare bigint[];
   v_parents bigint[];
   v_mixed record;
+  -- Nothing but these tasks is concerned.
+  v_is_plain boolean := false;
 begin
   if v_answer is not null then
     return v_answer;
@@ -35,7 +37,6 @@ begin
     from unnest(p_seqs, string_to_array(p_ids, p_delimiter)) with ordinality u(seq, id, ord)
     left join agentmesh.task_bodies b on b.id = any(array[u.id]) and u.seq = 0;
   end if;
-  v_fx := agentmesh.task_effects_v1(v_now, 1000);
 
   if p_kinds = 'c' then
     select e.settled, e.lanes, e.bare into v_settled, v_lanes, v_bare
@@ -46,10 +47,15 @@ begin
     if v_settled = p_number then
       v_codes := repeat('4', p_number);
     end if;
-    if v_settled > 0 then
+    if v_settled > 0 and exists (select from agentmesh.task_edges e where e.parent = any(v_seqs)) then
       v_parents := v_seqs;
     end if;
+    v_is_plain := v_parents is null;
+    if not v_is_plain then
+      v_fx := agentmesh.task_effects_v1(v_now, 1000);
+    end if;
   else
+    v_fx := agentmesh.task_effects_v1(v_now, 1000);
     select e.lanes, e.fx into v_mixed
     from agentmesh.task_settle_mixed_v1(v_fx, v_seqs, p_tokens, string_to_array(p_kinds, null),
       string_to_array(p_texts, p_delimiter, p_null), p_delays, string_to_array(p_reasons, p_delimiter, p_null),
@@ -58,7 +64,7 @@ begin
     v_fx := v_mixed.fx;
     v_parents := v_fx.parents;
   end if;
-  if v_parents is not null and cardinality(v_parents) > 0 then
+  if cardinality(v_parents) > 0 then
     v_fx.parents := array(
       select u.seq from unnest(v_parents) with ordinality u(seq, ord)
       where exists (select from agentmesh.task_edges e where e.parent = u.seq offset 0)
@@ -69,13 +75,22 @@ begin
     select s.codes, s.extras into v_codes, v_extras
     from agentmesh.task_settled_v1(v_now, v_seqs, p_tokens, p_sessions, p_ids, p_delimiter) s;
   end if;
-  if cardinality(v_fx.parents) > 0 then
+  if not v_is_plain then
     v_fx := agentmesh.task_cascade_v1(v_fx);
   end if;
   if v_lanes is not null and exists (select from agentmesh.task_queues q where q.limited) then
+    if v_is_plain then
+      v_fx := agentmesh.task_effects_v1(v_now, 1000);
+      v_is_plain := false;
+    end if;
     v_fx.opened := agentmesh.task_opened_v1(v_lanes);
   end if;
-  v_answer := agentmesh.task_answer_v1(v_fx, json_build_object('codes', v_codes, 'extras', v_extras));
+  if v_is_plain then
+    v_answer := '{"at":' || v_now || ',"readied":[],"ended":[],"requested":[],"opened":[],"more":false,"own":{"codes":"' || v_codes
+      || '","extras":' || coalesce(v_extras::text, 'null') || '}}';
+  else
+    v_answer := agentmesh.task_answer_v1(v_fx, json_build_object('codes', v_codes, 'extras', v_extras));
+  end if;
   perform agentmesh.op_end_v1(p_session, p_sequence, v_answer);
   return v_answer;
 end $$;
@@ -85,30 +100,53 @@ create function agentmesh.task_complete_v1(p_now bigint, p_seqs bigint[], p_toke
   out settled int, out lanes int[], out bare bigint[])
 language plpgsql as $$
 declare
-  v_pos bigint := nextval('agentmesh.task_pos');
+  v_pos bigint := agentmesh.task_pos_v1();
   v_keep bigint;
-  v_row agentmesh.tasks;
+  v_keep_ms double precision;
+  v_session bigint;
+  v_lane int;
+  v_attempt int;
+  v_before bigint;
+  v_seqs bigint[];
+  v_lanes int[];
+  v_attempts int[];
+  v_tokens bigint[];
+  v_sessions bigint[];
+  v_befores bigint[];
+  v_keeps double precision[];
+  -- Seqs, or tokens, go on by 1 in the order of the list.
+  v_is_row boolean;
+  v_are_rows boolean;
+  v_d_lanes int[];
+  v_whats smallint[];
+  v_bys double precision[];
 begin
   if cardinality(p_seqs) = 1 then
     -- Plain statements, one after another: to set a large one up takes longer than to carry these out.
-    delete from agentmesh.tasks x where x.seq = p_seqs[1] and x.token = p_tokens[1] and x.state + 0 = 3 returning * into v_row;
+    with d as (
+      delete from agentmesh.tasks x where x.seq = p_seqs[1] and x.token = p_tokens[1] and x.state + 0 = 3
+      returning x.*, (case when x.keep_ms > 0 then x.keep_ms else 60000 end * 1000)::bigint as keep
+    ), e as (
+      insert into agentmesh.task_ends (seq, at, token, journal, expires_at, ready_at, lane, attempt, state, crashes, moves, since,
+        aged_ms, result, error)
+      select d.seq, p_now, d.token, v_pos, p_now + d.keep, d.ready_at, d.lane, d.attempt, 4, d.crashes, d.moves, d.since, d.aged_ms,
+        case when d.keep_ms > 0 then p_results[1] end, case when d.keep_ms > 0 then d.error end
+      from d
+    )
+    select d.keep, d.keep_ms, d.session, d.lane, d.attempt, d.journal into v_keep, v_keep_ms, v_session, v_lane, v_attempt, v_before
+    from d;
     if not found then
       settled := 0;
       return;
     end if;
-    v_keep := (case when v_row.keep_ms > 0 then v_row.keep_ms else 60000 end * 1000)::bigint;
-    insert into agentmesh.task_ends (seq, at, token, journal, expires_at, ready_at, lane, attempt, state, crashes, moves, since,
-      aged_ms, result, error)
-    values (v_row.seq, p_now, v_row.token, v_pos, p_now + v_keep, v_row.ready_at, v_row.lane, v_row.attempt, 4, v_row.crashes, v_row.moves, v_row.since, v_row.aged_ms,
-      case when v_row.keep_ms > 0 then p_results[1] end, case when v_row.keep_ms > 0 then v_row.error end);
     insert into agentmesh.task_expiries (due_at, seqs) values (p_now + v_keep, p_seqs);
     insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, befores,
       d_lanes, d_whats, d_bys)
-    values (v_pos, p_now, 1, p_seqs, array[52], array[v_row.lane], array[v_row.attempt], p_tokens, array[v_row.session], array[v_row.journal],
-      array[v_row.lane, v_row.lane], array[3, 4], array[-1, 1]);
+    values (v_pos, p_now, 1, p_seqs, array[52], array[v_lane], array[v_attempt], p_tokens, array[v_session], array[v_before],
+      array[v_lane, v_lane], array[3, 4], array[-1, 1]);
     settled := 1;
-    lanes := array[v_row.lane];
-    bare := case when v_row.keep_ms <= 0 then p_seqs end;
+    lanes := array[v_lane];
+    bare := case when v_keep_ms <= 0 then p_seqs end;
     return;
   end if;
   with u as materialized (
@@ -129,42 +167,44 @@ begin
       d.lane, d.attempt, 4, d.crashes, d.moves, d.since, d.aged_ms,
       case when d.keep_ms > 0 then d.result end, case when d.keep_ms > 0 then d.error end
     from d
-  ), a as materialized (
-    select count(*)::int as n, array_agg(d.seq) as seqs, min(d.seq - d.ord) as low_seq, max(d.seq - d.ord) as high_seq,
-      min(d.lane) as low_lane, max(d.lane) as high_lane, array_agg(d.lane) as lanes,
-      min(d.attempt) as low_attempt, max(d.attempt) as high_attempt, array_agg(d.attempt) as attempts,
-      min(d.token - d.ord) as low_token, max(d.token - d.ord) as high_token, array_agg(d.token) as tokens,
-      min(d.session) as low_session, max(d.session) as high_session, array_agg(d.session) as sessions,
-      min(d.journal) as low_before, max(d.journal) as high_before, array_agg(d.journal) as befores,
-      min(d.keep_ms) as low_keep, max(d.keep_ms) as high_keep, array_agg(d.seq) filter (where d.keep_ms <= 0) as bare,
-      max(d.ord) as high_ord
-    from (select * from d order by d.ord) d
-  ), x as (
-    insert into agentmesh.task_expiries (due_at, seqs)
-    select p_now + (a.low_keep * 1000)::bigint, a.seqs from a where a.n > 0 and a.low_keep = a.high_keep and a.low_keep > 0
-    union all
-    select p_now + (k.keep * 1000)::bigint, k.seqs from (
-      select case when d.keep_ms > 0 then d.keep_ms else 60000 end as keep, array_agg(d.seq) as seqs
-      from a, d where a.low_keep <> a.high_keep or a.low_keep <= 0 group by 1
-    ) k
-  ), j as (
-    insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, befores,
-      d_lanes, d_whats, d_bys)
-    select v_pos, p_now, a.n,
-      case when a.low_seq = a.high_seq and a.n = a.high_ord then array[a.low_seq + 1] else a.seqs end, array[52::smallint],
-      case when a.low_lane = a.high_lane then array[a.low_lane] else a.lanes end,
-      case when a.low_attempt = a.high_attempt then array[a.low_attempt] else a.attempts end,
-      case when a.low_token = a.high_token and a.n = a.high_ord then array[a.low_token + 1] else a.tokens end,
-      case when a.low_session = a.high_session then array[a.low_session] else a.sessions end,
-      case when a.low_before = a.high_before then array[a.low_before] else a.befores end,
-      c.lanes, c.whats, c.bys
-    from a, (
-      select array_agg(g.lane) as lanes, array_agg(v.what::smallint) as whats, array_agg(v.by) as bys from (
-        select d.lane, count(*) as n from d group by d.lane
-      ) g, lateral (values (3, -g.n::double precision), (4, g.n)) v(what, by)
-    ) c where a.n > 0
   )
-  select a.n, a.lanes, a.bare into settled, lanes, bare from a;
+  select count(*)::int, array_agg(d.seq), array_agg(d.lane), array_agg(d.attempt), array_agg(d.token), array_agg(d.session),
+    array_agg(d.journal), array_agg(d.keep_ms), min(d.seq - d.ord) = max(d.seq - d.ord) and count(*) = max(d.ord),
+    min(d.token - d.ord) = max(d.token - d.ord) and count(*) = max(d.ord)
+  into settled, v_seqs, lanes, v_attempts, v_tokens, v_sessions, v_befores, v_keeps, v_is_row, v_are_rows
+  from (select * from d order by d.ord) d;
+  -- Plain statements from here on: what every batch would set up and few need is a statement of its own.
+  if settled = 0 then
+    return;
+  end if;
+  if v_keeps[1] = all(v_keeps) and v_keeps[1] > 0 then
+    insert into agentmesh.task_expiries (due_at, seqs) values (p_now + (v_keeps[1] * 1000)::bigint, v_seqs);
+  else
+    insert into agentmesh.task_expiries (due_at, seqs)
+    select p_now + (k.keep * 1000)::bigint, k.seqs from (
+      select case when u.keep > 0 then u.keep else 60000 end as keep, array_agg(u.seq) as seqs
+      from unnest(v_seqs, v_keeps) u(seq, keep) group by 1
+    ) k;
+    bare := (select array_agg(u.seq) from unnest(v_seqs, v_keeps) u(seq, keep) where u.keep <= 0);
+  end if;
+  if lanes[1] = all(lanes) then
+    v_lanes := lanes[1:1];
+    v_d_lanes := array[lanes[1], lanes[1]];
+    v_whats := array[3, 4];
+    v_bys := array[-settled, settled];
+  else
+    v_lanes := lanes;
+    select array_agg(g.lane), array_agg(v.what::smallint), array_agg(v.by) into v_d_lanes, v_whats, v_bys from (
+      select u.lane, count(*) as n from unnest(lanes) u(lane) group by u.lane
+    ) g, lateral (values (3, -g.n::double precision), (4, g.n)) v(what, by);
+  end if;
+  insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, sessions, befores,
+    d_lanes, d_whats, d_bys)
+  values (v_pos, p_now, settled, case when v_is_row then v_seqs[1:1] else v_seqs end, array[52], v_lanes,
+    case when v_attempts[1] = all(v_attempts) then v_attempts[1:1] else v_attempts end,
+    case when v_are_rows then v_tokens[1:1] else v_tokens end,
+    case when v_sessions[1] = all(v_sessions) then v_sessions[1:1] else v_sessions end,
+    case when v_befores[1] = all(v_befores) then v_befores[1:1] else v_befores end, v_d_lanes, v_whats, v_bys);
 end $$;
 
 -- What became of claims that were settled just now or before, as codes: the state's number, s stale, g gone.
@@ -200,8 +240,9 @@ begin
 end $$;
 
 -- Queues in which the end of these claims, one lane each, made room below a limit that keeps something back.
-create function agentmesh.task_opened_v1(p_lanes int[]) returns text[] language sql stable as $$
-  select array(
+create function agentmesh.task_opened_v1(p_lanes int[]) returns text[] language plpgsql stable as $$
+begin
+  return array(
     select distinct q.name from (
       select l.queue, l.grp, count(*) as freed, sum(count(*)) over (partition by l.queue) as freed_all
       from unnest(p_lanes) u(lane) join agentmesh.task_lanes l on l.lane = any(array[u.lane]) group by l.queue, l.grp
@@ -216,6 +257,6 @@ create function agentmesh.task_opened_v1(p_lanes int[]) returns text[] language 
         select from agentmesh.task_lanes l join agentmesh.tasks t on t.lane = l.lane and t.state = 2 where l.queue = q.number))
       or (f.grp is not null and n.in_group < q.max_per_group and n.in_group + f.freed >= q.max_per_group and exists (
         select from agentmesh.task_lanes l join agentmesh.tasks t on t.lane = l.lane and t.state = 2
-        where l.queue = q.number and l.grp = f.grp)))
-$$;
+        where l.queue = q.number and l.grp = f.grp)));
+end $$;
 `;

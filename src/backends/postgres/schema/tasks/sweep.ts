@@ -70,22 +70,27 @@ end $$;
 -- Makes ready what is due.
 create function agentmesh.task_promote_v1(inout p_fx agentmesh.task_effects) language plpgsql as $$
 declare
-  v_pos bigint := nextval('agentmesh.task_pos');
+  v_pos bigint;
+  v_seqs bigint[] := array(
+    select t.seq from agentmesh.tasks t where t.state = 1 and t.ready_at <= p_fx.at
+    order by t.ready_at, t.seq limit p_fx.room for update skip locked);
   v_readied json[];
   v_number int;
 begin
-  with s as materialized (
-    select t.seq, t.journal, t.ready_at from agentmesh.tasks t where t.state = 1 and t.ready_at <= p_fx.at
-    order by t.ready_at, t.seq limit p_fx.room for update skip locked
-  ), r as (
+  if cardinality(v_seqs) = 0 then
+    return;
+  end if;
+  v_pos := agentmesh.task_pos_v1();
+  with r as (
     update agentmesh.tasks t set state = 2,
       aged_at = coalesce(t.aged_at, t.ready_at - (coalesce(t.aged_ms, 0) * 1000)::bigint),
       rank = coalesce(t.aged_at, t.ready_at - (coalesce(t.aged_ms, 0) * 1000)::bigint) - b.priority::bigint * q.step_us,
       journal = v_pos
-    from s join agentmesh.tasks o on o.seq = any(array[s.seq]) join agentmesh.task_bodies b on b.seq = any(array[s.seq])
+    from unnest(v_seqs) u(seq) join agentmesh.tasks o on o.seq = any(array[u.seq])
+    join agentmesh.task_bodies b on b.seq = any(array[u.seq])
     join agentmesh.task_lanes l on l.lane = any(array[o.lane]) join agentmesh.task_queues q on q.number = any(array[l.queue])
-    where t.seq = any(array[s.seq])
-    returning t.seq, t.lane, t.attempt, t.token, t.weight, s.journal as before, b.id, q.name as queue, t.ready_at
+    where t.seq = any(array[u.seq])
+    returning t.seq, t.lane, t.attempt, t.token, t.weight, o.journal as before, b.id, q.name as queue, t.ready_at
   ), j as (
     insert into agentmesh.task_journal (pos, at, number, seqs, moves, lanes, attempts, tokens, befores, d_lanes, d_whats, d_bys)
     select v_pos, p_fx.at, a.n, a.seqs, array[18::smallint], a.lanes, a.attempts, a.tokens, a.befores, c.lanes, c.whats, c.bys

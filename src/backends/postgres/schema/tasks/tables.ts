@@ -153,7 +153,9 @@ create index task_ends_signature on agentmesh.task_ends (signature, seq) where s
 create table agentmesh.task_expiries (
   due_at bigint not null,
   seqs bigint[] not null
-);
+) with (toast_tuple_target = 8160);
+-- To compress lists of numbers costs more than it saves; most rows stay in their page as they are.
+alter table agentmesh.task_expiries alter column seqs set storage external;
 create index task_expiries_due on agentmesh.task_expiries (due_at);
 
 -- How the tasks ended that were forgotten last.
@@ -232,7 +234,10 @@ create table agentmesh.task_journal (
   d_lanes int[],
   d_whats smallint[],
   d_bys double precision[]
-);
+) with (toast_tuple_target = 8160);
+alter table agentmesh.task_journal alter column seqs set storage external, alter column moves set storage external,
+  alter column lanes set storage external, alter column attempts set storage external, alter column tokens set storage external,
+  alter column sessions set storage external, alter column befores set storage external;
 create index task_journal_xid on agentmesh.task_journal (xid);
 
 -- Counters but for the journal's rows of transactions from the horizon on.
@@ -252,5 +257,9 @@ create sequence agentmesh.task_seq increment by 1024 start with 1024;
 create sequence agentmesh.task_token increment by 2048 start with 2048;
 create sequence agentmesh.task_pos;
 create sequence agentmesh.task_walk;
+-- The journal's next number. Whoever has one has a transaction's number before, so that readers know whom to look for behind.
+create function agentmesh.task_pos_v1() returns bigint language sql volatile as $$
+  select case when pg_current_xact_id() is not null then nextval('agentmesh.task_pos') end
+$$;
 select setval('agentmesh.task_token', agentmesh.now_us() / 2048 * 2048);
 `;

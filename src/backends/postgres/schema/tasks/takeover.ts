@@ -37,13 +37,14 @@ begin
 end $$;
 
 -- Sessions that hold claims and are over.
-create function agentmesh.task_dead_v1() returns bigint[] language sql volatile as $$
-  select array(
+create function agentmesh.task_dead_v1() returns bigint[] language plpgsql volatile as $$
+begin
+  return array(
     select h.session from agentmesh.task_holders h
     where not agentmesh.session_alive_v1(h.session)
       and exists (select from agentmesh.tasks t where t.state = 3 and t.session = h.session)
-    order by h.session)
-$$;
+    order by h.session);
+end $$;
 
 -- Idle: unstarted claims of this live session, its last first; null: claims of all sessions that are over. Lanes: null: any.
 create function agentmesh.task_takeover_v1(p_session bigint, p_sequence bigint, p_horizon text, p_fresh int[],
@@ -73,7 +74,6 @@ begin
     return '{"fresh":true}';
   end if;
   perform pg_advisory_xact_lock_shared(hashtextextended('agentmesh.task_queues', 1));
-  v_now := agentmesh.now_us();
   if not exists (select from agentmesh.task_holders h where h.session = p_session) then
     insert into agentmesh.task_holders values (p_session) on conflict do nothing;
   end if;
@@ -118,9 +118,10 @@ begin
       v_quotas[v_quota] := v_quotas[v_quota] - 1;
     end if;
   end loop;
+  v_now := agentmesh.now_us();
   v_answer := '{"at":' || v_now || '}';
   if cardinality(v_seqs) > 0 then
-    v_pos := nextval('agentmesh.task_pos');
+    v_pos := agentmesh.task_pos_v1();
     v_token := nextval('agentmesh.task_token');
     with u as (
       update agentmesh.tasks t set session = p_session, token = v_token + u.ord, journal = v_pos,

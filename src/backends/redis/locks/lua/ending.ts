@@ -2,21 +2,13 @@ import { LOCK_ANSWERS } from './answers.ts';
 import { KEEP_HELD, RELEASE_QUIET } from './fast.ts';
 import { LOCK_LIBRARY } from './request.ts';
 
-const EXPIRED = /* lua */ `
-local function is_expired(lock)
-  if lock.t ~= 'h' or not (lock.l or lock.v) then return false end
-  local ends = redis.call('ZSCORE', K .. 'l:x', 'g' .. lock.id)
-  return ends and tonumber(ends) <= now()
-end
-`;
-
 /** ARGV: session, then for each: id, token or ''. */
 export const LOCK_KEEP: string = /* lua */ `
 local session = ARGV[1]
 ${KEEP_HELD}
 if answer then return answer end
 local function keep_all()
-${LOCK_LIBRARY}${LOCK_ANSWERS}${EXPIRED}
+${LOCK_LIBRARY}${LOCK_ANSWERS}
 local is_alive = alive(session)
 tidy()
 local function aborted(id)
@@ -56,7 +48,7 @@ if known then return known end
 ${RELEASE_QUIET}
 if answer then return finish(session, sequence, answer) end
 local function release_all()
-${LOCK_LIBRARY}${EXPIRED}
+${LOCK_LIBRARY}
 local quote = cjson.encode
 tidy()
 GRANTED = {}
@@ -119,7 +111,8 @@ local function stands(id, seen)
   local lock = rec(id)
   return lock and lock.t == 'w' and int(version(lock)) == seen
 end
-local stood = stands(ARGV[3], ARGV[4])
+-- What is over and hasn't been ended yet has changed no version: then nothing is certain.
+local stood = not MORE and stands(ARGV[3], ARGV[4])
 for i = 6, #ARGV, 2 do stood = stood and stands(ARGV[i], ARGV[i + 1]) end
 if stood then
   local lock = rec(ARGV[3])

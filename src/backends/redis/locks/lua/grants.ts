@@ -124,16 +124,19 @@ local function grant(lock, token)
   save(lock)
   own_waits_open(lock.d and rec(lock.d) or lock)
 end
+-- Its lease is over, also when nobody has come to ending it.
+local function is_expired(lock)
+  if lock.t ~= 'h' or not (lock.l or lock.v) then return false end
+  local ends = redis.call('ZSCORE', K .. 'l:x', 'g' .. lock.id)
+  return ends and tonumber(ends) <= now()
+end
 local function hand_to(lock)
   if DEAD[lock.s] then
     LOOKED_AT = LOOKED_AT + 9
     return drop(lock)
   end
   local target = lock.d and rec(lock.d)
-  if target and (target.l or target.v) then
-    local ends = redis.call('ZSCORE', K .. 'l:x', 'g' .. target.id)
-    if ends and tonumber(ends) <= now() then return drop(target) end
-  end
+  if target and is_expired(target) then return drop(target) end
   grant(lock, int(token()))
   GRANTED[#GRANTED + 1] = lock.id
   hint('locks', lock.i[1][1])
@@ -187,10 +190,22 @@ local function hand_on_mode(r, mode, from)
     end
   end
 end
-local function hand_on(r)
-  for _, id in ipairs({ unpack(r.z or {}) }) do
+local function specials(r)
+  local found = {}
+  for _, id in ipairs(r.z or {}) do
     local lock = rec(id)
-    if lock and lock.t == 'w' and is_ready(lock) then hand_to(lock) end
+    if lock and lock.t == 'w' then found[#found + 1] = lock end
+  end
+  if #found > 1 then
+    table.sort(found, function(a, b)
+      return before(tonumber(a.r), member(a, item_at(a, r.name)), tonumber(b.r), member(b, item_at(b, r.name)))
+    end)
+  end
+  return found
+end
+local function hand_on(r)
+  for _, lock in ipairs(specials(r)) do
+    if lock.t == 'w' and REC[lock.id] and is_ready(lock) then hand_to(lock) end
   end
   if r.of > 0 then return hand_on_units(r) end
   for mode = 1, 5 do

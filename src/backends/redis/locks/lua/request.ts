@@ -132,7 +132,7 @@ local function ask()
   local target
   if upgrade ~= '' then
     target = rec(upgrade)
-    if not target or target.t ~= 'h' or target.s ~= session or target.i[1][4] ~= held_token then return LOST end
+    if not target or target.t ~= 'h' or target.s ~= session or target.i[1][4] ~= held_token or is_expired(target) then return LOST end
     if #target.i ~= items then return LOST end
     for _, item in ipairs(lock.i) do
       if not item_at(target, item[1]) then return LOST end

@@ -19,7 +19,7 @@
  * m:h:<i>    hash  q → `flight q level delivery expiresAt flags orderKey`: what is being handled
  * m:i:<i>    hash  `f` or `e`, and sender → letters that the receiver missed because of a full mailbox, or by expiry
  * m:x:<i>    hash  q → `delivery reason` of dead letters;  m:q:<i> zset `q id` in the order of burial;  m:Q:<i> zset `q id` → q
- * m:f:<flight> text  what one `receive` handed out: `o` open or `c` of a closed session, then `i:q,q;…`. Flight: session.sequence
+ * m:f:<flight> text  what one `receive` handed out: `i:q,q;…`. Flight: session.sequence
  * m:F        zset  flight → deadline, µs;  m:o hash flight → how many of it are open;  m:s:<session> zset flight → its sequence
  * m:m:<i>    hash  session → membership `version listening keepMs sources topics`; t<session> → whose turn it is
  * m:g:<i>    hash  `ordinal session` → `listening address`: members of a group

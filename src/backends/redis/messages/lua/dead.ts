@@ -90,7 +90,7 @@ local function letters_of(b, after)
   local over = #ids > left
   if over then ids[#ids] = nil end
   if #ids == 0 then return view, 0, true end
-  local letters = unfold(redis.call('HMGET', M .. 'd:' .. b.i, unpack(ids)))
+  local letters = unfold(stored_of(b, ids))
   for n, id in ipairs(ids) do
     local delivery, reason = '', ''
     if which == 'dead' then

@@ -70,7 +70,6 @@ export const RETURNS: string = /* lua */ `
 local function return_flight(flight, only, ready)
   local text = redis.call('GET', M .. 'f:' .. flight)
   if not text then return drop_flight(flight) end
-  local counted = string.sub(text, 1, 1) ~= 'c'
   for i, list in string.gmatch(text, '(%d+):([%d,]+);') do
     local b = (only == nil or only == i) and box_by(i) or nil
     if b ~= nil then
@@ -80,7 +79,7 @@ local function return_flight(flight, only, ready)
         local held = found and read_held(found)
         if held and held.flight == flight then
           back[#back + 1] = ids[n]
-          free = put_back(b, ids[n], held, counted, 0) or free
+          free = put_back(b, ids[n], held, true, 0) or free
         end
       end
       BUDGET = BUDGET - #back
@@ -112,7 +111,7 @@ export const DEAD: string = /* lua */ `
 local function take_dead(b, entries)
   local ids = {}
   for n, entry in ipairs(entries) do ids[n] = string.match(entry, '^%d+') end
-  local stored = redis.call('HMGET', M .. 'd:' .. b.i, unpack(ids))
+  local stored = stored_of(b, ids)
   redis.call('ZREM', M .. 'q:' .. b.i, unpack(entries))
   redis.call('ZREM', M .. 'Q:' .. b.i, unpack(entries))
   redis.call('HDEL', M .. 'x:' .. b.i, unpack(ids))

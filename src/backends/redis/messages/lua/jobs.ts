@@ -60,7 +60,7 @@ function JOB.held(job, lost)
       end
     end
     if #ids > 0 then
-      local stored = redis.call('HMGET', M .. 'd:' .. b.i, unpack(ids))
+      local stored = stored_of(b, ids)
       local froms = {}
       for n, text in ipairs(unfold({ unpack(stored) })) do
         froms[n] = sender_of(text)
@@ -165,7 +165,7 @@ end
 
 /** What time brings: sessions that ended. Needs `JOBS`. */
 export const CHORES: string = /* lua */ `
--- How many memberships of a session that is over are ended in one script.
+-- How many memberships of sessions that are over this script still ends.
 local ENDINGS = 50
 
 local function end_membership(i, session, closed)
@@ -185,11 +185,12 @@ end
 local function end_session(session)
   local closed = redis.call('SISMEMBER', M .. 'closed', session) == 1
   local joined = M .. 'j:' .. session
-  for _, i in ipairs(redis.call('SPOP', joined, ENDINGS)) do end_membership(i, session, closed) end
+  local left = redis.call('SPOP', joined, ENDINGS)
+  ENDINGS = ENDINGS - #left
+  for _, i in ipairs(left) do end_membership(i, session, closed) end
   run_jobs()
   local flights = M .. 's:' .. session
   for _, flight in ipairs(redis.call('ZRANGE', flights, 0, 249)) do
-    if closed then redis.call('SETRANGE', M .. 'f:' .. flight, 0, 'c') end
     if BUDGET > 0 then
       return_flight(flight, nil, true)
     else

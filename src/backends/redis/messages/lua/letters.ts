@@ -31,6 +31,22 @@ local function unfold(letters)
   return letters
 end
 
+-- Letters as they are stored. A few at a time while they are large: an answer of many MiB is copied again for each MiB by which Redis makes it longer.
+local function stored_of(b, ids)
+  local key, stored, first, count = M .. 'd:' .. b.i, {}, 1, 16
+  while first <= #ids do
+    local page, bytes = redis.call('HMGET', key, unpack(ids, first, math.min(first + count - 1, #ids))), 0
+    for n = 1, #page do
+      local letter = page[n]
+      stored[first + n - 1] = letter
+      if letter then bytes = bytes + #letter end
+    end
+    first = first + count
+    count = bytes < 65536 and count * 4 or 16
+  end
+  return stored
+end
+
 -- Deletes letters; stored: what of them is there, nil when none has a shared text.
 local function forget(b, ids, stored)
   redis.call('HDEL', M .. 'd:' .. b.i, unpack(ids))
@@ -155,7 +171,7 @@ local function remove_waiting(b, elements)
     ids[n] = id
     if tonumber(flags) >= 4 then ends[#ends + 1] = element end
   end
-  local stored = redis.call('HMGET', M .. 'd:' .. b.i, unpack(ids))
+  local stored = stored_of(b, ids)
   local texts, keys, froms = unfold({ unpack(stored) }), {}, {}
   for n, text in ipairs(texts) do froms[n], keys[n] = sender_of(text) end
   lanes_of(b, keys)

@@ -25,7 +25,7 @@ type Module = keyof typeof MODULES;
 const RARE = /* lua */ `
   RARE = {
     deposit_full = deposit_full, reclaim = reclaim, bury = bury, add_job = add_job, copy = copy, run_jobs = run_jobs, tidy = tidy,
-    read_part = read_part, write_part = write_part, end_part = end_part, tell_part = tell_part, put_back = put_back,
+    read_part = read_part, write_part = write_part, end_part = end_part, tell_part = tell_part,
   }
 `;
 

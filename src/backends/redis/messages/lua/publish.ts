@@ -158,7 +158,13 @@ for _, m in ipairs(runs) do
       m.letter = m.head .. text
       if m.topic then code = publish_topic(m, index) else code = publish_direct(m, index) end
       if code == nil then return pause() end
-      if place ~= nil and code ~= 'f' then redis.call('ZADD', SEEN, AT_TEXT, place) end
+      if place ~= nil and code ~= 'f' then
+        redis.call('ZADD', SEEN, AT_TEXT, place)
+        -- Two for one: however many come, those whose time is over don't pile up.
+        for _, seen in ipairs(redis.call('ZRANGE', SEEN, '-inf', int(AT - 600000000), 'BYSCORE', 'LIMIT', 0, 2)) do
+          redis.call('ZREM', SEEN, seen)
+        end
+      end
       BUDGET = BUDGET - 1
     end
     codes[#codes + 1] = code

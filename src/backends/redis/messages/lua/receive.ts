@@ -7,17 +7,15 @@ import { library } from './library.ts';
 const TAKE = /* lua */ `
 local WORK, TAKEN = 250, 0
 
-local function recover(b, ready)
+local function recover(b)
   local due = redis.call('ZRANGE', M .. 'z:' .. b.i, '-inf', AT_TEXT, 'BYSCORE', 'LIMIT', 0, 250)
-  if #due == 0 then return false end
+  if #due == 0 then return end
   lanes_of(b, due)
   for _, key in ipairs(due) do
     local lane = b.lanes[key]
     if lane.due <= AT then lane.due = 0 end
     touch(b, lane)
   end
-  if ready then wake(b, true) end
-  return true
 end
 
 local function merged(free, own)
@@ -79,7 +77,7 @@ end
 
 -- Ends the letters that expired on the way, and the receiver is told that it missed them.
 local function bury_late(b, dead)
-  local stored = redis.call('HMGET', M .. 'd:' .. b.i, unpack(dead))
+  local stored = stored_of(b, dead)
   for _, letter in ipairs(unfold({ unpack(stored) })) do
     local from = sender_of(letter)
     miss(b, from, 'e')
@@ -207,7 +205,7 @@ local function replay(record)
       deliveries[#deliveries + 1] = run[n + 1]
     end
     local held = redis.call('HMGET', M .. 'h:' .. run[2], unpack(ids))
-    local texts = unfold(redis.call('HMGET', M .. 'd:' .. run[2], unpack(ids)))
+    local texts = unfold(stored_of({ i = run[2] }, ids))
     local line = {}
     for n, id in ipairs(ids) do
       local text = nil
@@ -270,7 +268,7 @@ for _, run in ipairs(runs) do
   local b = box_by(run[2])
   local ids, gone, held = {}, {}, {}
   for n = 3, #run, 2 do ids[#ids + 1] = run[n] end
-  local stored = redis.call('HMGET', M .. 'd:' .. b.i, unpack(ids))
+  local stored = stored_of(b, ids)
   local texts, ended = unfold({ unpack(stored) }), {}
   for n, id in ipairs(ids) do
     letters[#letters + 1] = texts[n]
@@ -293,7 +291,7 @@ for _, run in ipairs(runs) do
   lines[#lines + 1] = run[1] .. ' ' .. run[2] .. ' ' .. #ids .. ' ' .. table.concat(run, ' ', 3)
 end
 if TAKEN > 0 then
-  redis.call('SET', M .. 'f:' .. flight, 'o' .. table.concat(listed))
+  redis.call('SET', M .. 'f:' .. flight, table.concat(listed))
   redis.call('ZADD', M .. 'F', int(AT + within), flight)
   redis.call('HSET', M .. 'o', flight, TAKEN)
   redis.call('ZADD', M .. 's:' .. session, sequence, flight)

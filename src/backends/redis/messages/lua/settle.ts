@@ -83,7 +83,7 @@ end
 for _, into in ipairs(order) do
   local b = into.b
   if #into.gone > 0 then unhold(b, into.gone) end
-  if #into.over > 0 then forget(b, into.over, into.shared and redis.call('HMGET', M .. 'd:' .. b.i, unpack(into.over)) or nil) end
+  if #into.over > 0 then forget(b, into.over, into.shared and stored_of(b, into.over) or nil) end
   if into.free then wake(b, true) end
 end
 close_flights()

@@ -68,7 +68,8 @@ local function leave(address)
     return
   end
   if own.handling > 0 then add_job({ kind = 'held', tag = part.tag, i = own.i, cursor = '0', upto = newest() }) end
-  if own.waiting > 0 then add_job({ kind = 'drop', tag = part.tag, i = own.i, reason = 'left', upto = newest(), leave = true }) end
+  -- What is in hand may be given back while there is more of it than one script ends.
+  if own.waiting + own.handling > 0 then add_job({ kind = 'drop', tag = part.tag, i = own.i, reason = 'left', upto = newest(), leave = true }) end
   own.leaving = true
   if own.settings ~= '' then
     own.settings, own.max = '', nil

@@ -32,7 +32,8 @@ reclaim(true)
 
 -- When a mailbox must be looked at again.
 local function note(b)
-  local soonest = nil
+  -- Losses that are too many for one answer go into the next.
+  local soonest = redis.call('EXISTS', M .. 'i:' .. b.i) == 1 and AT or nil
   for _, index in ipairs({ 'e:', 'z:' }) do
     local due = redis.call('ZRANGE', M .. index .. b.i, 0, 0, 'WITHSCORES')[2]
     if due then soonest = math.min(soonest or NEVER, tonumber(due)) end
@@ -47,7 +48,11 @@ local function note(b)
   end
 end
 
-for _, b in ipairs(OPENED) do sync(b) end
+for _, b in ipairs(OPENED) do
+  sync(b)
+  -- Whoever was last at it may just have gone.
+  if is_idle(b) then redis.call('ZADD', M .. 'due', 'LT', AT_TEXT, b.i) end
+end
 for _, i in ipairs(redis.call('ZRANGE', M .. 'due', '-inf', AT_TEXT, 'BYSCORE', 'LIMIT', 0, limit)) do
   if BUDGET <= 0 then break end
   BUDGET = BUDGET - 1

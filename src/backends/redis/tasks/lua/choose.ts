@@ -2,7 +2,7 @@ import { SOURCES } from './ready.ts';
 
 /** Defines `choose()`: how tasks are chosen where there is more than one source of them. */
 export const CHOOSE: string = String.raw`
-local function choose(visits, slots, limit, assigned, hosted, tombs)
+local function choose(visits, slots, limit, assigned, hosted, tombs, most)
   local picked, taken, more, used = {}, 0, false, {}
   local PAGE = 32
   local function group_of(v, name)
@@ -214,6 +214,7 @@ local function choose(visits, slots, limit, assigned, hosted, tombs)
       for _, p in ipairs(v.pools) do if p.bound < HUGE then more = true end end
     end
   end
+  assigned = math.min(assigned, most - taken)
   if assigned > 0 and #hosted > 0 then
     local function always() return true end
     for _, visit in ipairs(visits) do

@@ -20,7 +20,7 @@ local function answer(at, more, ids, records, rights)
     end
   end
   local texts = #kinds > 0 and redis.call('HMGET', T .. ':kt', unpack(kinds)) or {}
-  return { at, more, ids, records, rights, kinds, texts }
+  return { at, more, table.concat(ids, '\30'), records, rights, kinds, texts }
 end
 local function replay(stored)
   local first, count, more, at = string.match(stored, '^(%d+) (%d+) (%d) (%d+)$')
@@ -29,7 +29,7 @@ local function replay(stored)
   if count ~= '0' then
     local found, last = redis.call('HGETALL', T .. ':c:' .. ARGV[1]), first + tonumber(count) - 1
     for i = 1, #found, 2 do
-      local token = tonumber(string.sub(found[i + 1], 2))
+      local token = tonumber(string.match(found[i + 1], '^%d+', 2))
       if token >= first and token <= last then claims[#claims + 1] = { id = found[i], right = found[i + 1], token = token } end
     end
     table.sort(claims, function(a, b) return a.token < b.token end)
@@ -56,6 +56,23 @@ local function parse_offers(at, count)
   end
   return offers, slots, at
 end
+-- By a capability of a task: the offers that may serve it.
+local function candidates_of(offers)
+  local having
+  return function(capabilities)
+    if capabilities == '' or #offers < 8 then return offers end
+    if having == nil then
+      having = {}
+      for _, offer in ipairs(offers) do
+        for name in pairs(offer.has) do
+          having[name] = having[name] or {}
+          table.insert(having[name], offer)
+        end
+      end
+    end
+    return having[string.match(capabilities, '^[^\30]*')] or {}
+  end
+end
 local function serves(offer, type, capabilities)
   if offer.types and not offer.types[type] then return false end
   if capabilities ~= '' then
@@ -64,6 +81,11 @@ local function serves(offer, type, capabilities)
   return true
 end
 `;
+
+/** Claims of one call: a longer script would keep everybody else waiting. */
+export const MOST_CLAIMS = 250;
+/** Of them, so many are for tasks of particular agents where there are some: else those would wait for as long as there is enough of the others. */
+const KEPT_FOR_AGENTS = MOST_CLAIMS / 2;
 
 /**
  * ARGV: session, sequence, limit, start, assigned, offers, then three for each: slots, capabilities, types or `*`; queues or −1, then two for each:
@@ -77,6 +99,7 @@ if stored then return replay(stored) end
 ${QUEUES}${OFFERS}${CHOOSE}
 local session, limit, start, assigned = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local offers, slots, at = parse_offers(7, tonumber(ARGV[6]))
+local candidates = candidates_of(offers)
 local named, order = tonumber(ARGV[at]), {}
 at = at + 1
 for i = 1, named do
@@ -108,7 +131,9 @@ for first = 1, #pools, 1000 do
     if not (without and without[rest]) then
       local type, capabilities = string.match(rest, '^([^\31]*)\31([^\31]*)')
       local fitting = {}
-      for _, offer in ipairs(offers) do if offer.slots > 0 and serves(offer, type, capabilities) then fitting[#fitting + 1] = offer end end
+      for _, offer in ipairs(candidates(capabilities)) do
+        if offer.slots > 0 and serves(offer, type, capabilities) then fitting[#fitting + 1] = offer end
+      end
       if #fitting > 0 then list[#list + 1] = { pool = pools[i], offers = fitting } end
     end
   end
@@ -132,6 +157,7 @@ if agents > 0 and assigned > 0 and redis.call('EXISTS', T .. ':ag') == 1 then
     end
   end
 end
+if #hosted > 0 then limit = math.min(limit, ${MOST_CLAIMS} - math.min(assigned, ${KEPT_FOR_AGENTS})) end
 local visits = {}
 for _, one in ipairs(order) do
   local list = queues[one.name] or (#hosted > 0 and {})
@@ -180,7 +206,7 @@ if ids == nil then
   local picked
   ids, records = {}, {}
   if #visits > 0 then
-    picked, taken, more, write = choose(visits, slots, limit, assigned, hosted, tombs)
+    picked, taken, more, write = choose(visits, slots, limit, assigned, hosted, tombs, ${MOST_CLAIMS})
     write()
     for i, one in ipairs(picked) do ids[i], records[i] = one.id, one.rec end
     runs = picked
@@ -189,19 +215,31 @@ end
 local total = #ids
 if total == 0 then
   finish(session, ARGV[2], '0 0 ' .. (more and '1 ' or '0 ') .. int(now()))
-  return { int(now()), more and '1' or '0', ids, records, {}, {}, {} }
+  return { int(now()), more and '1' or '0', '', records, {}, {}, {} }
+end
+-- Nothing where its end concerns more than counters: it has a changing part, children, a deadline, or isn't kept.
+local function mark_of(rec, keep)
+  local f1, f2 = byte(rec, 2) - 48, byte(rec, 3) - 48
+  if f1 % 2 == 1 or f1 >= 32 or f2 % 16 >= 8 or keep == '00' then return '' end
+  return ' ' .. keep .. (f2 % 4 > 0 and 'f' or 's') .. sub(rec, 4, 8) .. (f1 % 16 >= 8 and string.match(rec, '^g([^\31\n]*)', 39) or '')
 end
 local token = tokens(total)
 local high, low, args = math.floor(token / 1000000), token % 1000000, {}
 local begun = math.min(start, taken)
 local prefix = 's' .. int(high)
+local lastBegin, lastKeep, mark
 for i = 1, total do
+  local rec = records[i]
+  local begin, keep = sub(rec, 2, 8), sub(rec, 33, 34)
+  if begin ~= lastBegin or keep ~= lastKeep or #mark > 9 then
+    lastBegin, lastKeep, mark = begin, keep, mark_of(rec, keep)
+  end
   if i == begun + 1 then prefix = 'u' .. int(high) end
   args[2 * i - 1] = ids[i]
   if low < 1000000 then
-    args[2 * i] = prefix .. fmt('%06d', low)
+    args[2 * i] = prefix .. fmt('%06d', low) .. mark
   else
-    args[2 * i] = (i > begun and 'u' or 's') .. int(token + i - 1)
+    args[2 * i] = (i > begun and 'u' or 's') .. int(token + i - 1) .. mark
   end
   low = low + 1
 end
@@ -249,4 +287,39 @@ redis.call('HINCRBY', T .. ':m', 'log', total)
 local flag = more and '1' or '0'
 finish(session, ARGV[2], int(token) .. ' ' .. total .. ' ' .. flag .. ' ' .. int(now()))
 return answer(int(now()), flag, ids, records, int(token) .. ' ' .. int(begun))
+`;
+
+/**
+ * Which of many offers and agents there is something for. ARGV: offers, then three for each as a claim has them; agents, then their names. Answers their
+ * places, from 1.
+ */
+export const WANTED: string = String.raw`
+local T, find, sub = K .. 't', string.find, string.sub
+${OFFERS}
+local offers, _, at = parse_offers(2, tonumber(ARGV[1]))
+local candidates, seen, fitting, hosted = candidates_of(offers), {}, {}, {}
+for i, offer in ipairs(offers) do offer.place = i end
+local pools = #offers > 0 and redis.call('SMEMBERS', T .. ':a') or {}
+for first = 1, #pools, 1000 do
+  for _, text in ipairs(redis.call('HMGET', T .. ':kt', unpack(pools, first, math.min(first + 999, #pools)))) do
+    local type, capabilities = string.match(text, '^[^\31]*\31([^\31]*)\31([^\31]*)')
+    local need = type .. '\31' .. capabilities
+    if not seen[need] then
+      seen[need] = true
+      for _, offer in ipairs(candidates(capabilities)) do
+        if not offer.fits and serves(offer, type, capabilities) then
+          offer.fits = true
+          fitting[#fitting + 1] = offer.place
+        end
+      end
+    end
+  end
+end
+local agents = tonumber(ARGV[at])
+if agents > 0 then
+  for i, is in ipairs(redis.call('SMISMEMBER', T .. ':ag', unpack(ARGV, at + 1, at + agents))) do
+    if is == 1 then hosted[#hosted + 1] = i end
+  end
+end
+return { fitting, hosted }
 `;

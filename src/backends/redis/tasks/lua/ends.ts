@@ -2,7 +2,7 @@
  * t:e:<class>  list  of those that ended in one call: the time and the ids, with \31 between; class = keep + f (kept firmly) or s
  * t:ec         zset  class → when the first of its list falls due (µs)
  * t:dead       zset  end (µs) → id of dead tasks
- * t:k          hash  key → id
+ * t:k          hash  key → id; a UUID as its 16 bytes, another id of 16 bytes with \1 in front
  * t:fg:0, 1    hash  id → how it ended; the younger and the older generation of forgotten tasks
  * t:fr         list  what ended tasks and cancelled trees still have to set in motion
  * t:st:<id>    zset  seq → sub-task; t:ar hash: forgotten task with sub-tasks → its own parent
@@ -17,6 +17,29 @@ const TOMBSTONE_US = 60_000_000;
 /** Defines `finish_row(row, as, reason)`, `reschedule(row, delay)` and `prune(row)`. */
 export const ENDS: string = String.raw`
 local ENDED, HAS_OLD = {}, nil
+local function unpack_id(text)
+  if #text == 16 then
+    local a, b, c, d = struct.unpack('>I4I4I4I4', text)
+    local all = fmt('%08x%08x%08x%08x', a, b, c, d)
+    return sub(all, 1, 8) .. '-' .. sub(all, 9, 12) .. '-' .. sub(all, 13, 16) .. '-' .. sub(all, 17, 20) .. '-' .. sub(all, 21)
+  end
+  return byte(text, 1) == 1 and sub(text, 2) or text
+end
+local function pack_id(id)
+  if #id == 36 then
+    local a, b = tonumber(sub(id, 1, 8), 16), tonumber(sub(id, 10, 13) .. sub(id, 15, 18), 16)
+    local c, d = tonumber(sub(id, 20, 23) .. sub(id, 25, 28), 16), tonumber(sub(id, 29), 16)
+    if a and b and c and d then
+      local packed = struct.pack('>I4I4I4I4', a, b, c, d)
+      if unpack_id(packed) == id then return packed end
+    end
+  end
+  return #id == 16 and '\1' .. id or id
+end
+local function id_of(key)
+  local packed = redis.call('HGET', T .. ':k', key)
+  return packed and unpack_id(packed)
+end
 local function keep_us(class)
   local n = tonumber(sub(class, 1, 2), 36)
   if n == 0 then return ${TOMBSTONE_US} end
@@ -112,7 +135,7 @@ local function prune(row)
   local q = queue_of(row)
   local class = class_of(row)
   forget(row.id, row.st)
-  if row.x.k and redis.call('HGET', T .. ':k', row.x.k) == row.id then redis.call('HDEL', T .. ':k', row.x.k) end
+  if row.x.k and id_of(row.x.k) == row.id then redis.call('HDEL', T .. ':k', row.x.k) end
   if row.st == 'D' then redis.call('ZREM', T .. ':dead', row.id) end
   if sub(class, 3) == 's' then redis.call('HINCRBY', T .. ':m', 'shed', -1) end
   if row.x.p then leave_tree(row.id, row.x.p) else redis.call('UNLINK', T .. ':st:' .. row.id) end
@@ -120,6 +143,7 @@ local function prune(row)
   if HAS_OLD then redis.call('ZREM', T .. ':old', row.id) end
   if row.down and redis.call('EXISTS', T .. ':d:' .. row.id) == 1 then redis.call('SADD', T .. ':ph', row.id) end
   redis.call('HDEL', T, row.id)
+  if APART[row.id] then redis.call('HDEL', T .. ':z', row.id) end
   if row.outside then redis.call('HDEL', T .. ':b', row.id) end
   row.gone = true
   ROWS[row.id] = false

@@ -72,7 +72,11 @@ redis.call('HSET', T, unpack(args))
 for s = 1, shapes do
   local list = lists[s]
   redis.call('RPUSH', T .. ':r:' .. list.kind .. '\29' .. list.src, unpack(list.ids))
-  if redis.call('ZADD', T .. ':h:' .. list.kind, 'LT', list.rank, list.src) == 1 then redis.call('SADD', T .. ':a', list.kind) end
+  -- See enter(): otherwise nobody sleeps who could take them.
+  if redis.call('ZADD', T .. ':h:' .. list.kind, 'LT', list.rank, list.src) == 1 then
+    redis.call('SADD', T .. ':a', list.kind)
+    list.q.wakes = true
+  end
   redis.call('HINCRBY', T .. ':kr', list.kind, #list.ids)
   list.q.count = list.q.count + #list.ids
 end
@@ -80,7 +84,7 @@ for name, q in pairs(queues) do
   local key = T .. ':n:' .. name
   redis.call('HINCRBY', key, 'r', q.count)
   if redis.call('HINCRBY', key, 'e', q.count) == q.count then redis.call('SADD', T .. ':qs', name) end
-  wake(name)
+  if q.wakes or redis.call('EXISTS', T .. ':x') == 1 then wake(name) end
 end
 local text = ARGV[base]
 if shapes == 1 then
@@ -102,14 +106,14 @@ return finish(ARGV[1], ARGV[2], int(at) .. '\0290\0290\29*' .. n .. ' er\29\29')
 /** Defines what becomes of an item of a batch: `enqueue_one(item)`. */
 const ENQUEUE_ONE = String.raw`
 local function give_key(key, row)
-  local former = redis.call('HGET', T .. ':k', key)
+  local former = id_of(key)
   local other = former and get(former)
   if other and other ~= row then
     other.x.k, other.changed = nil, true
     if is_ended(other) then other.firm = true end
     touch(other)
   end
-  redis.call('HSET', T .. ':k', key, row.id)
+  redis.call('HSET', T .. ':k', key, pack_id(row.id))
 end
 local function insert(item)
   local q, seq = queue(item.queue), order_next()
@@ -189,7 +193,7 @@ end
 local function enqueue_one(item)
   local row = get(item.id)
   if row then return repeated(row, item) end
-  local key = item.x.k and redis.call('HGET', T .. ':k', item.x.k)
+  local key = item.x.k and id_of(item.x.k)
   local other = key and get(key)
   if other then
     if not item.replace then return repeated(other, item) end

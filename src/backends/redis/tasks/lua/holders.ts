@@ -1,5 +1,6 @@
 /*
- * t:c:<session>   hash  id → s (started) or u (not yet), and the token
+ * t:c:<session>   hash  id → s (started) or u (not yet), and the token; then, where the end of the task is a matter of counters alone, a space and
+ *                         how it is kept (its class in `t:e`), kind and group. Gone as soon as the record is written while it is claimed
  * t:ho            set   sessions that hold claims
  * t:or:<session>  hash  token → order (JSON) that the session is told with each beat
  */
@@ -7,13 +8,14 @@
 /** Defines who has claimed what: `find_holders(rows)`, `unclaim(row)`, `give_back(row, …)`, orders. */
 export const HOLDERS: string = String.raw`
 local OPENED, UNCLAIMED = false, {}
-local function claims_key(session) return T .. ':c:' .. session end
+claims_key = function(session) return T .. ':c:' .. session end
+local function token_of(right) return tonumber(string.match(right, '^%d+', 2)) end
 local function hold(row, session, right)
-  local token = tonumber(sub(right, 2))
+  local token = token_of(right)
   row.held = { session = session, token = token, started = byte(right, 1) == 115 }
   row.former, row.token, row.attempt, row.looked = row.token, token, row.attempt + 1, true
 end
-local function find_holders(rows)
+find_holders = function(rows)
   local wanted, ids = {}, {}
   for _, row in ipairs(rows) do
     if row.st == 'r' and row.held == nil and not row.looked then

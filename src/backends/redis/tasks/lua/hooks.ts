@@ -1,17 +1,32 @@
 import { LIBRARY } from './library.ts';
 
-/** Defines `tasks_on_close(session)`: the session is over, its unstarted claims go back and its started ones become takeable. */
+/** Unstarted claims that a session gives back with its end; the rest is taken over as from one that has died. */
+const MOST_GIVEN_BACK = 500;
+
+/**
+ * Defines `tasks_on_close(session)`: the session is over, its unstarted claims go back, the oldest first, and its started ones become takeable.
+ */
 export const TASKS_ON_CLOSE: string = String.raw`
 local function tasks_on_close(session)
   ${LIBRARY}
   local key = claims_key(session)
-  local claims, rows, ids = redis.call('HGETALL', key), {}, {}
-  for i = 1, #claims, 2 do ids[#ids + 1] = claims[i] end
-  fetch(ids)
+  local claims, unstarted, ids = nil, {}, {}
+  if redis.call('HLEN', key) <= ${2 * MOST_GIVEN_BACK} then
+    claims = redis.call('HGETALL', key)
+  else
+    claims = redis.call('HSCAN', key, 0, 'COUNT', ${2 * MOST_GIVEN_BACK})[2]
+  end
   for i = 1, #claims, 2 do
-    local row, right = get(claims[i]), claims[i + 1]
-    if row and byte(right, 1) == 117 then
-      hold(row, session, right)
+    local right = claims[i + 1]
+    if byte(right, 1) == 117 then unstarted[#unstarted + 1] = { id = claims[i], right = right, token = token_of(right) } end
+  end
+  table.sort(unstarted, function(a, b) return a.token < b.token end)
+  for i = 1, math.min(#unstarted, ${MOST_GIVEN_BACK}) do ids[i] = unstarted[i].id end
+  fetch(ids)
+  for i in ipairs(ids) do
+    local row = get(ids[i])
+    if row then
+      hold(row, session, unstarted[i].right)
       row.attempt = row.attempt - 1
       give_back(row, 0, 'SESSION_CLOSED')
     end

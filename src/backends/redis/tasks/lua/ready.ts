@@ -18,7 +18,7 @@ local function raise_turn(q, group)
   if turn < q.turn then redis.call('HSET', T .. ':gt:' .. q.name, group, fmt('%.17g', q.turn)) end
 end
 local function source_on(pool, src, rank, q, group)
-  if redis.call('ZADD', T .. ':h:' .. pool, 'LT', rank, src) == 0 then return end
+  if redis.call('ZADD', T .. ':h:' .. pool, 'LT', rank, src) == 0 then return false end
   if byte(pool, 1) == 64 then
     local at = find(pool, '\29', 1, true)
     local agent = sub(pool, 2, at - 1)
@@ -28,6 +28,7 @@ local function source_on(pool, src, rank, q, group)
     redis.call('SADD', T .. ':a', pool)
   end
   if q.fair then raise_turn(q, group) end
+  return true
 end
 local function source_off(pool, src)
   redis.call('ZREM', T .. ':h:' .. pool, src)
@@ -82,6 +83,11 @@ local function pool_of(row)
   if row.x.A then return '@' .. row.x.A .. '\29' .. parts(row.kind).queue end
   return row.kind
 end
+local TOMBS
+local function has_tombs()
+  if TOMBS == nil then TOMBS = redis.call('EXISTS', T .. ':x') == 1 end
+  return TOMBS
+end
 local function enter(row, isFirst)
   local q, pool, group = queue_of(row), pool_of(row), row.x.g or ''
   local rank = row.ranked - (tonumber(row.prio, 16) - 1000) * q.step
@@ -94,9 +100,10 @@ local function enter(row, isFirst)
     src, row.side = 'Z' .. group, true
     redis.call('ZADD', T .. ':r:' .. pool .. '\29' .. src, rank, fmt('%09x', row.order) .. row.id)
   end
-  source_on(pool, src, rank, q, group)
+  -- Whoever might take it and has seen the source before has asked for all that was in it, or asks again when it has room.
+  if source_on(pool, src, rank, q, group) or row.side or has_tombs() then wake(q.name) end
   weigh(q, row, 1)
-  wake(q.name)
+  row.looked = true
 end
 local function leave_ready(row)
   local q, pool, group = queue_of(row), pool_of(row), row.x.g or ''

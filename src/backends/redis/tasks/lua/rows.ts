@@ -14,7 +14,9 @@
  *
  * then the changing part (fields that a transition writes), the fixed part (fields of the submission) and the payload's JSON. A part is a
  * list of fields, each a letter and a value, with \31 between them and \n behind. No text in the store has a control character: those that
- * would are stored as JSON strings. A claim does not touch the record: who claimed it is in `t:c:<session>`.
+ * would are stored as JSON strings. A claim does not touch the record: who claimed it is in `t:c:<session>`. Nor does the completion of a task whose
+ * record has no changing part: `t:z` (id → state and changing part) has its end, so that no payload is copied for it. Whatever writes the
+ * record later puts the two together.
  *
  * Changing: a attempts, c crashes, m moves, n adopted, t last token, r ready or due (µs), o order among the ready, k ages from (µs), y made
  * older by (µs), e last error, x reason, i signature, R result, z ended (µs), v alive since (µs), U ended while it waited, u which edges are
@@ -30,6 +32,9 @@ export const ROWS: string = String.raw`
 local T, HUGE = K .. 't', math.huge
 local byte, sub, find, fmt, band = string.byte, string.sub, string.find, string.format, bit.band
 local ROWS, DIRTY, FLUSHES = {}, {}, {}
+-- Ids whose end lies apart.
+local APART = {}
+local find_holders, claims_key
 local function fields(text)
   local found = {}
   for field in string.gmatch(text, '[^\31]+') do found[sub(field, 1, 1)] = sub(field, 2) end
@@ -110,6 +115,27 @@ local function build(row)
   return row.st .. string.char(48 + f1, 48 + f2) .. row.kind .. row.gen .. fmt('%013x%09x', row.at, row.seq) .. row.keep .. row.crash .. row.prio
     .. (n > 0 and (table.concat(rare, '\31') .. '\n') or '') .. (row.xt ~= '' and (row.xt .. '\n') or '') .. row.body
 end
+local function whole(id, rec, ending)
+  APART[id] = true
+  return sub(ending, 1, 1) .. string.char(byte(rec, 2) + 1) .. sub(rec, 3, 38) .. sub(ending, 2) .. '\n' .. sub(rec, 39)
+end
+-- The records of some ids, each with its end.
+local function records_of(ids, first, last)
+  local recs, at, open = redis.call('HMGET', T, unpack(ids, first, last)), {}, {}
+  for i = 1, last - first + 1 do
+    local rec = recs[i]
+    if rec and byte(rec, 1) == 114 and byte(rec, 2) % 2 == 0 then
+      at[#at + 1], open[#open + 1] = i, ids[first + i - 1]
+    end
+  end
+  if #open > 0 then
+    local endings = redis.call('HMGET', T .. ':z', unpack(open))
+    for i, ending in ipairs(endings) do
+      if ending then recs[at[i]] = whole(open[i], recs[at[i]], ending) end
+    end
+  end
+  return recs
+end
 local function fetch(ids)
   local wanted = {}
   for _, id in ipairs(ids) do
@@ -120,7 +146,7 @@ local function fetch(ids)
   end
   for first = 1, #wanted, 1000 do
     local last = math.min(first + 999, #wanted)
-    local recs = redis.call('HMGET', T, unpack(wanted, first, last))
+    local recs = records_of(wanted, first, last)
     for i = first, last do
       local rec = recs[i - first + 1]
       if rec then ROWS[wanted[i]] = parse(wanted[i], rec) end
@@ -130,7 +156,7 @@ end
 local function get(id)
   local row = ROWS[id]
   if row == nil then
-    local rec = redis.call('HGET', T, id)
+    local rec = records_of({ id }, 1, 1)[1]
     row = rec and parse(id, rec) or false
     ROWS[id] = row
   end
@@ -155,11 +181,28 @@ local function is_ended(row)
   local st = row.st
   return st == 'C' or st == 'D' or st == 'X' or st == 'S'
 end
+-- What a claim says of a task holds for the record as it was claimed.
+local function unmark_claims()
+  local unsure = {}
+  for _, row in ipairs(DIRTY) do
+    if row.st == 'r' and not row.gone and not row.looked then unsure[#unsure + 1] = row end
+  end
+  if #unsure > 0 then find_holders(unsure) end
+  for _, row in ipairs(DIRTY) do
+    local held = row.held
+    if held and not row.gone then redis.call('HSET', claims_key(held.session), row.id, (held.started and 's' or 'u') .. int(held.token)) end
+  end
+end
 local function flush()
   local args, n = {}, 0
+  unmark_claims()
   for _, row in ipairs(DIRTY) do
     row.dirty = nil
     if not row.gone then
+      if APART[row.id] then
+        redis.call('HDEL', T .. ':z', row.id)
+        APART[row.id] = nil
+      end
       args[n + 1], args[n + 2] = row.id, build(row)
       n = n + 2
       if n >= 1000 then

@@ -1,5 +1,7 @@
 /** Rows that one script looks at. */
 export const SCAN_PAGE = 500;
+/** Beyond so many, those that a filter names are looked for in the log, a page at a time: putting them in order takes a look at each. */
+const FEW = 1_000;
 /** Entries of the log that it passes over. */
 const MOST_ENTRIES = 256;
 
@@ -67,15 +69,18 @@ local function few()
     ids = {}
     for id in string.gmatch(FILTER.ids, '[^\30]+') do ids[#ids + 1] = id end
   elseif FILTER.key then
-    ids = { redis.call('HGET', T .. ':k', FILTER.key) or nil }
+    ids = { id_of(FILTER.key) or nil }
   elseif FILTER.states == 'c' then
+    local sessions, count = redis.call('SMEMBERS', T .. ':ho'), 0
+    for _, session in ipairs(sessions) do count = count + redis.call('HLEN', claims_key(session)) end
+    if count > ${FEW} then return nil end
     ids = {}
-    for _, session in ipairs(redis.call('SMEMBERS', T .. ':ho')) do
+    for _, session in ipairs(sessions) do
       for _, id in ipairs(redis.call('HKEYS', claims_key(session))) do ids[#ids + 1] = id end
     end
-  elseif FILTER.states == 'D' and redis.call('ZCARD', T .. ':dead') <= 20000 then
+  elseif FILTER.states == 'D' and redis.call('ZCARD', T .. ':dead') <= ${FEW} then
     ids = redis.call('ZRANGE', T .. ':dead', 0, -1)
-  elseif FILTER.states == 's' and redis.call('ZCARD', T .. ':s') <= 20000 then
+  elseif FILTER.states == 's' and redis.call('ZCARD', T .. ':s') <= ${FEW} then
     ids = redis.call('ZRANGE', T .. ':s', 0, -1)
     for i, member in ipairs(ids) do ids[i] = sub(member, 10) end
   end
@@ -111,7 +116,7 @@ local function scan(cursor, newestFirst, budget, see)
     local rows, ready = {}, {}
     for from = 1, #ids, 1000 do
       local to = math.min(from + 999, #ids)
-      local recs = redis.call('HMGET', T, unpack(ids, from, to))
+      local recs = records_of(ids, from, to)
       for i = from, to do
         local rec = recs[i - from + 1]
         local may = nil

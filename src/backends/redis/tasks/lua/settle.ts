@@ -85,83 +85,93 @@ return finish(ARGV[1], ARGV[2], answer)
 
 /**
  * Completions of one session's claims. ARGV: session, sequence, session that claimed, completions, queue or nothing where they are of several, first
- * token, ids as the log has them; then three for each: id, token, result. What is only payload is done here and now, the rest as any settlement.
+ * token, ids as the log has them, each once, then the results with \30 between, or nothing where none has one. What a claim is marked for is done here
+ * and now, without a look at its record; the rest as any settlement.
  */
 export const COMPLETE: string = String.raw`
 local stored = begin(ARGV[1], ARGV[2], true)
 if stored then return stored end
 ${WAKE}
-local T, sub, claimer, n, ids = K .. 't', string.sub, ARGV[3], tonumber(ARGV[4]), {}
-for i = 1, n do ids[i] = ARGV[5 + 3 * i] end
-local rights, records = redis.call('HMGET', T .. ':c:' .. claimer, unpack(ids)), redis.call('HMGET', T, unpack(ids))
-local plain, slow, args, seen, at = {}, {}, {}, {}, int(now())
-local fast = {
-  ['r:0'] = 'C;0', ['r:1'] = 'C;1', ['r:2'] = 'C;2', ['r:3'] = 'C;3', r00 = 'C10', r20 = 'C30', r01 = 'C11', r21 = 'C31', r02 = 'C12', r22 = 'C32', r03 = 'C13', r23 = 'C33',
-}
-local groups, m, lastBegin, head, firstBegin, firstKeep, isMixed, ends = nil, 0, nil, nil, nil, nil, false, '\31z' .. at .. '\n'
-for i = 1, n do
-  local rec, right, id, token = records[i], rights[i], ids[i], ARGV[6 + 3 * i]
-  local isFast = false
-  if rec and right and not seen[id] and sub(right, 2) == token then
-    local begin, keep = sub(rec, 1, 8), sub(rec, 33, 34)
-    if begin ~= lastBegin then lastBegin, head = begin, fast[sub(rec, 1, 3)] end
-    if head and keep ~= '00' then
-      isFast, seen[id], m = true, true, m + 1
-      if begin ~= firstBegin or keep ~= firstKeep then
-        if m > 1 then isMixed = true end
-        firstBegin, firstKeep = begin, keep
-      end
-      if sub(head, 2, 2) == ';' then
-        local group = string.match(rec, '^g([^\31\n]*)', 39)
-        local name = sub(rec, 4, 8) .. group
-        groups = groups or {}
-        groups[name] = (groups[name] or 0) + 1
-      end
-      local result = ARGV[7 + 3 * i]
-      plain[m], args[2 * m - 1] = id, id
-      if result == '' then
-        args[2 * m] = head .. sub(rec, 4, 38) .. 'a1\31t' .. token .. ends .. sub(rec, 39)
-      else
-        args[2 * m] = head .. sub(rec, 4, 38) .. 'a1\31t' .. token .. '\31R' .. result .. ends .. sub(rec, 39)
-      end
-    end
+local T, sub, find, claimer, n = K .. 't', string.sub, string.find, ARGV[3], tonumber(ARGV[4])
+local ids, tokens, at = {}, {}, int(now())
+local function split(text)
+  local from, parts = 1, {}
+  for i = 1, n do
+    local to = find(text, '\30', from, true)
+    parts[i] = sub(text, from, to and to - 1 or -1)
+    from = to and to + 1
   end
-  if not isFast then slow[#slow + 1] = i end
+  return parts
 end
-local opened = false
-local function classes()
-  local keeps, kinds = {}, {}
-  local function note(groups, name, i)
-    groups[name] = groups[name] or {}
-    table.insert(groups[name], i)
+ids = split(ARGV[7])
+local results, token, isRun = ARGV[8] ~= '' and split(ARGV[8]), tonumber(ARGV[6]), not find(ARGV[7], '\31', 1, true)
+for i = 1, n do
+  if not isRun then
+    local to = find(ids[i], '\31', 1, true)
+    if to then ids[i], token = sub(ids[i], 1, to - 1), tonumber(sub(ids[i], to + 1)) end
   end
-  for i = 1, isMixed and m or 1 do
-    local rec = args[2 * i]
-    note(keeps, sub(rec, 33, 34) .. (sub(rec, 3, 3) == '0' and 's' or 'f'), plain[i])
-    note(kinds, sub(rec, 4, 8), i)
+  tokens[i], token = token, token + 1
+end
+local rights = redis.call('HMGET', T .. ':c:' .. claimer, unpack(ids))
+local plain, slow, args, m, first, marks, ends = {}, {}, {}, 0, nil, nil, '\31z' .. at
+for i = 1, n do
+  local right = rights[i]
+  local to = right and find(right, ' ', 2, true)
+  local own = to and sub(right, 2, to - 1)
+  if to and tonumber(own) == tokens[i] then
+    local mark, result = sub(right, to), results and results[i] or ''
+    if first == nil then first = mark end
+    if mark ~= first and marks == nil then
+      marks = { [first] = {} }
+      for j = 1, m do marks[first][j] = j end
+    end
+    m = m + 1
+    if marks then
+      if marks[mark] == nil then marks[mark] = {} end
+      marks[mark][#marks[mark] + 1] = m
+    end
+    plain[m], args[2 * m - 1] = ids[i], ids[i]
+    if result == '' then
+      args[2 * m] = 'Ca1\31t' .. own .. ends
+    else
+      args[2 * m] = 'Ca1\31t' .. own .. '\31R' .. result .. ends
+    end
+  else
+    slow[#slow + 1] = i
   end
-  if not isMixed then
-    for class in pairs(keeps) do keeps[class] = plain end
-    for kind in pairs(kinds) do kinds[kind] = m end
+end
+local opened, parked = false, nil
+local function leave_group(queue, group, count)
+  local running = redis.call('HINCRBY', T .. ':gr:' .. queue, group, -count)
+  if running <= 0 then redis.call('HDEL', T .. ':gr:' .. queue, group) end
+  if redis.call('SISMEMBER', T .. ':gp:' .. queue, group) == 1 then
+    parked = parked or {}
+    parked[#parked + 1] = { queue = queue, group = group, running = running }
   end
-  return keeps, kinds
 end
 if m > 0 then
-  redis.call('HSET', T, unpack(args))
+  redis.call('HSET', T .. ':z', unpack(args))
   redis.call('HDEL', T .. ':c:' .. claimer, unpack(plain))
   local runs, queues = {}, {}
-  local keeps, kinds = classes()
-  for kind, list in pairs(kinds) do
-    local name, count = string.match(redis.call('HGET', T .. ':kt', kind), '^[^\31]*'), isMixed and #list or m
-    queues[name] = (queues[name] or 0) + count
+  for mark, list in pairs(marks or { [first] = false }) do
+    local class, group, some, count = sub(mark, 2, 4), sub(mark, 10), plain, m
+    local queue = string.match(redis.call('HGET', T .. ':kt', sub(mark, 5, 9)), '^[^\31]*')
+    if list then
+      some, count = {}, #list
+      for j = 1, count do some[j] = plain[list[j]] end
+    end
+    queues[queue] = (queues[queue] or 0) + count
     if m < n or ARGV[5] == '' then
       local items = {}
-      for j = 1, count do
-        local rec = args[2 * (isMixed and list[j] or j)]
-        items[j] = plain[isMixed and list[j] or j] .. '\31' .. string.match(rec, '^a1\31t(%d+)', 39)
-      end
-      runs[#runs + 1] = 'c\31C\0311\31' .. claimer .. '\31' .. name .. '\31\0310\29' .. table.concat(items, '\30')
+      for j = 1, count do items[j] = some[j] .. '\31' .. string.match(args[2 * (list and list[j] or j)], '^Ca1\31t(%d+)') end
+      runs[#runs + 1] = 'c\31C\0311\31' .. claimer .. '\31' .. queue .. '\31\0310\29' .. table.concat(items, '\30')
     end
+    local ms = tonumber(sub(class, 1, 2), 36)
+    if ms > 40 then ms = math.ceil(40 * 1.025 ^ (ms - 40)) end
+    redis.call('RPUSH', T .. ':e:' .. class, at .. '\31' .. table.concat(some, '\31'))
+    redis.call('ZADD', T .. ':ec', 'LT', now() + ms * 1000, class)
+    if sub(class, 3) == 's' then redis.call('HINCRBY', T .. ':m', 'shed', count) end
+    if group ~= '' then leave_group(queue, group, count) end
   end
   if #runs == 0 then runs[1] = 'c\31C\0311\31' .. claimer .. '\31' .. ARGV[5] .. '\31\31' .. ARGV[6] .. '\29' .. ARGV[7] end
   for name, count in pairs(queues) do
@@ -175,26 +185,8 @@ if m > 0 then
       wake(name)
     end
   end
-  for class, kept in pairs(keeps) do
-    local ms = tonumber(sub(class, 1, 2), 36)
-    if ms > 40 then ms = math.ceil(40 * 1.025 ^ (ms - 40)) end
-    redis.call('RPUSH', T .. ':e:' .. class, at .. '\31' .. table.concat(kept, '\31'))
-    redis.call('ZADD', T .. ':ec', 'LT', now() + ms * 1000, class)
-    if sub(class, 3) == 's' then redis.call('HINCRBY', T .. ':m', 'shed', #kept) end
-  end
   redis.call('XADD', T .. ':log', '*', 'a', at, 'b', table.concat(runs, '\n'))
   redis.call('HINCRBY', T .. ':m', 'log', m)
-end
-local parked
-for name, count in pairs(groups or {}) do
-  local queue = string.match(redis.call('HGET', T .. ':kt', sub(name, 1, 5)), '^[^\31]*')
-  local group = sub(name, 6)
-  local running = redis.call('HINCRBY', T .. ':gr:' .. queue, group, -count)
-  if running <= 0 then redis.call('HDEL', T .. ':gr:' .. queue, group) end
-  if redis.call('SISMEMBER', T .. ':gp:' .. queue, group) == 1 then
-    parked = parked or {}
-    parked[#parked + 1] = { queue = queue, group = group, running = running }
-  end
 end
 if #slow == 0 and not parked then
   return finish(ARGV[1], ARGV[2], at .. '\0290\029' .. (opened and '1' or '0') .. '\29*' .. n .. ' sC\29\29')
@@ -210,15 +202,15 @@ local function others()
       wake(q.name)
     end
   end
-  local results, wanted = {}, {}
-  for i = 1, n do results[i] = 'sC' end
+  local answers, wanted = {}, {}
+  for i = 1, n do answers[i] = 'sC' end
   for j, i in ipairs(slow) do wanted[j] = ids[i] end
   fetch(wanted)
   for _, i in ipairs(slow) do
-    results[i] = settle_one({ right = rights[i], id = ids[i], session = claimer, token = tonumber(ARGV[6 + 3 * i]), as = 'c', value = ARGV[7 + 3 * i] })
+    answers[i] = settle_one({ right = rights[i], id = ids[i], session = claimer, token = tokens[i], as = 'c', value = results and results[i] or '' })
   end
   drain()
-  local answer = consequences(table.concat(results, '\30'))
+  local answer = consequences(table.concat(answers, '\30'))
   flush()
   return answer
 end
@@ -233,8 +225,8 @@ local T, bits = K .. 't', {}
 for i = 1, tonumber(ARGV[3]) do
   local session, id, token = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
   local right = redis.call('HGET', T .. ':c:' .. session, id)
-  if right and string.sub(right, 2) == token then
-    if string.byte(right, 1) == 117 then redis.call('HSET', T .. ':c:' .. session, id, 's' .. token) end
+  if right and string.match(right, '^%d+', 2) == token then
+    if string.byte(right, 1) == 117 then redis.call('HSET', T .. ':c:' .. session, id, 's' .. string.sub(right, 2)) end
     bits[i] = '1'
   else
     redis.call('HDEL', T .. ':or:' .. session, token)

@@ -43,7 +43,7 @@ local function takes(row)
 end
 local candidates = {}
 local function candidate(id, right, session)
-  candidates[#candidates + 1] = { id = id, right = right, token = tonumber(sub(right, 2)), session = session }
+  candidates[#candidates + 1] = { id = id, right = right, token = token_of(right), session = session }
 end
 if from == 'dead' then
   local sessions = redis.call('SMEMBERS', T .. ':ho')

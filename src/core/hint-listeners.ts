@@ -1,4 +1,4 @@
-import type { Hint } from '../../core/ports/backend.ts';
+import type { Hint } from './ports/backend.ts';
 
 /** Stands for every name of a kind. */
 const ALL = '*';
@@ -13,6 +13,12 @@ interface Listener {
 export class HintListeners {
   readonly #listeners = new Set<Listener>();
 
+  /** Whether nobody would hear anything. */
+  get idle(): boolean {
+    return this.#listeners.size === 0;
+  }
+
+  /** `tell` hears hints equal to one of `interest`; an interest in queue, resource, address or prefix `*` hears all of its kind. */
   on(interest: readonly Hint[], tell: (hint: Hint) => void): Disposable {
     const listener = { interest, keys: new Set(interest.map(hintKey)), tell };
     this.#listeners.add(listener);
