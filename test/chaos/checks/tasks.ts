@@ -196,7 +196,7 @@ interface Wait {
   readonly rank: number;
 }
 
-/** From ready to first claimed, in order of claims. */
+/** From ready to first claimed, in order of claims. Those of a transaction of the caller's are left out: there for others only after its commit. */
 function firstWaits({ history, tasks }: Evidence): Wait[] {
   const waits: Wait[] = [];
   for (const [id, steps] of byTask(history)) {
@@ -204,6 +204,7 @@ function firstWaits({ history, tasks }: Evidence): Wait[] {
     const ready = steps.find(({ to }) => to === 'ready');
     const claim = steps.find(({ to }) => to === 'claimed');
     if (task === undefined || ready === undefined || claim === undefined) continue;
+    if (task.type === ('order' satisfies TaskKind)) continue;
     const rank = ready.at - task.priority * AGE_STEP_US;
     waits.push({ id, readyAt: ready.at, claimedAt: claim.at, rank });
   }
