@@ -1,56 +1,68 @@
 import { type Contestant, defineQuestion } from '../harness/question.ts';
-import { bullmq, contenders, graphileWorker, pgBoss } from '../systems/index.ts';
+import { bullmq, contenders, graphileWorker, ours, pgBoss } from '../systems/index.ts';
 import { agentmesh } from '../systems/agentmesh.ts';
-import { machineMs, payloadOf, type System } from '../systems/system.ts';
-import { drained, fill, mustBeWhole, range } from '../work/whole.ts';
+import { machineMs, type OpenSystem, payloadOf, type System } from '../systems/system.ts';
+import { ARRAY, drained, mustBeWhole, range } from '../work/whole.ts';
 import { Tally } from '../work/tally.ts';
 
 const CLIENTS = 50;
 /** Jobs of each client before. */
 const WARM_UP = 20;
+/** Of one rate, ms: who is slow stores fewer. */
+const LONGEST_MS = 4_000;
 /** Fifty clients that each wait for the one before: what is not batched. */
 const serial = agentmesh({ name: 'agentmesh, each awaited', note: 'control: one call after the other' });
+
+interface Storing {
+  /** Jobs a second. */
+  readonly rate: number;
+  /** The number of the next job. */
+  readonly next: number;
+}
+
+/** How fast so many clients store jobs, each `size` at a time, until `most` are stored or time is up. */
+async function storing(
+  open: OpenSystem,
+  from: number,
+  most: number,
+  clients: number,
+  size = 1,
+): Promise<Storing> {
+  let next = from;
+  const start = machineMs();
+  const client = async (): Promise<void> => {
+    while (next < from + most && machineMs() < start + LONGEST_MS) {
+      const n = next;
+      next += size;
+      if (size === 1) await open.one(payloadOf(n));
+      else await open.many(range(n, size).map((each) => payloadOf(each)));
+    }
+  };
+  await Promise.all(range(0, clients).map(client));
+  return { rate: ((next - from) * 1_000) / (machineMs() - start), next };
+}
 
 function contestant(system: System, clients = CLIENTS): Contestant {
   return {
     ...(system.note === undefined ? {} : { note: system.note }),
     async run(place, scale) {
       const open = await system.open(place);
-      const [alone, many, bulk] = [scale.of(3_000, 200), scale.of(60_000, 1_000), scale.of(100_000, 2_000)];
-      const rate = async (jobs: number, work: () => Promise<unknown>): Promise<number> => {
-        const from = machineMs();
-        await work();
-        return (jobs * 1_000) / (machineMs() - from);
-      };
       // Connections, plans and compiled code are there.
-      await Promise.all(
-        range(0, clients).map(async (i) => {
-          for (const n of range(i * WARM_UP, WARM_UP)) await open.one(payloadOf(n));
-        }),
-      );
-      let next = clients * WARM_UP;
-      const c1 = await rate(alone, async () => {
-        for (const n of range(next, alone)) await open.one(payloadOf(n));
-        next += alone;
-      });
-      const end = next + many;
-      const c50 = await rate(many, () =>
-        Promise.all(
-          range(0, clients).map(async () => {
-            while (next < end) await open.one(payloadOf(next++));
-          }),
-        ),
-      );
-      const inBulk = await rate(bulk, () => fill(open, bulk, next));
-      // Nothing that was stored is missing.
-      const jobs = next + bulk;
-      const tally = new Tally(jobs);
-      await open.work(100, tally.see);
-      await tally.until(jobs);
-      await drained(open);
-      await mustBeWhole(open, jobs, tally);
+      const warm = await storing(open, 0, clients * WARM_UP, clients);
+      const c1 = await storing(open, warm.next, scale.of(3_000, 200), 1);
+      const c50 = await storing(open, c1.next, scale.of(60_000, 1_000), clients);
+      const bulk = await storing(open, c50.next, scale.of(100_000, 2_000), 1, ARRAY);
+      // Nothing that was stored is missing; that of others is not ours to prove.
+      if (system === ours) {
+        const jobs = bulk.next;
+        const tally = new Tally(jobs);
+        await open.work(100, tally.see);
+        await tally.until(jobs);
+        await drained(open);
+        await mustBeWhole(open, jobs, tally);
+      }
       await open.close();
-      return { c1, c50, bulk: inBulk };
+      return { c1: c1.rate, c50: c50.rate, bulk: bulk.rate };
     },
   };
 }
