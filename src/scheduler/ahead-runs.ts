@@ -24,7 +24,7 @@ export interface AheadRunsDeps {
 
 /**
  * Tasks claimed from a store across a network beyond the slots that were free: as many as will be begun while the next claim is on its
- * way, and none where tasks take longer than that. So slots don't stand empty for a round trip, and nobody sits on work.
+ * way, so that slots don't stand empty for a round trip; and none where tasks take longer than that, so that nobody sits on work.
  */
 export class AheadRuns {
   readonly #deps: AheadRunsDeps;
@@ -53,13 +53,23 @@ export class AheadRuns {
     return this.#runs.length - this.#at;
   }
 
-  /** How many there should be. */
-  get wanted(): number {
+  /** How many to claim now beyond the free slots; negative: so many of these are spoken for already. */
+  get room(): number {
+    const { quick, size } = this;
     const { maxBatch, prefetch } = this.#deps;
-    return Math.min(maxBatch, Math.max(prefetch, this.quick));
+    // A whole batch is on its way while another is begun: those that are here are gone when it comes.
+    if (quick > 0 && quick >= prefetch) return size > quick ? -size : quick;
+    const wanted = Math.min(maxBatch, prefetch);
+    // Not a few at a time: a claim costs a round trip.
+    return size > wanted / 2 ? -size : wanted - size;
   }
 
-  /** How many of them will begin so soon that they may come from the store started. */
+  /** How many of the next claim will begin so soon that they may come from the store started. */
+  get soon(): number {
+    return Math.max(0, 2 * this.quick - this.size);
+  }
+
+  /** How many begin while a claim is on its way; 0: they take too long. */
   get quick(): number {
     if (this.#durationMs > LONGEST_MS) return 0;
     const bridged =

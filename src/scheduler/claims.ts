@@ -10,7 +10,7 @@ import type { BarredKinds } from './barred-kinds.ts';
 import { reportFailure } from './report-failure.ts';
 import type { Slots } from './slots.ts';
 
-/** Most tasks of one claim; after so many the application gets its turn. */
+/** Most tasks of one claim from a store of this process; after so many the application gets its turn. */
 export const CLAIMS_A_TURN = 512;
 /** Assigned tasks that may wait in run queues, over all agents. */
 const MAX_ASSIGNED = 10_000;
@@ -156,22 +156,20 @@ export class Claims {
   }
 
   get #most(): number {
-    return Math.min(CLAIMS_A_TURN, this.#parts.farBatch ?? CLAIMS_A_TURN);
+    return this.#parts.farBatch ?? CLAIMS_A_TURN;
   }
 
   /** Of a claim, what will begin at once, or so soon that it may count as begun. */
   #toStart(free: number, limit: number): number {
     const { ahead } = this.#parts;
-    return ahead === undefined ? limit : Math.max(0, Math.min(limit, free + ahead.quick - ahead.size));
+    return ahead === undefined ? limit : Math.min(limit, free + ahead.soon);
   }
 
   /** How many more may be claimed than there are free slots; negative: so many of those are spoken for already. */
   #roomAhead(): number {
     const { ahead, agents } = this.#parts;
     if (ahead === undefined) return 0;
-    const { wanted, size } = ahead;
-    // Not a few at a time: a claim costs a round trip.
-    return size > wanted / 2 || !agents.areAlike ? -size : wanted - size;
+    return agents.areAlike ? ahead.room : -ahead.size;
   }
 
   #failed(error: unknown): void {

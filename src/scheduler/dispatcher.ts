@@ -281,17 +281,23 @@ export class Dispatcher {
       this.#takeAhead(
         this.#ahead,
         claims.map((claim) => this.#runOf(claim, claimed)),
+        answer.more,
       );
     if (answer.more) this.wake();
   }
 
   /** In the order in which they were claimed; those of particular agents go to their run queues at once. */
-  #takeAhead(ahead: AheadRuns, runs: readonly Run[]): void {
+  #takeAhead(ahead: AheadRuns, runs: readonly Run[], more: boolean): void {
     for (const run of runs) {
       if (run.claim.body.agent !== undefined) this.#receive(run);
       else ahead.add(run);
     }
-    this.#placeAhead(ahead);
+    if (!more || ahead.quick === 0 || this.#stopped) return this.#placeAhead(ahead);
+    // The next claim leaves first: handlers that end in microtasks would hold it back until all of these have run.
+    this.#claims.ask();
+    this.#deps.runtime.clock.soon(() => {
+      if (!this.#stopped) this.#pump();
+    });
   }
 
   #receive(run: Run): void {

@@ -25,22 +25,32 @@ function world(maxBatch = 250, prefetch = 0) {
 
 test('before anything has ended nothing is claimed ahead, nor where tasks take longer than a round trip', () => {
   const { ahead, round } = world();
-  expect(ahead.wanted).toBe(0);
+  expect(ahead.room).toBe(0);
   for (let i = 0; i < 20; i++) round(4, 10, 200);
-  expect(ahead.wanted).toBe(0);
+  expect(ahead.room).toBe(0);
 });
 
 test('of quick tasks as many as are begun while the next claim is on its way, and no more than 5 ms of work', () => {
   const { ahead, round } = world();
   for (let i = 0; i < 30; i++) round(20, 20, 0.05);
-  expect(ahead.wanted).toBeGreaterThanOrEqual(40);
-  expect(ahead.wanted).toBeLessThanOrEqual(100);
+  expect(ahead.room).toBeGreaterThanOrEqual(40);
+  expect(ahead.room).toBeLessThanOrEqual(100);
 });
 
 test('never more than a claim may have', () => {
   const { ahead, round } = world(25);
   for (let i = 0; i < 30; i++) round(20, 20, 0.05);
-  expect(ahead.wanted).toBe(25);
+  expect(ahead.room).toBe(25);
+});
+
+test('of quick tasks a batch is here and another on its way, and no third', () => {
+  const { ahead, round } = world();
+  for (let i = 0; i < 30; i++) round(20, 20, 0.05);
+  const batch = ahead.room;
+  for (let i = 0; i < batch; i++) ahead.add({ i, started: true } as unknown as Run);
+  expect([ahead.room, ahead.soon]).toEqual([batch, batch]);
+  for (let i = 0; i < batch; i++) ahead.add({ i, started: true } as unknown as Run);
+  expect([ahead.room, ahead.soon]).toEqual([-2 * batch, 0]);
 });
 
 test('what waits too long goes back, and nothing is claimed ahead until tasks are known to be quick again', () => {
@@ -52,7 +62,7 @@ test('what waits too long goes back, and nothing is claimed ahead until tasks ar
   expect(back).toEqual([]);
   clock.tick(10);
   expect(back).toEqual(runs);
-  expect([ahead.size, ahead.wanted]).toEqual([0, 0]);
+  expect([ahead.size, ahead.room]).toEqual([0, 0]);
 });
 
 test('one that is ended otherwise leaves; the others keep their order', () => {
@@ -66,7 +76,7 @@ test('one that is ended otherwise leaves; the others keep their order', () => {
 
 test('with a prefetch so many are wanted in any case; unstarted ones stay, for whoever has room may take them', () => {
   const { clock, ahead, back } = world(250, 8);
-  expect([ahead.wanted, ahead.quick]).toEqual([8, 0]);
+  expect([ahead.room, ahead.quick]).toEqual([8, 0]);
   const started = { started: true } as unknown as Run;
   const unstarted = { started: false } as unknown as Run;
   ahead.add(unstarted);
