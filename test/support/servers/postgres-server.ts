@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { endWithUs } from './end-with-us.ts';
 import { freePort } from './free-port.ts';
@@ -154,8 +155,11 @@ async function startOwn(bin: string, options: PostgresServerOptions): Promise<Po
     url: `postgres://postgres@127.0.0.1:${port}/postgres`,
     kill9: async () => {
       const gone = once(child, 'exit');
-      signalAll(child, 'SIGKILL');
+      // Stopped first: what it forks after its children were counted would outlive it, and keep its memory from the next one.
+      child.kill('SIGSTOP');
+      const pids = signalAll(child, 'SIGKILL');
       await gone;
+      await ended(pids);
     },
     restart: async () => {
       child = await launch();
@@ -176,17 +180,32 @@ async function startOwn(bin: string, options: PostgresServerOptions): Promise<Po
 }
 
 /** The processes that the postmaster forked are in groups of their own, so each is named. */
-function signalAll(child: ChildProcess, name: NodeJS.Signals): void {
+function signalAll(child: ChildProcess, name: NodeJS.Signals): readonly number[] {
   const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(child.pid)], { encoding: 'utf8' });
+  const pids = children
+    .split('\n')
+    .map(Number)
+    .filter((pid) => pid > 0);
   child.kill(name);
-  for (const pid of children.split('\n').map(Number)) {
-    if (pid > 0) {
-      try {
-        process.kill(pid, name);
-      } catch {
-        // It has ended by itself.
-      }
-    }
+  for (const pid of pids) signal(pid, name);
+  return pids;
+}
+
+/** False: it has ended by itself. */
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch {
+    return false;
+  }
+}
+
+/** Resolves when none of these processes is left. */
+async function ended(pids: readonly number[]): Promise<void> {
+  const until = performance.now() + 10_000;
+  while (pids.some((pid) => signal(pid, 0))) {
+    if (performance.now() > until) throw new Error(`Killed processes are still there: ${pids.join(', ')}`);
+    await sleep(5);
   }
 }
 

@@ -87,6 +87,16 @@ export function queueTests(test: TaskTest): void {
     await me.run('c');
   });
 
+  test('maxRunningPerGroup: holds for tasks of an agent too, and what it keeps back is not more to claim', async (harness, me) => {
+    await harness.configure({ maxRunningPerGroup: 1 });
+    await me.enqueue(...['a', 'b'].map((id) => harness.task(id, { agent: 'ann', group: 'g' })));
+    const own = { agents: ['ann'], limit: 0, offers: [], assigned: 1 };
+    const { claims, more } = await me.claimAnswer(own);
+    assert.deepEqual([idsOf(claims), more], [['a'], false]);
+    await me.complete(claims[0] as (typeof claims)[0]);
+    assert.deepEqual(idsOf(await me.claim(own)), ['b']);
+  });
+
   test('groupWeights: claims serve groups by their share, whatever was submitted first', async (harness, me) => {
     await harness.configure({ groupWeights: { big: 3, small: 1 } });
     await me.enqueue(

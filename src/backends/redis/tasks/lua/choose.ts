@@ -206,14 +206,15 @@ local function choose(visits, slots, limit, assigned, hosted, tombs, most)
       taken, at = taken + 1, at + 1
     end
   end
-  for _, v in ipairs(used) do
-    if is_open(v.q) then
-      for _, c in ipairs(v.cursors) do
-        if not c.isEmpty and not c.isParked and (c.group.name == '' or c.group.running < v.q.glimit) then more = true end
-      end
-      for _, p in ipairs(v.pools) do if p.bound < HUGE then more = true end end
+  local function has_more(v)
+    if not is_open(v.q) then return false end
+    for _, c in ipairs(v.cursors) do
+      if not c.isEmpty and not c.isParked and (c.group.name == '' or c.group.running < v.q.glimit) then return true end
     end
+    for _, p in ipairs(v.pools) do if p.bound < HUGE then return true end end
+    return false
   end
+  for _, v in ipairs(used) do more = more or has_more(v) end
   assigned = math.min(assigned, most - taken)
   if assigned > 0 and #hosted > 0 then
     local function always() return true end
@@ -228,7 +229,7 @@ local function choose(visits, slots, limit, assigned, hosted, tombs, most)
             take(v, c)
             assigned = assigned - 1
           end
-          for _, c in ipairs(v.cursors) do if not c.isEmpty and not c.isParked and is_open(v.q) then more = true end end
+          more = more or has_more(v)
         end
       end
     end
