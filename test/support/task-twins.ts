@@ -79,6 +79,12 @@ export class TaskTwins {
   }
 
   async finish(): Promise<void> {
+    // Somebody has to die with something in hand, whatever the dice said.
+    for (let i = 0; i < 5 && !this.met.has('takeover dead'); i++) {
+      for (const step of [this.enqueue, this.claim, this.claim, this.#close]) await step.call(this);
+      await this.takeover(true);
+      await this.#compare();
+    }
     for (const id of this.seen) {
       const pages = await this.#both((tasks) => tasks.history({ task: id }, { limit: 1_000 }));
       const [a, b] = pages.map(({ items }) =>
@@ -243,12 +249,16 @@ export class TaskTwins {
       await this.#open(this.#pick([50, 600_000]));
       return;
     }
+    await this.#close();
+    if (this.#chance(0.7)) await this.takeover(true);
+  }
+
+  async #close(): Promise<void> {
     const worker = this.#pick(this.#workers.filter(({ closed }) => !closed));
     this.trace.push(`close ${worker.name}`);
     worker.closed = true;
     await this.#eachSessions((sessions, side) => sessions.close(worker.sessions[side]));
     await this.#open(600_000);
-    if (this.#chance(0.7)) await this.takeover(true);
   }
 
   #end(): object {
