@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { postgres, type PostgresBackend } from '../../src/backends/postgres/postgres.ts';
@@ -653,7 +654,11 @@ describe('counters and history', () => {
     };
     await one.sweepAll();
     assert.deepEqual(await left(), ['old', 'new']);
-    await brief.tasks.sweep(one.op(), 1_000);
+    // A transaction of anybody on this server holds it up for as long as it is open.
+    for (let i = 0; i < 200 && (await left()).length > 1; i++) {
+      await brief.tasks.sweep(one.op(), 1_000);
+      await sleep(10);
+    }
     assert.deepEqual(await left(), ['new']);
     await brief.stop();
     await done();

@@ -363,8 +363,8 @@ describe('the Redis transport against the memory one', () => {
       { numRuns: runs, interruptAfterTimeLimit: 200_000 },
     );
     expect(seen.runs).toBeGreaterThanOrEqual(200);
-    expect(seen.received).toBeGreaterThan(runs);
-    expect(seen.settled).toBeGreaterThan(runs);
+    expect(seen.received).toBeGreaterThan(runs / 2);
+    expect(seen.settled).toBeGreaterThan(runs / 2);
     expect(seen.redelivered).toBeGreaterThan(runs / 20);
     expect(seen.lost).toBeGreaterThan(0);
   }, 300_000);
