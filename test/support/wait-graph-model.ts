@@ -101,6 +101,13 @@ export class WaitGraphModel {
     this.#settle();
   }
 
+  /** Whether somebody waits for it. */
+  isAwaited(node: string): boolean {
+    return this.kinds.some(({ waits }) =>
+      [...waits.values()].flat().some(({ blockers }) => blockers.some((blocker) => blocker.node === node)),
+    );
+  }
+
   /** It holds and wants nothing: what it was a victim for is behind it, unless that is why. */
   finished(node: string): void {
     const row = this.#rows.get(node);
