@@ -1,4 +1,5 @@
 import type { Hint } from '../../core/ports/backend.ts';
+import type { BackendTime } from '../../core/ports/words.ts';
 import type { PostgresClient } from './driver.ts';
 
 /** What carries out statements: the pool, or a transaction of the caller's. */
@@ -26,6 +27,12 @@ export class Database {
   /** Asks without changing anything; a lost connection is replaced and the question repeated. @throws BACKEND_UNAVAILABLE */
   read<R>(text: string, values: readonly unknown[] = []): Promise<R[]> {
     return this.#runner.run(text, values, false) as Promise<R[]>;
+  }
+
+  /** The backend's time. @throws as {@link read} */
+  async now(): Promise<BackendTime> {
+    const [row] = await this.read<{ readonly at: BackendTime }>('select agentmesh.now_us() as at');
+    return (row as NonNullable<typeof row>).at;
   }
 
   /**

@@ -29,6 +29,7 @@ export class PostgresStateStore implements StateStore {
   async get(
     keys: readonly string[],
   ): Promise<Stamped & { readonly entries: readonly (Entry | undefined)[] }> {
+    if (keys.length === 0) return { at: await this.#db.now(), entries: [] };
     const rows = await this.#db.read<AnswerRow>('select agentmesh.state_get_v1($1) as answer', [keys]);
     const { at, entries } = answerOf(rows) as Answer;
     return { at, entries: entries.map(entryOf) };
@@ -38,6 +39,7 @@ export class PostgresStateStore implements StateStore {
     op: Operation,
     swaps: readonly Swap[],
   ): Promise<Stamped & { readonly swapped: boolean; readonly entries: readonly (Entry | undefined)[] }> {
+    if (swaps.length === 0) return { at: await this.#db.now(), swapped: true, entries: [] };
     const rows = await this.#db.write<AnswerRow>(
       'select agentmesh.state_swap_v1($1, $2, $3, $4, $5, $6, $7) as answer',
       [

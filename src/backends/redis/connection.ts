@@ -1,8 +1,9 @@
 import { CoordinationError } from '../../core/errors.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
+import type { BackendTime } from '../../core/ports/words.ts';
 import type { RedisClient } from './client.ts';
 import { isNoScript, isReply, NoReply, textOf, toPortError } from './redis-errors.ts';
-import { type Script, ScriptTexts } from './scripts.ts';
+import { defineScript, type Script, ScriptTexts } from './scripts.ts';
 
 /** A read whose reply was lost waits this long for the connection to come back, ms, and is then asked once more. */
 const READ_AGAIN_MS = 500;
@@ -17,6 +18,8 @@ export interface RedisStoreOptions {
 }
 
 type Argument = string | number;
+
+const NOW = defineScript('now', 'return int(now())');
 
 /** The one connection through which the stores of a mesh run their scripts. */
 export class RedisStore {
@@ -115,6 +118,11 @@ export class RedisStore {
   /** Sends one command that reads. @throws as {@link run} */
   async read(command: string, ...args: readonly Argument[]): Promise<unknown> {
     return this.#trying('read', () => this.#send(command, args, this.#commandTimeoutMs));
+  }
+
+  /** The backend's time. @throws as {@link run} */
+  async now(): Promise<BackendTime> {
+    return Number(await this.run(NOW, [], 'read')) as BackendTime;
   }
 
   async #trying(kind: 'read' | 'write', send: () => Promise<unknown>): Promise<unknown> {

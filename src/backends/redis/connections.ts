@@ -4,6 +4,7 @@ import type { Runtime, Timer } from '../../core/ports/runtime.ts';
 import type { ClientListener, RedisClient } from './client.ts';
 import { whenReady } from './connect.ts';
 import { type RedisStore, stopped } from './connection.ts';
+import { repairAfterCrash } from './crash-repair.ts';
 import type { Hints } from './hints.ts';
 import { openClient } from './open-client.ts';
 import type { CheckedRedisOptions } from './options.ts';
@@ -14,6 +15,7 @@ import { lookAtServer } from './server-checks.ts';
 const CLOSED = 'the connection was closed';
 
 const MIN_PROBE_MS = 100;
+const REPAIR_AGAIN_MS = 500;
 
 type Events = Readonly<Record<string, ClientListener>>;
 
@@ -121,11 +123,23 @@ export class RedisConnections {
     const { client: given } = this.#options.given;
     const client = given ?? (await openClient(this.#options, runtime));
     let known = client.status === 'ready';
+    let again: Timer | undefined;
+    attempt.onLeave(() => again?.cancel());
+    const repair = (): void => {
+      again?.cancel();
+      repairAfterCrash(this.#store).catch(() => {
+        // A server that has just been started may be slow.
+        if (!this.#store.stopped) again = runtime.clock.after(REPAIR_AGAIN_MS, repair);
+      });
+    };
     attempt.use(client, given === undefined, {
       ready: () => {
         this.#store.problem = CLOSED;
         this.#store.reconnected();
-        if (known) this.#hints.send({ about: 'reconnected' });
+        if (known) {
+          this.#hints.send({ about: 'reconnected' });
+          repair();
+        }
         known = true;
       },
       error: (error: unknown) => {

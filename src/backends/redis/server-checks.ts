@@ -2,6 +2,7 @@ import type { BackendReport, Durability } from '../../core/ports/backend.ts';
 import { CoordinationError } from '../../core/errors.ts';
 import type { BackendTime } from '../../core/ports/words.ts';
 import type { RedisStore } from './connection.ts';
+import { repairAfterCrash } from './crash-repair.ts';
 import { defineScript } from './scripts.ts';
 
 /** Layout of keys that this build reads and writes. */
@@ -49,6 +50,7 @@ export async function lookAtServer(store: RedisStore, wallMs: () => number): Pro
   const skewMs = Math.abs(Number(at) / 1_000 - here);
   if (skewMs > MAX_SKEW_MS) problems.push(skewed(skewMs));
   const schema = isReplica ? { version: LAYOUT, oldestWriter: 1 } : await claimLayout(store);
+  if (!isReplica && !(await repairAfterCrash(store))) problems.push(UNREPAIRED);
   const server = `Redis ${info.get('redis_version') ?? '(version unknown)'}`;
   return { at: Number(at) as BackendTime, durability, server, schema, problems };
 }
@@ -134,6 +136,14 @@ async function fsyncOf(store: RedisStore): Promise<string | undefined> {
     return undefined;
   }
 }
+
+const UNREPAIRED: Problem = {
+  code: 'AOF_UNREPAIRED',
+  severity: 'warn',
+  message:
+    'Redis was started anew and BGREWRITEAOF is not allowed on this connection: if it had died in the middle of a transaction, its next start may carry that out in part',
+  hint: 'Run BGREWRITEAOF, or `redis-check-aof --fix` before each start after a crash; or allow the command.',
+};
 
 function unchecked(command: string, what: string): Problem {
   return {

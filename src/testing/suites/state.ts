@@ -34,6 +34,11 @@ export function stateSuite(options: SuiteOptions): void {
     assert.ok((changed.entries[0] as Entry).revision > entry.revision);
   });
 
+  test('an empty batch is answered with nothing', async (store, caller) => {
+    assert.deepEqual((await store.get([])).entries, []);
+    assert.deepEqual((await store.compareAndSet(caller.op(), [])).entries, []);
+  });
+
   test('several swaps happen all or none', async (store, caller) => {
     await store.compareAndSet(caller.op(), [{ key: 'a/taken', expected: 0, value: 1 }]);
     const refused = await store.compareAndSet(caller.op(), [

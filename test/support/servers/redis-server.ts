@@ -21,11 +21,16 @@ export interface RedisServerOptions {
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
+  /** Its data directory. */
+  readonly dir: string;
   /** Runs redis-cli against it and answers what that prints. */
   cli(...args: string[]): Promise<string>;
   /** Ends it at once, as a crash does. Its data directory stays. */
   kill9(): Promise<void>;
-  /** Starts it again on the same port and data. */
+  /**
+   * Starts it again on the same port and data. A Redis that died while it wrote its log anew gives up once, having cut the old log's end off; so
+   * it is started twice, as a supervisor does.
+   */
   start(): Promise<void>;
   /** Ends it and removes its data. */
   stop(): Promise<void>;
@@ -67,9 +72,10 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   return {
     url: `redis://${auth.length === 0 ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${port}`,
     port,
+    dir,
     cli: async (...args) => (await run('redis-cli', ['-p', String(port), ...auth, ...args])).stdout.trim(),
     kill9: () => end('SIGKILL'),
-    start: launch,
+    start: () => launch().catch(launch),
     async stop() {
       await end('SIGKILL');
       rmSync(dir, { recursive: true, force: true });

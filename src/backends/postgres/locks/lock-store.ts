@@ -48,6 +48,7 @@ export class PostgresLockStore implements LockStore {
     op: Operation,
     requests: readonly LockRequest[],
   ): Promise<Stamped & { readonly answers: readonly LockAnswer[] }> {
+    if (requests.length === 0) return { at: await this.#db.now(), answers: [] };
     const { at, answers } = await this.#call<{ readonly answers: readonly AnswerText[] }>(REQUEST, [
       op.session,
       op.sequence,
@@ -60,6 +61,7 @@ export class PostgresLockStore implements LockStore {
     session: SessionNumber,
     refs: readonly { readonly id: string; readonly token?: Token | undefined }[],
   ): Promise<Stamped & { readonly answers: readonly LockAnswer[] }> {
+    if (refs.length === 0) return { at: await this.#db.now(), answers: [] };
     const { at, answers } = await this.#call<{ readonly answers: readonly AnswerText[] }>(KEEP, [
       session,
       refs.map(({ id }) => id),

@@ -19,6 +19,11 @@ export function consequencesOf({ at, readied, ended, more, opened }: EffectsAnsw
   return { at, readied, ended, more, opened: opened.length > 0 };
 }
 
+/** What a call has set in motion that had nothing to do. */
+export function nothingSince(at: BackendTime): Consequences {
+  return { at, readied: [], ended: [], more: false, opened: false };
+}
+
 /** Whoever runs tasks of these queues may claim again. */
 export function queueHints(queues: Iterable<string>): readonly Hint[] {
   return [...new Set(queues)].map((queue) => ({ about: 'tasks', queue }));

@@ -21,7 +21,14 @@ import type {
 import type { Cursor, Operation, Page, PageRequest, Stamped } from '../../../core/ports/words.ts';
 import type { Database } from '../database.ts';
 import type { PostgresClient } from '../driver.ts';
-import { consequencesOf, type EffectsAnswer, parseAnswer, queueHints, readiedQueues } from './answers.ts';
+import {
+  consequencesOf,
+  type EffectsAnswer,
+  nothingSince,
+  parseAnswer,
+  queueHints,
+  readiedQueues,
+} from './answers.ts';
 import { Claiming, type TakeoverRequest } from './claiming.ts';
 import { ENQUEUE, type EnqueueOwn, enqueueResults, enqueueValues, filledQueues } from './enqueueing.ts';
 import { LaneBook } from './lane-book.ts';
@@ -92,6 +99,7 @@ export class PostgresTaskStore implements TaskStore {
     op: Operation,
     claims: readonly ClaimRef[],
   ): Promise<Stamped & { readonly started: readonly boolean[] }> {
+    if (claims.length === 0) return { at: await this.#db.now(), started: [] };
     const rows = await this.#db.write<{ readonly answer: string }>(START, startValues(op, claims));
     const { at, codes } = parseAnswer(rows) as Stamped & { readonly codes: string };
     return { at, started: [...codes].map((code) => code === '1') };
@@ -123,6 +131,7 @@ export class PostgresTaskStore implements TaskStore {
       readonly requested: readonly { readonly task: string; readonly reason: string }[];
     }
   > {
+    if (requests.length === 0) return { ...nothingSince(await this.#db.now()), results: [], requested: [] };
     const ids = requests.map(({ task }) => task);
     const reasons = requests.map(({ reason }) => reason);
     const lists = new TextLists([...ids, ...reasons]);
@@ -262,6 +271,7 @@ export class PostgresTaskStore implements TaskStore {
 
   /** Lanes are made outside of the caller's transaction: others must not wait for it to end. */
   async #enqueue(db: Database, op: Operation, tasks: readonly NewTask[]): Promise<EnqueueAnswer> {
+    if (tasks.length === 0) return { ...nothingSince(await db.now()), results: [] };
     for (;;) {
       const lanes = await this.#lanes.of(tasks);
       const rows = await db.write<{ readonly answer: string }>(ENQUEUE, enqueueValues(op, tasks, lanes));
@@ -279,6 +289,7 @@ export class PostgresTaskStore implements TaskStore {
   }
 
   async #settle(db: Database, op: Operation, settlements: readonly Settlement[]): Promise<SettleAnswer> {
+    if (settlements.length === 0) return { ...nothingSince(await db.now()), results: [] };
     const rows = await db.write<{ readonly answer: string }>(SETTLE, settleValues(op, settlements));
     const answer = parseAnswer(rows) as EffectsAnswer<SettleOwn>;
     this.#tell([...refilledQueues(settlements, answer.own.codes), ...readiedQueues(answer)], db);

@@ -57,6 +57,7 @@ export class RedisLockStore implements LockStore {
     op: Operation,
     requests: readonly LockRequest[],
   ): Promise<Stamped & { readonly answers: readonly LockAnswer[] }> {
+    if (requests.length === 0) return { at: await this.#store.now(), answers: [] };
     const args: (string | number)[] = [op.session, op.sequence, requests.length];
     for (const request of requests) args.push(...requestArguments(request));
     const { at, a } = await this.#ask<AnswerOf & { readonly a: readonly AnswerText[] }>(REQUEST, args);
@@ -67,6 +68,7 @@ export class RedisLockStore implements LockStore {
     session: SessionNumber,
     refs: readonly { readonly id: string; readonly token?: Token | undefined }[],
   ): Promise<Stamped & { readonly answers: readonly LockAnswer[] }> {
+    if (refs.length === 0) return { at: await this.#store.now(), answers: [] };
     const parts: Promise<AnswerOf & { readonly a: readonly AnswerText[] }>[] = [];
     for (let from = 0; from < refs.length; from += KEPT_TOGETHER) {
       const some = refs.slice(from, from + KEPT_TOGETHER);
@@ -80,6 +82,7 @@ export class RedisLockStore implements LockStore {
     op: Operation,
     items: readonly LockRelease[],
   ): Promise<Stamped & { readonly ended: readonly boolean[]; readonly granted: readonly string[] }> {
+    if (items.length === 0) return { at: await this.#store.now(), ended: [], granted: [] };
     const args: (string | number)[] = [op.session, op.sequence];
     for (const { id, token, downgradeTo, revoke } of items) {
       args.push(

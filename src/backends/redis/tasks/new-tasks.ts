@@ -32,8 +32,9 @@ interface Shape {
   readonly index: number;
 }
 
-/** The arguments for tasks that are only payload; `undefined` where one of them isn't. */
+/** The arguments for tasks that are only payload; `undefined` where one of them isn't, or there are none. */
 export function plainArguments(op: Operation, tasks: readonly NewTask[]): Argument[] | undefined {
+  if (tasks.length === 0) return undefined;
   const ids = new Set<string>();
   const shapes = new Map<string, Shape>();
   const shaped: Shape[] = [];

@@ -8,14 +8,7 @@ import type {
   TaskState,
   Transition,
 } from '../../../core/ports/tasks.ts';
-import type {
-  BackendTime,
-  Cursor,
-  Page,
-  PageRequest,
-  SessionNumber,
-  Stamped,
-} from '../../../core/ports/words.ts';
+import type { Cursor, Page, PageRequest, SessionNumber, Stamped } from '../../../core/ports/words.ts';
 import type { RedisStore } from '../connection.ts';
 import { defineScript } from '../scripts.ts';
 import { kindsOfReply, type ReadReply, timeOf } from './answers.ts';
@@ -114,7 +107,7 @@ export class TaskReader {
 
   async counts(queues?: readonly string[]): Promise<Stamped & { readonly queues: readonly QueueCounts[] }> {
     const names = (queues ?? []).map(toStored);
-    if (queues !== undefined && names.length === 0) return { at: await this.#now(), queues: [] };
+    if (queues !== undefined && names.length === 0) return { at: await this.#store.now(), queues: [] };
     const [at, ...parts] = (await this.#store.run(SCRIPTS.counts, names, 'read')) as readonly [
       string,
       ...unknown[],
@@ -124,10 +117,6 @@ export class TaskReader {
       counted.push(countsOf(parts[i] as string, parts[i + 1] as readonly string[], parts[i + 2] as string));
     }
     return { at: timeOf(at), queues: counted };
-  }
-
-  async #now(): Promise<BackendTime> {
-    return timeOf(((await this.#store.run(SCRIPTS.get, [], 'read')) as ReadReply)[0]);
   }
 
   async #newest(

@@ -24,6 +24,14 @@ export function grantingTests(test: Test): void {
     }
   });
 
+  test('an empty batch is answered with nothing', async ({ store, caller }) => {
+    assert.deepEqual((await store.request(caller.op(), [])).answers, []);
+    assert.deepEqual((await store.keep(caller.session, [])).answers, []);
+    const { ended, granted: ids } = await store.release(caller.op(), []);
+    assert.deepEqual([ended, ids], [[], []]);
+    await store.publish(caller.session, []);
+  });
+
   test('L1: tokens of a resource strictly increase, whoever takes it and however it was left', async (world) => {
     const other = await world.other('second', 1_000);
     const tokens: number[] = [];

@@ -14,6 +14,14 @@ export function mailboxTests(test: MessageTest): void {
     await my.assertTotals({ published: 1, delivered: 1 });
   });
 
+  test('an empty batch is answered with nothing', async ({ store, caller }) => {
+    assert.deepEqual((await store.subscribe(caller.op(), [])).lost, []);
+    assert.deepEqual((await store.publish(caller.op(), [], ROOMY)).results, []);
+    const none = await store.receive(caller.op(), { addresses: [], ackWithinMs: 60_000 });
+    assert.deepEqual([none.deliveries, none.missed], [[], []]);
+    assert.deepEqual((await store.settle(caller.op(), [])).settled, []);
+  });
+
   test('nobody receives for an address it did not join', async (my) => {
     await my.publish({ id: 'm' });
     assert.deepEqual(await my.ids('receiver'), []);

@@ -55,6 +55,25 @@ export function operationTests(test: TaskTest): void {
     assert.deepEqual([states.ready, states.claimed], [1, 1]);
   });
 
+  test('an empty batch is answered with nothing', async (harness, me) => {
+    const { store } = harness;
+    await me.add('a');
+    const answers = [
+      (await store.enqueue(me.op(), [])).results,
+      (await store.start(me.op(), [])).started,
+      (await store.settle(me.op(), [])).results,
+      (await store.cancel(me.op(), [])).results,
+      await store.get([]),
+      (await store.claim(me.op(), { offers: [], agents: [], assigned: 0, limit: 9, start: 9 })).claims,
+      (await store.list({ ids: [] }, { limit: 9 })).items,
+    ];
+    assert.deepEqual(
+      answers,
+      answers.map(() => []),
+    );
+    assert.equal(await harness.state('a'), 'ready');
+  });
+
   test('G1: a claim whose reply was lost is found again, not given away twice', async (harness, me) => {
     await me.add('a');
     const op = me.op();
