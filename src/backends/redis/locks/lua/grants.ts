@@ -1,13 +1,13 @@
 /** How requests are granted, changed and ended; `settle` hands on to whoever can go on by it, in the same script up to a bound. */
 export const LOCK_GRANTS: string = /* lua */ `
 local MOST_GRANTED, MOST_LOOKED_AT = 100, 500
-local TODO, QUEUED, GRANTED, DEAD = {}, {}, {}, {}
+local PENDING, QUEUED, GRANTED, DEAD = {}, {}, {}, {}
 local LOOKED_AT, MORE = 0, false
 local drop
 local function later(r)
   if r.nw == 0 or QUEUED[r.name] then return end
   QUEUED[r.name] = true
-  TODO[#TODO + 1] = r
+  PENDING[#PENDING + 1] = r
 end
 local function wants_any(r, mode)
   for _, other in ipairs(CONFLICTS[mode]) do
@@ -214,13 +214,13 @@ local function hand_on(r)
 end
 local function settle()
   local i = 1
-  while i <= #TODO do
-    local r = TODO[i]
+  while i <= #PENDING do
+    local r = PENDING[i]
     QUEUED[r.name] = nil
     if r.nw > 0 then hand_on(r) end
     i = i + 1
   end
-  TODO = {}
+  PENDING = {}
 end
 drop = function(lock)
   if lock.t == 'w' then
