@@ -51,6 +51,7 @@ export class Reading {
   }
 
   async get(ids: readonly string[]): Promise<readonly (TaskRecord | undefined)[]> {
+    if (ids.length === 0) return [];
     const lists = new TextLists(ids);
     const rows = await this.#ask<readonly (RecordRow | null)[]>(GET, [lists.separator, lists.all(ids)]);
     return rows.map((row) => (row === null ? undefined : recordOf(row, true)));
