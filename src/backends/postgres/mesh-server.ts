@@ -19,6 +19,9 @@ import { VALUE_PARSERS } from './value-parsers.ts';
 
 type Problem = BackendReport['problems'][number];
 
+/** A notification writes a commit of its own: nobody has to wait until that is on disk, least of all the commits beside it. */
+const NOTIFY = `select pg_notify($1, payload), set_config('synchronous_commit', 'off', true) from unnest($2::text[]) as payload`;
+
 /** A question that a healthy server answers at once, ms. */
 const CHECK_MS = 2_000;
 
@@ -217,11 +220,7 @@ export class MeshServer {
       listeners: this.#listeners,
       commandTimeoutMs,
       connect: listen ? dialled.listener : undefined,
-      notify: (name, payloads) =>
-        this.database.read('select pg_notify($1, payload) from unnest($2::text[]) as payload', [
-          name,
-          payloads,
-        ]),
+      notify: (name, payloads) => this.database.read(NOTIFY, [name, payloads]),
       onState: (listening, reason) => {
         if (listening) runtime.logger.info('PostgreSQL: listening for hints again');
         else {
