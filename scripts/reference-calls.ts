@@ -6,6 +6,7 @@ const FILES: Readonly<Record<string, string>> = {
   TaskFields: 'src/scheduler/types.ts',
   RequiredInput: 'src/scheduler/types.ts',
   Dependency: 'src/scheduler/types.ts',
+  SubmitOptions: 'src/scheduler/types.ts',
   ResultOptions: 'src/scheduler/types.ts',
   GatherOptions: 'src/scheduler/types.ts',
   AgentProfile: 'src/scheduler/types.ts',
@@ -68,6 +69,12 @@ const CHAPTERS: readonly { readonly title: string; readonly sections: readonly S
         notes: [
           '`false` is one attempt. `scheduling.retry` also takes the preset `agentMesh`. Each field may be left out.',
         ],
+      },
+      {
+        title: 'How a task is submitted',
+        type: 'SubmitOptions',
+        calls: '`submitTask(task, options)`',
+        notes: ['`runTask`, `submitTasks` and `assignTask` take no options, and refuse them.'],
       },
       { title: 'Waiting for a result', type: 'ResultOptions', calls: '`handle.result(options)`' },
       {

@@ -19,7 +19,7 @@ export interface HealthStatus {
   readonly components: Readonly<Record<string, PartHealth>>;
 }
 
-/** `isRound`: nobody asks but the monitor, which goes on asking; what was heard a moment ago will do. */
+/** `isRound`: nobody asks but the monitor, which goes on asking, and the backend isn't lost; what was heard a moment ago will do. */
 export type HealthChecks = Readonly<Record<string, (isRound: boolean) => Awaitable<PartHealth>>>;
 
 /** How long a part may take to answer before it counts as stuck, ms. */
@@ -81,9 +81,12 @@ export class HealthMonitor {
 
   async #check(isRound: boolean): Promise<HealthStatus> {
     const names = Object.keys(this.#checks);
-    const answers = await Promise.all(names.map((name) => this.#ask(name, isRound)));
+    const askedAt = this.#clock.mono();
+    // After a loss only an answer counts: what was heard may be from before it.
+    const heardWillDo = isRound && this.#lostAt === undefined;
+    const answers = await Promise.all(names.map((name) => this.#ask(name, heardWillDo)));
     const status = merge(Object.fromEntries(names.map((name, i) => [name, answers[i] as PartHealth])));
-    this.#report(status);
+    this.#report(status, askedAt);
     return status;
   }
 
@@ -113,10 +116,10 @@ export class HealthMonitor {
     }
   }
 
-  #report(status: HealthStatus): void {
+  #report(status: HealthStatus, askedAt: number): void {
     const changed = this.#last?.healthy !== status.healthy || this.#last.error !== status.error;
     this.#last = status;
-    this.#tellBackend(status.components['backend']);
+    this.#tellBackend(status.components['backend'], askedAt);
     const now = this.#clock.mono();
     if (!changed && now - this.#reportedAt < REPORT_MS) return;
     this.#reportedAt = now;
@@ -126,13 +129,13 @@ export class HealthMonitor {
     });
   }
 
-  #tellBackend(part: PartHealth | undefined): void {
+  #tellBackend(part: PartHealth | undefined, askedAt: number): void {
     if (part === undefined || !this.#running) return;
     const now = this.#clock.mono();
     if (!part.healthy && this.#lostAt === undefined) {
       this.#lostAt = now;
       this.#events.emit('backend:lost', { backend: this.#backend, message: part.error ?? 'unhealthy' });
-    } else if (part.healthy && this.#lostAt !== undefined) {
+    } else if (part.healthy && this.#lostAt !== undefined && askedAt > this.#lostAt) {
       this.#events.emit('backend:recovered', { backend: this.#backend, outageMs: now - this.#lostAt });
       this.#lostAt = undefined;
     }

@@ -177,21 +177,24 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   }
 
   /** Stores a task and waits for its result. */
-  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>> {
-    return this.#life.isReady ? this.tasks.runTask(task) : this.#life.refused();
+  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>>;
+  runTask(...given: [never]): Promise<unknown> {
+    return this.#life.isReady ? this.tasks.runTask(...given) : this.#life.refused();
   }
 
   /** Stores many; resolves with the handle of each, of its own result type. See `tasks.submitTasks`. */
-  submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>> {
-    return this.#life.isReady ? this.tasks.submitTasks(tasks) : this.#life.refused();
+  submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>>;
+  submitTasks(...given: [never]): Promise<unknown> {
+    return this.#life.isReady ? this.tasks.submitTasks(...given) : this.#life.refused();
   }
 
   /** Gives a task to an agent, also to one that was never registered (an external agent). Resolves when the assignment is recorded. */
   assignTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
     agentId?: string,
-  ): Promise<TaskHandle<NoInfer<O>>> {
-    return this.#life.isReady ? this.tasks.assignTask(task, agentId) : this.#life.refused();
+  ): Promise<TaskHandle<NoInfer<O>>>;
+  assignTask(...given: [never, string?]): Promise<TaskHandle> {
+    return this.#life.isReady ? this.tasks.assignTask(...given) : this.#life.refused();
   }
 
   completeTask(taskId: string, result?: unknown, claim?: string): Promise<void> {

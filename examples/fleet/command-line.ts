@@ -25,7 +25,7 @@ and counts from the ledger of effects what was lost and what happened twice. The
   --backend postgres|redis  where coordination state and ledger are kept (default postgres)
   --url URL                 a server of yours; without, a private durable one is started
   --workers N               worker processes, 4 tasks at a time each (default 4)
-  --tasks N                 tasks (default 2000)
+  --tasks N                 tasks (default 2000; with fewer, lower --kills and --pauses too)
   --task-ms MS              how long a task takes (default 200)
   --lease-ms MS             lease of a worker (default 2000)
   --kill-every MS           between two kills (default 1000)

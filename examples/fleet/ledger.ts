@@ -25,6 +25,8 @@ export interface Ledger {
   rows(): Promise<readonly LedgerRow[]>;
   /** Effects that were refused because another attempt had the task. */
   refused(): Promise<number>;
+  /** Takes away what the run has left on the server: the ledger, and in PostgreSQL the schema of the mesh. */
+  drop(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,12 +38,14 @@ export function openLedger(world: World): Ledger {
 class TableLedger implements Ledger {
   readonly #pool: pg.Pool;
   readonly #name: string;
+  readonly #schema: string;
 
   constructor({ url, name }: World) {
     this.#pool = new pg.Pool({ connectionString: url, max: 6 });
     // A worker may lose its connections; the next effect gets another one.
     this.#pool.on('error', () => undefined);
     this.#name = `${name}_ledger`;
+    this.#schema = name;
   }
 
   async prepare(): Promise<void> {
@@ -84,6 +88,11 @@ class TableLedger implements Ledger {
       `select count(*)::int as n from ${this.#name}_refused`,
     );
     return rows[0]?.n ?? 0;
+  }
+
+  async drop(): Promise<void> {
+    await this.#pool.query(`drop table if exists ${this.#name}, ${this.#name}_refused`);
+    await this.#pool.query(`drop schema if exists ${this.#schema} cascade`);
   }
 
   close(): Promise<void> {
@@ -130,6 +139,10 @@ class ListLedger implements Ledger {
 
   refused(): Promise<number> {
     return this.#client.llen(`${this.#key}:refused`);
+  }
+
+  async drop(): Promise<void> {
+    await this.#client.del(this.#key, `${this.#key}:refused`);
   }
 
   async close(): Promise<void> {

@@ -58,14 +58,15 @@ export async function runFleet(
   signal: AbortSignal,
 ): Promise<FleetRun> {
   const started = performance.now();
-  const ledger = openLedger(world);
-  await ledger.prepare();
   const backend = backendOf(world);
   // The same task may be under way in several of the processes killed here, through no fault of its own: it is not to be given up as poison.
   const maxCrashes = plan.kills + plan.pauses;
   const mesh = await CoordinationManager.start({ backend, scheduling: { maxCrashes } });
+  // After the mesh has started: what is wrong with the address is said by that, and nothing is open yet.
+  const ledger = openLedger(world);
   const fleet = new Fleet({ world, taskMs: plan.taskMs, leaseMs: plan.leaseMs, fenced });
   try {
+    await ledger.prepare();
     await mesh.submitTasks(
       Array.from({ length: plan.tasks }, (_, i) => ({ id: `task-${i}`, type: QUEUE, input: { number: i } })),
     );
@@ -103,6 +104,8 @@ export async function runFleet(
   } finally {
     await fleet.stop();
     await mesh.shutdown();
+    // A server that can't be reached any more keeps what it has.
+    await ledger.drop().catch(() => undefined);
     await ledger.close();
   }
 }

@@ -3,6 +3,7 @@ import { checkFunction, checkId, checkRecord, checkSignal, invalid } from '../co
 import { CircuitState } from '../core/coordination-types.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
+import { refuseUnknown } from '../core/options.ts';
 import type { Clock, Logger, Runtime, Timer } from '../core/ports/runtime.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 import { systemClock } from '../core/runtime/runtime.ts';
@@ -198,6 +199,7 @@ export class CircuitBreaker {
     let options: ExecuteOptions<F>;
     try {
       options = checkRecord(given, 'the options of execute');
+      refuseUnknown('execute', options, ['signal', 'fallback']);
       checkSignal(options.signal, 'options.signal');
       if (options.fallback !== undefined) checkFunction(options.fallback, 'options.fallback');
     } catch (error) {

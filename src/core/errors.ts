@@ -113,6 +113,8 @@ const HINTS: Readonly<Partial<Record<ErrorCode, string>>> = {
   STALE_FENCE: 'Take the lock again, and read before you write.',
   VERSION_CONFLICT: 'Read again, then write.',
   TASK_TIMEOUT: 'Raise `timeoutMs`, or heed `signal` and end sooner.',
+  OUTCOME_UNKNOWN:
+    'Repeat it; submit a task with the same `id` or `idempotencyKey`: what was carried out is not carried out again then.',
   REPLY_TIMEOUT: 'See whether the receiver subscribes and replies, or give it longer with `timeoutMs`.',
 };
 

@@ -10,7 +10,7 @@ import { handled, isPromise } from './awaitable.ts';
 import { checkFunction, checkInteger, checkMs, checkOptions, checkSignal, invalid } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
 import { EventBuffer, type EventStream } from './event-stream.ts';
-import { checkMethods, readOptions } from './options.ts';
+import { checkMethods, readOptions, refuseUnknown } from './options.ts';
 import type { Clock, Logger, Timer } from './ports/runtime.ts';
 import { Logger as LineLogger } from './runtime/logger.ts';
 import { systemClock } from './runtime/runtime.ts';
@@ -109,7 +109,9 @@ export class EventBus implements EventSink {
     listener: Listener<N>,
     options: { readonly signal?: AbortSignal } = {},
   ): Disposable {
-    const { signal } = checkOptions<{ readonly signal?: AbortSignal }>(options, 'the options of on');
+    const given = checkOptions<typeof options>(options, 'the options of on');
+    refuseUnknown('on', given, ['signal']);
+    const { signal } = given;
     return this.#listen(name, listener, listener as AnyListener, signal);
   }
 
@@ -163,10 +165,12 @@ export class EventBus implements EventSink {
           readonly where?: (payload: PayloadOf<N>) => boolean;
         } = {},
   ): Promise<PayloadOf<N>> {
-    const { timeoutMs, signal, where } = checkOptions<Exclude<typeof timeoutOrOptions, number>>(
+    const given = checkOptions<Exclude<typeof timeoutOrOptions, number>>(
       typeof timeoutOrOptions === 'number' ? { timeoutMs: timeoutOrOptions } : timeoutOrOptions,
       'the options of waitFor',
     );
+    refuseUnknown('waitFor', given, ['timeoutMs', 'signal', 'where']);
+    const { timeoutMs, signal, where } = given;
     if (timeoutMs !== undefined) checkMs(timeoutMs, 'timeoutMs');
     if (where !== undefined) checkFunction(where, 'where');
     checkSignal(signal, 'signal');
@@ -221,7 +225,9 @@ export class EventBus implements EventSink {
    * when the bus is closed, or when the reader leaves its loop. @default capacity 1,024
    */
   stream(options: { readonly capacity?: number; readonly signal?: AbortSignal } = {}): EventStream {
-    const { capacity = 1_024, signal } = checkOptions<typeof options>(options, 'the options of stream');
+    const given = checkOptions<typeof options>(options, 'the options of stream');
+    refuseUnknown('stream', given, ['capacity', 'signal']);
+    const { capacity = 1_024, signal } = given;
     checkInteger(capacity, 'capacity', 1);
     checkSignal(signal, 'signal');
     const buffer = new EventBuffer(capacity, () => {

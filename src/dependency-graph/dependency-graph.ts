@@ -1,5 +1,6 @@
 import { checkId, checkOptions, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
+import { refuseUnknown } from '../core/options.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { FailurePolicy } from '../core/ports/tasks.ts';
 import { guardedLogger } from '../core/runtime/guarded-logger.ts';
@@ -130,7 +131,9 @@ export class DependencyGraph {
    * @throws as {@link settle}
    */
   markFailed(id: string, options: { readonly final?: boolean } = {}): readonly string[] {
-    const { final = true } = checkOptions(options, 'the options of markFailed');
+    const given = checkOptions(options, 'the options of markFailed');
+    refuseUnknown('markFailed', given, ['final']);
+    const { final = true } = given;
     if (typeof final !== 'boolean')
       throw invalid(`Expected \`final\` to be true or false, got ${describe(final)}`);
     if (final) return this.settle(id, 'failed').cancelled;

@@ -1,5 +1,6 @@
 import { backendMs } from '../core/backend-ms.ts';
-import { checkArray, checkId, checkInteger, checkRecord } from '../core/check.ts';
+import { checkArray, checkId, checkInteger, checkRecord, invalid } from '../core/check.ts';
+import { describe } from '../core/errors.ts';
 import { refuseUnknown } from '../core/options.ts';
 import type { Operations } from '../core/operations.ts';
 import type { MailboxView, MessageCounts, MessageTransport } from '../core/ports/messages.ts';
@@ -34,6 +35,8 @@ export class DeadLetters {
     const { agentId, ids } = checkFilter(filter);
     const page = checkRecord(asked, 'page');
     refuseUnknown('page', page, ['after', 'limit']);
+    if (page.after !== undefined && typeof page.after !== 'string')
+      throw invalid(`Expected after to be the \`next\` of another page, got ${describe(page.after)}`);
     const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, 1_000);
     const { items, next } = await this.#list(
       { messages: 'dead', ...(agentId === undefined ? {} : { address: agentId }) },

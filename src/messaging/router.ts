@@ -5,7 +5,7 @@ import { checkId, checkMs, checkRecord, checkSignal, invalid, reading } from '..
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
-import { resolveOptions } from '../core/options.ts';
+import { refuseUnknown, resolveOptions } from '../core/options.ts';
 import type { NewMessage, PublishResult } from '../core/ports/messages.ts';
 import type { Clock, Logger } from '../core/ports/runtime.ts';
 import type { Cursor } from '../core/ports/words.ts';
@@ -237,7 +237,9 @@ export class MessageRouter implements AsyncDisposable {
     } = {},
   ): AsyncIterable<Envelope<P>> {
     checkId(agentId, 'agentId');
-    const { signal, ...rest } = checkRecord(options, 'options');
+    const given = checkRecord(options, 'options');
+    refuseUnknown('messages', given, ['signal', 'topics', 'node']);
+    const { signal, ...rest } = given;
     checkSignal(signal, 'signal');
     return streamMessages<P>((handler, end) => {
       const subscription = this.subscribe(agentId, handler, { ...rest, concurrency: 1 });
@@ -330,7 +332,9 @@ export class MessageRouter implements AsyncDisposable {
    */
   shutdown(options: { readonly drainMs?: number } = {}): Promise<void> {
     try {
-      const { drainMs = DRAIN_MS } = checkRecord(options, 'options');
+      const given = checkRecord(options, 'options');
+      refuseUnknown('shutdown', given, ['drainMs']);
+      const { drainMs = DRAIN_MS } = given;
       this.#stopping ??= this.#stop(checkMs(drainMs, 'drainMs'));
       return this.#stopping;
     } catch (error) {

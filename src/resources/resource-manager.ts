@@ -328,7 +328,9 @@ export class ResourceManager implements AsyncDisposable {
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
     const node = this.#nodeOf(checkNode(owner, 'owner'));
-    const { timeoutMs, signal } = checkOptions<typeof options>(options, 'the options');
+    const given = checkOptions<typeof options>(options, 'the options of untilFinished');
+    refuseUnknown('untilFinished', given, ['timeoutMs', 'signal']);
+    const { timeoutMs, signal } = given;
     await this.#client.work.untilFinished(
       node,
       checkTimeout(timeoutMs, this.#timeoutMs),

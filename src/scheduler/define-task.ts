@@ -8,6 +8,7 @@ import {
   invalid,
   unreadable,
 } from '../core/check.ts';
+import { refuseUnknown } from '../core/options.ts';
 import { DEFINITION } from './definition-key.ts';
 import { checkSchema, type StandardSchema, validate } from './standard-schema.ts';
 import type {
@@ -33,7 +34,9 @@ export function defineTask<I = unknown, O = unknown, G = I>(options: {
   readonly defaults?: TaskDefinition<I, O, G>['defaults'];
   readonly handler?: (context: DefinedContext<I>) => O | Promise<O>;
 }): TaskDefinition<I, O, G> {
-  const { name, schema, defaults = {}, handler } = checkRecord(options, 'a task definition');
+  const given = checkRecord(options, 'a task definition');
+  refuseUnknown('defineTask', given, ['name', 'schema', 'defaults', 'handler']);
+  const { name, schema, defaults = {}, handler } = given;
   const type = checkId(name, 'the name of a task definition');
   if (handler !== undefined) checkFunction(handler, `handler of ${type}`);
   if (schema !== undefined) checkSchema(schema, `schema of ${type}`);

@@ -102,7 +102,7 @@ export class QueueAdmin {
       readonly details?: boolean;
     } = {},
   ): Promise<ListedPage<TaskView>> {
-    const { order, details = true } = checkPage(page);
+    const { order, details = true, ...part } = checkPage(page, ['after', 'limit', 'order', 'details']);
     if (typeof details !== 'boolean')
       throw invalid(`Expected details to be true or false, got ${describe(details)}`);
     const wanted = checkFilter(filter);
@@ -112,7 +112,7 @@ export class QueueAdmin {
         'Ask for them in parts.',
       );
     const found = await this.#deps.store.list(wanted, {
-      ...pageOf(page),
+      ...pageOf(part),
       ...(order === undefined ? {} : { order }),
     });
     const records = details ? await this.#full(found.items) : found.items;
@@ -207,7 +207,9 @@ export class QueueAdmin {
       readonly delayMs?: number;
     } = {},
   ): Promise<{ readonly changed: number }> {
-    const { perSecond, resetAttempts = true, delayMs = 0 } = checkOptions(options, 'the options of redrive');
+    const given = checkOptions(options, 'the options of redrive');
+    refuseUnknown('redrive', given, ['perSecond', 'resetAttempts', 'delayMs']);
+    const { perSecond, resetAttempts = true, delayMs = 0 } = given;
     checkMs(delayMs, 'delayMs');
     if (typeof resetAttempts !== 'boolean')
       throw invalid(`Expected resetAttempts to be true or false, got ${describe(resetAttempts)}`);
@@ -320,7 +322,7 @@ export class QueueAdmin {
 }
 
 function pageOf(given: ListPage): PageRequest {
-  const { limit, after } = checkPage(given);
+  const { limit, after } = checkPage(given, ['after', 'limit']);
   return {
     limit: limit === undefined ? 100 : checkInteger(limit, 'limit', 1, PAGE),
     ...(after === undefined ? {} : { after }),

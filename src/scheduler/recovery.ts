@@ -79,6 +79,8 @@ export class Recovery {
     const former = handle?.run;
     if (former?.claimed.home === home && claim.poison !== true && isAdoptable(former)) {
       former.claim = claim;
+      // Its handler may have met the loss of the former claim already.
+      former.extras.orphaned = true;
       return;
     }
     if (former !== undefined) {

@@ -1,5 +1,5 @@
 import { handled, isPromise } from '../core/awaitable.ts';
-import { checkId } from '../core/check.ts';
+import { checkId, invalid } from '../core/check.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { Order } from '../core/ports/sessions.ts';
@@ -150,9 +150,11 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   /** Stores a task and waits for its result: `submitTask` and `result()` in one. @throws as both */
-  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>> {
+  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>>;
+  runTask(task: unknown, ...more: readonly unknown[]): Promise<unknown> {
     try {
-      const stored = this.#engine.intake.submit(task as TaskSpec) as Awaitable<TaskHandle<NoInfer<O>>>;
+      refuseMore('runTask', more);
+      const stored = this.#engine.intake.submit(task as TaskSpec);
       return isPromise(stored) ? stored.then((handle) => handle.result()) : stored.result();
     } catch (error) {
       return Promise.reject(error);
@@ -163,11 +165,10 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
    * Stores many, in order; they may depend on each other. All are checked before any is stored.
    * @throws as submitTask, for the first that was refused; the others are stored, the error's `handles` has theirs
    */
-  async submitTasks<const L extends readonly unknown[]>(
-    tasks: SubmittableList<T, L>,
-  ): Promise<HandlesOf<T, L>> {
-    const handles: unknown = await this.#engine.intake.submitAll(tasks);
-    return handles as HandlesOf<T, L>;
+  submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>>;
+  async submitTasks(tasks: readonly unknown[], ...more: readonly unknown[]): Promise<unknown> {
+    refuseMore('submitTasks', more);
+    return this.#engine.intake.submitAll(tasks);
   }
 
   /**
@@ -175,12 +176,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
    * the task has to wait (for its dependencies, its time, a free agent); `task:assigned` then follows.
    * @throws UNKNOWN_AGENT for an agent that left, and as submitTask
    */
-  async assignTask<N extends TypeName<T>, O = T[N]['output']>(
+  assignTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
     agentId?: string,
-  ): Promise<TaskHandle<NoInfer<O>>> {
-    const handle: unknown = await this.#engine.intake.assign(task as TaskSpec, agentId);
-    return handle as TaskHandle<NoInfer<O>>;
+  ): Promise<TaskHandle<NoInfer<O>>>;
+  async assignTask(task: unknown, agentId?: string, ...more: readonly unknown[]): Promise<unknown> {
+    refuseMore('assignTask', more);
+    return this.#engine.intake.assign(task as TaskSpec, agentId);
   }
 
   /** The answer of an external agent. @param claim from `task:assigned`; without it a late answer can't be told from a fresh one */
@@ -363,4 +365,13 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   shutdown(options: ShutdownOptions = {}): Promise<void> {
     return this.#engine.shutdown.run(options);
   }
+}
+
+/** Options where there are none: who hands a transaction over must not learn from its rollback that it was passed over. */
+function refuseMore(method: string, [options]: readonly unknown[]): void {
+  if (typeof options !== 'object' || options === null) return;
+  throw invalid(
+    `${method} takes no options`,
+    'A task of a transaction of yours is submitted by itself: `submitTask(task, { client })`.',
+  );
 }

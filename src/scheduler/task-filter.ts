@@ -28,9 +28,13 @@ export function checkFilter(given: TaskFilter): TaskFilter {
   return filter;
 }
 
-/** Checks a request for a page; its limit is checked where it is read. @throws INVALID_ARGUMENT */
-export function checkPage<P extends { readonly after?: unknown; readonly order?: unknown }>(given: P): P {
+/** Checks a request for a page; its limit is checked where it is read. @throws INVALID_ARGUMENT, INVALID_OPTION */
+export function checkPage<P extends { readonly after?: unknown; readonly order?: unknown }>(
+  given: P,
+  known: readonly (keyof P & string)[],
+): P {
   const page = checkOptions(given, 'the page');
+  refuseUnknown('page', page, known);
   const { after, order } = page;
   if (after !== undefined && (typeof after !== 'string' || after.length > MAX_TEXT))
     throw invalid(`Expected after to be the \`next\` of another page, got ${describe(after)}`);

@@ -270,7 +270,7 @@ export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<
   completeWithin(client: unknown, result?: T[N]['output']): Promise<void>;
 }
 
-/** How a task is submitted. */
+/** How a task is submitted; `submitTask` alone takes it. */
 export interface SubmitOptions {
   /**
    * A client in which you began a transaction: the task is there if and when you commit. Stores with transactions only (PostgreSQL, READ

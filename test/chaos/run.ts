@@ -94,6 +94,7 @@ export async function runStorm(options: RunOptions): Promise<RunResult> {
       );
     }
     const evidence = await conductor.evidence();
+    problems.push(...tooFew(conductor.tally, amounts));
     const histories = await readHistories(observer, evidence, seed);
     problems.push(...histories.problems);
     conductor.close();
@@ -167,4 +168,16 @@ export function spread(values: readonly number[]): Spread {
     p50: Math.round(sorted[sorted.length >> 1] ?? 0),
     max: Math.round(sorted.at(-1) ?? 0),
   };
+}
+
+/** Less was done to it than was meant to be: then that nothing broke says little. */
+function tooFew(tally: Tally, { rounds, ...each }: Amounts): Problem[] {
+  const done = { ...tally, kills: tally.kills - tally.poison };
+  // A reply that nobody waited for can't be lost: of the cuts a tenth may miss.
+  const wanted = { ...each, cuts: Math.floor(each.cuts * 0.9) };
+  return (['kills', 'freezes', 'partitions', 'servers', 'cuts', 'clocks'] as const).flatMap((what) =>
+    done[what] >= rounds * wanted[what]
+      ? []
+      : [{ invariant: 'amounts', what: `${done[what]} ${what}, meant were ${rounds * wanted[what]}` }],
+  );
 }

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, inject, test } from 'vitest';
+import pg from 'pg';
 import type { FleetSummary } from '../../examples/fleet/summary.ts';
 
 const DEMO = fileURLToPath(new URL('../../examples/fleet/index.ts', import.meta.url));
@@ -36,3 +37,25 @@ test.each([
     expect(control.duplicates).toBeGreaterThan(0);
   },
 );
+
+test.each([
+  ['redis', 'nonsense', 'INVALID_OPTION'],
+  ['redis', 'redis://127.0.0.1:1', 'BACKEND_UNAVAILABLE'],
+  ['postgres', 'redis://127.0.0.1:1', 'INVALID_OPTION'],
+  ['postgres', 'postgres://127.0.0.1:1/x', 'BACKEND_UNAVAILABLE'],
+] as const)('%s at %s: says what is wrong, and ends', async (backend, url, code) => {
+  const args = [DEMO, '--backend', backend, '--url', url];
+  const run = promisify(execFile)(process.execPath, args, { timeout: 30_000, killSignal: 'SIGKILL' });
+  const failed = await run.catch((error: { readonly code: number; readonly stderr: string }) => error);
+  expect(failed).toMatchObject({ code: 1, stderr: expect.stringMatching(`^${code}: `) as string });
+});
+
+test('nothing of the demo is left in the database', async () => {
+  const client = new pg.Client({ connectionString: inject('postgresUrl') });
+  await client.connect();
+  const { rows } = await client.query(
+    "select nspname as name from pg_namespace where nspname ~ '^fleet_' union all select relname from pg_class where relname ~ '^fleet_.*_ledger'",
+  );
+  await client.end();
+  expect(rows).toEqual([]);
+});

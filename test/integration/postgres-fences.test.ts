@@ -79,6 +79,13 @@ describe('a write under a lock', () => {
     expect(await ledger('naive')).toEqual([7, 5]);
   });
 
+  test('without a fence nothing is asked', async () => {
+    for (const fence of [undefined, null, 7, { tokens: undefined }, { tokens: [1] }])
+      await expect(fenced(one, fence as never, () => 'written', { schema })).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+      });
+  });
+
   test('a refusal says which token was seen, and undoes nothing but its own transaction', async () => {
     await write(one, 'told', 9);
     await one.query('begin');

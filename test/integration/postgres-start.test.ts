@@ -114,12 +114,28 @@ describe('what start finds', () => {
     }
   });
 
-  test('a database in another encoding', async () => {
+  test.each(['SQL_ASCII', 'LATIN1'])('a database in another encoding: %s', async (encoding) => {
     const name = scratchSchema();
-    await sql(`create database ${name} encoding 'SQL_ASCII' template template0 lc_collate 'C' lc_ctype 'C'`);
+    await sql(
+      `create database ${name} encoding '${encoding}' template template0 lc_collate 'C' lc_ctype 'C'`,
+    );
     const url = new URL(inject('postgresUrl'));
     url.pathname = `/${name}`;
-    expect(codes(await start({ url: url.href }))).toContain('refuse ENCODING');
+    const report = await start({ url: url.href });
+    expect(codes(report)).toContain('refuse ENCODING');
+    expect(report.schema.version).toBe(0);
+    const mesh = new CoordinationManager({ backend: backendOf({ url: url.href }) });
+    const refused = {
+      message: expect.stringContaining(`The database is encoded in ${encoding}, not UTF8`) as string,
+      hint: expect.stringContaining("Create it with ENCODING 'UTF8'.") as string,
+    };
+    await expect(mesh.initialize()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', ...refused });
+    await mesh.shutdown();
+    await expect(backendOf({ url: url.href }).migrate()).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED',
+      retryable: false,
+      ...refused,
+    });
     for (const backend of backends.splice(0)) await backend.stop();
     await sql(`drop database ${name} with (force)`);
   });
@@ -135,7 +151,8 @@ describe('what start finds', () => {
   test('a role that may create no schema uses one that was made for it', async () => {
     const role = await scratchRole();
     const schema = scratchSchema();
-    await sql(`revoke create on database postgres from ${role.name}`);
+    const database = new URL(role.url).pathname.slice(1);
+    await sql(`revoke create on database "${database}" from ${role.name}`);
     expect((await failure(() => start({ url: role.url, schema }))).code).toBe('NOT_SUPPORTED');
     await sql(`create schema ${schema} authorization ${role.name}`);
     expect((await start({ url: role.url, schema })).schema.version).toBe(1);

@@ -465,6 +465,36 @@ describe('counters and history', () => {
     await done();
   }, 120_000);
 
+  test('T6: a beat under way saves its session from being taken over, however late it is committed', async () => {
+    const [first] = await mesh(1);
+    const slow = await new Client(schema).open(`boot-${serial++}`, 500);
+    clients.push(slow);
+    await first.add(task('a'));
+    const claims = await slow.claim(1);
+    const beat = await pool.connect();
+    await beat.query('begin');
+    await beat.query(`update ${schema}.sessions set lease_ms = 600000 where number = $1`, [slow.session]);
+    await beat.query(`select ${schema}.session_beat_v1($1, '{}')`, [slow.session]);
+    await sleep(600);
+    const takeOver = async (): Promise<readonly Claim[]> => {
+      const request = {
+        from: 'dead',
+        match: 'any',
+        limit: 9,
+        maxMoves: 3,
+        steal: 'its session ended',
+      } as const;
+      return (await first.backend.tasks.takeover(first.op(), request)).claims;
+    };
+    assert.deepEqual(await takeOver(), []);
+    await beat.query('commit');
+    beat.release();
+    assert.deepEqual(await takeOver(), []);
+    const { results } = await slow.complete(claims);
+    assert.deepEqual(results, [{ status: 'settled', state: 'completed' }]);
+    await done();
+  });
+
   test('history is read to its end while others write: each transition once, those of a task in order', async () => {
     const [reader, ...writers] = await mesh(4);
     let open = writers.length;

@@ -1,4 +1,6 @@
+import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fenced, once } from '../../src/backends/redis/fenced.ts';
 import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import { refusalOf, untilAnswered, type UsedRedis, useRedis } from '../support/redis-backends.ts';
 import { type RedisCluster, startRedisCluster } from '../support/servers/redis-cluster.ts';
@@ -64,4 +66,29 @@ test('a mesh whose node is down is refused in time, and goes on with it; others 
   await heardBy(first.used);
   await first.used[Symbol.asyncDispose]();
   await other.used[Symbol.asyncDispose]();
+});
+
+test('writes under a fence are of one slot, which the hash tag names', async () => {
+  const client = new Cluster(
+    cluster.nodes.map(({ host, port }) => ({ host, port })),
+    { slotsRefreshTimeout: 5_000 },
+  );
+  const fence = { resource: 'mail', token: 1 };
+  const options = { hashTag: 'orders' };
+  const mail = () => once(client, fence, [['RPUSH', '{orders}:outbox', 'a']], options);
+  await client.set('{orders}:outbox', 'of another type');
+  await expect(mail()).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringMatching(/^RPUSH failed: WRONGTYPE/),
+  });
+  await client.del('{orders}:outbox');
+  expect(await mail()).toBe(true);
+  expect(await mail()).toBe(false);
+  expect(await client.lrange('{orders}:outbox', 0, -1)).toEqual(['a']);
+  for (const write of [once, fenced])
+    await expect(write(client, fence, [['RPUSH', '{orders}:outbox', 'a']])).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      hint: expect.stringContaining('`hashTag`'),
+    });
+  client.disconnect();
 });

@@ -129,7 +129,8 @@ export function* spoilt(
   }
 }
 
-function isRecord(value: unknown): value is object {
+/** Written as `{ … }`. */
+export function isRecord(value: unknown): value is object {
   return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { CoordinationEvent } from '../../src/core/events.ts';
-import { CoordinationManager, EventBus, memory } from '../../src/index.ts';
+import { CoordinationManager, defineTask, EventBus, Logger, memory } from '../../src/index.ts';
 import type { TaskContext } from '../../src/scheduler/types.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
-import { attempt, complaints, type Outcome, spoilt, within } from '../support/hostile.ts';
+import { attempt, complaints, isRecord, type Outcome, spoilt, within } from '../support/hostile.ts';
 
 /** A mesh on simulated time with everything in it that a call may be about. */
 async function createWorld() {
@@ -123,7 +123,8 @@ const filter = {
   olderThanMs: 1,
 };
 const page = { limit: 10, after: '0', order: 'newest' };
-const lockOptions = { timeoutMs: 10, priority: 1, mode: 'shared' };
+const plainPage = { limit: 10, after: '0' };
+const lockOptions = { timeoutMs: 10, priority: 1 };
 const waitSource = {
   requirements: () => [],
   abort: () => false,
@@ -142,7 +143,7 @@ const breakerOptions = { failureThreshold: 5, successThreshold: 3, timeout: 60_0
 const TASK_METHODS: Readonly<Record<string, readonly unknown[]>> = {
   registerAgent: [agentRecord],
   unregisterAgent: ['worker', 'reason'],
-  submitTask: [taskRecord],
+  submitTask: [taskRecord, {}],
   runTask: [taskRecord],
   submitTasks: [[taskRecord]],
   assignTask: [taskRecord, 'worker'],
@@ -167,7 +168,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     releaseResource: ['lock', 'worker'],
     acquire: ['lock', lockOptions],
     withLock: ['lock', nothing, lockOptions],
-    sendMessage: ['worker', 'outside', { a: 1 }, { priority: 1, keepMs: 10 }],
+    sendMessage: ['worker', 'outside', { a: 1 }, { priority: 1, expiresInMs: 10 }],
     broadcast: ['worker', { a: 1 }, { topic: 'topic' }],
     request: ['worker', 'outside', { a: 1 }, { timeoutMs: 10, signal: undefined }],
     subscribe: ['worker', nothing, { concurrency: 1 }],
@@ -206,7 +207,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
   queues: {
     counts: [['t']],
     list: [filter, page],
-    history: ['known', page],
+    history: ['known', plainPage],
     pause: ['other'],
     resume: ['other'],
     configure: [
@@ -263,10 +264,10 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     overdueMs: false,
     acquire: ['lock', 'worker', 1, lockOptions],
     tryAcquire: ['lock', lockOptions],
-    acquireFor: [{ node: 'n', agent: 'worker', priority: 1 }, ['lock'], lockOptions],
+    acquireFor: [{ node: 'n', agent: 'worker', priority: 1 }, ['lock'], { timeoutMs: 10, signal: undefined }],
     acquireAll: [['lock', 'other'], lockOptions],
     withLock: ['lock', nothing, lockOptions],
-    scope: [nothing, { agentId: 'worker', priority: 1 }],
+    scope: [nothing, { agent: 'worker', priority: 1 }],
     release: ['lock', 'worker'],
     releaseAllForAgent: ['worker'],
     releaseOwner: ['n'],
@@ -279,7 +280,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     getWaitingRequests: false,
     whyWaiting: ['n'],
     requestTimes: ['lock', ['worker']],
-    list: [{ resource: 'lock' }, page],
+    list: [{ resource: 'lock' }, plainPage],
     lockUse: false,
     untilFinished: ['n', { signal: undefined }],
     isAtWork: ['n'],
@@ -297,7 +298,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
   messages: {
     overdueMs: false,
     rejoin: false,
-    send: ['worker', 'outside', { a: 1 }, { priority: 1, keepMs: 10 }],
+    send: ['worker', 'outside', { a: 1 }, { priority: 1, expiresInMs: 10 }],
     broadcast: ['worker', { a: 1 }, { topic: 'topic' }],
     request: ['worker', 'outside', { a: 1 }, { timeoutMs: 10, signal: undefined }],
     sendWithResponse: ['worker', 'outside', { a: 1 }, 10],
@@ -307,7 +308,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
     messages: ['worker', { signal: undefined }],
     agentJoined: ['worker'],
     agentLeft: ['worker', 'reason'],
-    deadLetters: [{}, page],
+    deadLetters: [{}, plainPage],
     redrive: [{}],
     discard: [{}],
     stats: false,
@@ -316,7 +317,7 @@ const METHODS: Readonly<Record<Part, Readonly<Record<string, readonly unknown[] 
   },
   breakers: {
     getBreaker: ['b', breakerOptions],
-    execute: ['known', nothing, breakerOptions],
+    execute: ['fresh', nothing, breakerOptions, { signal: undefined }],
     getAllBreakers: false,
     getAllMetrics: false,
     resetBreaker: ['known'],
@@ -396,6 +397,42 @@ const INTERNAL: Readonly<Partial<Record<Part, readonly string[]>>> = {
   handle: ['settle', 'revive'],
 };
 
+/** Records that are no options, by their place among the arguments: fields that aren't known are passed over, or are the caller's own. */
+const OWN_RECORDS: Readonly<Record<string, readonly number[]>> = {
+  ...Object.fromEntries(
+    Object.keys(TASK_METHODS).flatMap((method) => [
+      [`manager.${method}`, method === 'gather' ? [] : [0]],
+      [`tasks.${method}`, method === 'gather' ? [] : [0]],
+    ]),
+  ),
+  'manager.sendMessage': [2],
+  'manager.broadcast': [1],
+  'manager.request': [2],
+  'tasks.registerStrategy': [0],
+  'tasks.explain': [0],
+  'queues.edit': [1],
+  'context.submit': [0],
+  'context.request': [1],
+  'context.completeWithin': [0, 1],
+  'bus.emit': [1],
+  'locks.acquireFor': [0],
+  'waits.addSource': [0],
+  'messages.send': [2],
+  'messages.broadcast': [1],
+  'messages.request': [2],
+  'messages.sendWithResponse': [2],
+  'messages.sendResponse': [1],
+  'breaker.restore': [0],
+  'conflicts.registerStrategy': [0],
+  'conflicts.reportVersionConflict': [1],
+  'conflicts.resolveConflict': [2],
+  'graph.addTask': [0],
+  'stealing.addAgent': [1],
+  'stealing.updateAgentWorkload': [1],
+  'stealing.findBestAgent': [0],
+  'metrics.recordMetric': [2],
+};
+
 /** After these, nothing can be submitted any more, or the canary may have gone. */
 const ENDS: ReadonlySet<string> = new Set([
   'shutdown',
@@ -418,6 +455,15 @@ const CALLS: ReadonlySet<string> = new Set([
   'breakers.execute',
 ]);
 const BY_CALLER = /a function that|refuses to be called/;
+
+/** The calls of a method with a field that it doesn't know in each of its options. */
+function misspelt(path: string, args: readonly unknown[]): readonly (readonly unknown[])[] {
+  return args.flatMap((given, i) =>
+    isRecord(given) && OWN_RECORDS[path]?.includes(i) !== true
+      ? [args.with(i, { ...given, unknownField: 1 })]
+      : [],
+  );
+}
 
 function methodsOf(part: object): readonly string[] {
   const prototype = Object.getPrototypeOf(part) as object;
@@ -472,6 +518,48 @@ describe('every public method', () => {
         const own = CALLS.has(path) ? ended.filter(({ what }) => !BY_CALLER.test(what)) : ended;
         expect(complaints(own)).toEqual([]);
       });
+      const calls = misspelt(`${name}.${method}`, args);
+      if (calls.length === 0) continue;
+      test(`${name}.${method}: options refuse a field they don't know`, async () => {
+        const { parts, clock, mesh } = await createWorld();
+        const part = parts[name] as unknown as Record<string, (...given: unknown[]) => unknown>;
+        const outcomes = calls.map((given) => attempt('', () => part[method]?.(...given)));
+        await clock.advance(100);
+        for (const { error } of outcomes)
+          expect(error).toMatchObject({
+            code: 'INVALID_OPTION',
+            message: expect.stringContaining('"unknownField"') as string,
+          });
+        await within(clock, 60_000, mesh.shutdown());
+      });
     }
   }
+});
+
+describe('options of calls that take none are refused, and what does take them is named', () => {
+  const client = { query: nothing };
+  test.each([
+    ['submitTasks', [[{ type: 't', input: 1 }], { client }]],
+    ['runTask', [{ type: 't', input: 1 }, { client }]],
+    ['assignTask', [{ type: 't', input: 1 }, 'worker', { client }]],
+  ] as const)('%s', async (method, args) => {
+    const { mesh, clock } = await createWorld();
+    const before = (await mesh.queues.list({}, { limit: 100 })).items.length;
+    for (const part of [mesh, mesh.tasks]) {
+      const { [method]: call } = part as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>;
+      await expect(call?.apply(part, [...args])).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        hint: expect.stringContaining('`submitTask(task, { client })`') as string,
+      });
+    }
+    expect((await mesh.queues.list({}, { limit: 100 })).items).toHaveLength(before);
+    await within(clock, 60_000, mesh.shutdown());
+  });
+});
+
+test('options of what is made outside of a mesh refuse fields they don’t know', async () => {
+  const refused = { code: 'INVALID_OPTION', message: expect.stringContaining('"unknownField"') as string };
+  const more = { unknownField: 1 };
+  expect(() => new Logger(more as object)).toThrow(expect.objectContaining(refused) as Error);
+  expect(() => defineTask({ name: 'n', ...more })).toThrow(expect.objectContaining(refused) as Error);
 });

@@ -38,8 +38,10 @@ describe('CoordinationError', () => {
       'STOPPED',
       'STALE_CLAIM',
       'LEASE_LOST',
+      'OUTCOME_UNKNOWN',
     ] as const;
     for (const code of codes) expect(new CoordinationError(code, 'x').hint).toMatch(/^[A-Z].*\.$/);
+    expect(new CoordinationError('OUTCOME_UNKNOWN', 'x').hint).toContain('with the same `id`');
     expect(new CoordinationError('STOPPED', 'x', { hint: 'Rest.' }).hint).toBe('Rest.');
   });
 

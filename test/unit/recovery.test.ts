@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { memory, type MemoryBackend } from '../../src/index.ts';
+import type { ClaimAnswer } from '../../src/core/ports/tasks.ts';
+import { CoordinationError, memory, type MemoryBackend } from '../../src/index.ts';
+import { networked } from '../../src/testing/networked.ts';
+import { createTestClock, type TestClock } from '../../src/testing/test-clock.ts';
+import { intercept } from '../../src/testing/wrappers.ts';
 import { crossedLocks } from '../support/crossed-locks.ts';
 import { gate } from '../support/mesh.ts';
 import { startMesh } from '../support/started-mesh.ts';
@@ -9,8 +13,13 @@ const LEASE_MS = 30_000;
 let seed = 1;
 
 /** A manager with a clock of its own: one that doesn't advance stands still, as a process does that is stopped. */
-async function start(backend: MemoryBackend, options: { readonly maxCrashes?: number } = {}) {
+async function start(
+  backend: MemoryBackend,
+  options: { readonly maxCrashes?: number } = {},
+  clock: TestClock = createTestClock(),
+) {
   const world = await startMesh({
+    clock,
     seed: seed++,
     backend,
     workStealing: false,
@@ -115,6 +124,48 @@ describe('tasks of a session that ended', () => {
     expect(await task.result()).toBe('done');
     expect(calls).toBe(1);
     expect(mine.named('claim:refused')).toEqual([]);
+  });
+
+  test('T6: one whose claim arrived after its session was lost goes on, and fails for nothing but that: it is given back', async () => {
+    const store = memory({ shared: true });
+    const first = await start(store);
+    const lost = gate();
+    let held = false;
+    const backend = intercept(networked<MemoryBackend>(store), async ({ port, method, send }) => {
+      const answer = await send();
+      const claims = port === 'tasks' && method === 'claim' ? (answer as ClaimAnswer).claims : [];
+      if (claims.length === 0 || held) return answer;
+      held = true;
+      await lost.promise;
+      return answer;
+    });
+    const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+    const mine = await start(backend, {}, clock);
+    mine.events.on('session:expired', () => lost.open());
+    const work = gate();
+    let calls = 0;
+    mine.mesh.registerAgent({
+      id: 'a',
+      handler: async () => {
+        calls += 1;
+        if (calls > 1) return 'done';
+        await work.promise;
+        throw new CoordinationError('STALE_CLAIM', 'its claim is another by now', { retryable: false });
+      },
+    });
+    const submitted = mine.mesh.submitTask({ type: 't' });
+    await mine.pass(1_000);
+    const task = await submitted;
+    expect(held).toBe(true);
+    await first.down();
+    await first.clock.advance(LEASE_MS + 5_000);
+    await mine.pass(15_000);
+    expect(mine.named('session:expired')).toHaveLength(1);
+    expect(calls).toBe(1);
+    work.open();
+    await mine.pass(5_000);
+    expect((await mine.mesh.getTask(task.id))?.status).toBe('completed');
+    expect(calls).toBe(2);
   });
 
   test('T6: one that had failed, and waits for a deadlock’s survivor, is run again, though its old claim is worth nothing', async () => {

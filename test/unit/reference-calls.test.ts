@@ -25,6 +25,7 @@ describe('the reference of calls', () => {
     ['A task', 'locks?', '`ResourceRequest[]`', ''],
     ['A task', 'agents.maxLoadRatio?', '`number`', ''],
     ['A dependency of a task', 'onFailure?', '`FailurePolicy`', "'cancel'"],
+    ['How a task is submitted', 'client?', '`unknown`', ''],
     ['Gathering', 'minimum?', '`number`', 'all'],
     ['An agent', 'silenceMs?', '`ms`', 'never'],
     ['How it is taken', 'reentrant?', '`boolean`', 'false'],

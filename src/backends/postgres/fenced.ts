@@ -1,5 +1,5 @@
-import { checkFunction, checkId, checkNumber, invalid } from '../../core/check.ts';
-import { CoordinationError } from '../../core/errors.ts';
+import { checkFunction, checkId, checkNumber, checkObject, invalid } from '../../core/check.ts';
+import { CoordinationError, describe } from '../../core/errors.ts';
 import type { PostgresClient } from './driver.ts';
 import { checkSchema } from './options.ts';
 import { SqlErrors } from './sql-errors.ts';
@@ -54,6 +54,9 @@ export async function fenced<R>(
 type Place = readonly [resource: string, token: number];
 
 function placesOf(fence: Fence): readonly Place[] {
+  checkObject(fence, 'the fence');
+  if ('tokens' in fence && !(fence.tokens instanceof Map))
+    throw invalid(`Expected the tokens of the fence to be a Map, got ${describe(fence.tokens)}`);
   const places = 'tokens' in fence ? [...fence.tokens] : [[fence.resource, fence.token] as const];
   if (places.length === 0) throw invalid('Expected a fence with at least one resource');
   return places.map(([resource, token]) => [checkId(resource, 'resource'), checkNumber(token, 'token', 0)]);

@@ -13,7 +13,15 @@ import { type MigrationReport, Migrator, newerSchema, type SchemaLevel } from '.
 import { type PostgresSettings, secretsOf } from './options.ts';
 import type { Migration } from './schema/migrations.ts';
 import { SqlErrors, sqlStateOf } from './sql-errors.ts';
-import { durabilityOf, inspectServer, isReplica, problemsOf } from './start-checks.ts';
+import {
+  durabilityOf,
+  inspectServer,
+  isReplica,
+  isUtf8,
+  otherEncoding,
+  problemsOf,
+  type ServerFacts,
+} from './start-checks.ts';
 import { inSchema, Statements } from './statements.ts';
 import { VALUE_PARSERS } from './value-parsers.ts';
 
@@ -101,7 +109,7 @@ export class MeshServer {
     return this.#listeners.on(interest, listener);
   }
 
-  /** @throws SCHEMA_MISMATCH when the schema is newer, or while older builds live */
+  /** @throws SCHEMA_MISMATCH when the schema is newer, or while older builds live; NOT_SUPPORTED when the encoding is another */
   async migrate(): Promise<MigrationReport> {
     const dialled = this.#dialled ?? (await dial(this.#settings));
     let client: PooledClient | undefined;
@@ -111,6 +119,11 @@ export class MeshServer {
       // A step may take as long as it takes; a connection that is dead shows at once.
       await this.#within(client.query({ text: 'select 1' }), this.#settings.commandTimeoutMs);
       broken = false;
+      const facts = await inspectServer(client);
+      if (!isUtf8(facts)) {
+        const { message, hint } = otherEncoding(facts);
+        throw new CoordinationError('NOT_SUPPORTED', message, { hint, retryable: false });
+      }
       const report = await this.#migrator(client).run({ announce: true });
       if (report.waiting !== undefined) throw stillWritten(report.waiting);
       return report;
@@ -162,7 +175,7 @@ export class MeshServer {
     try {
       const facts = await inspectServer(client);
       const problems = problemsOf(facts, runtime.clock.wall());
-      const level = await this.#bringUp(client, isReplica(facts), problems);
+      const level = await this.#bringUp(client, facts, problems);
       const at = level.version === 0 ? facts.wallMs * 1_000 : await this.#now(client);
       const channel = await this.#channelName(client);
       broken = false;
@@ -181,11 +194,13 @@ export class MeshServer {
   }
 
   /** Creates or migrates the schema, or sees that it needn't be. Adds what is odd about it to `problems`. */
-  async #bringUp(client: PooledClient, isReplica: boolean, problems: Problem[]): Promise<SchemaLevel> {
+  async #bringUp(client: PooledClient, facts: ServerFacts, problems: Problem[]): Promise<SchemaLevel> {
     const { migrations, writer } = this.#build;
     const migrator = this.#migrator(client);
     let level = await migrator.level();
-    if (isReplica) return level;
+    if (isReplica(facts)) return level;
+    // Such a database is refused: it gets no schema, which would fail at the first character that it lacks.
+    if (level.version === 0 && !isUtf8(facts)) return level;
     const newest = migrations.at(-1)?.version ?? 0;
     if (level.version > newest) {
       if (level.oldestWriter > writer) throw newerSchema(level.version, newest);
@@ -197,7 +212,7 @@ export class MeshServer {
       });
       return level;
     }
-    if (this.#settings.migrate === 'auto' && level.version < newest) {
+    if (this.#settings.migrate === 'auto' && level.version < newest && isUtf8(facts)) {
       const { version, oldestWriter, waiting } = await migrator.run({ announce: false });
       level = { version, oldestWriter };
       if (waiting !== undefined) problems.push(pendingStep(waiting));

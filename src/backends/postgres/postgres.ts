@@ -35,6 +35,7 @@ export interface PostgresBackend extends Backend {
    * Brings the schema to the version of this build, whatever the option `migrate` says; may run before `start` and in any number of
    * processes. A step that takes away what older builds need tells their live sessions to leave and waits: then it rejects.
    * @throws SCHEMA_MISMATCH when the schema is newer than this build, or live sessions are of older builds; repeat it later
+   * @throws NOT_SUPPORTED when the database is encoded otherwise than in UTF8: nothing is created there
    * @throws BACKEND_UNAVAILABLE
    */
   migrate(): Promise<MigrationReport>;

@@ -39,6 +39,19 @@ export function isReplica({ inRecovery, readOnly }: ServerFacts): boolean {
   return inRecovery || readOnly === 'on';
 }
 
+export function isUtf8({ encoding }: ServerFacts): boolean {
+  return encoding === 'UTF8';
+}
+
+export function otherEncoding({ encoding }: ServerFacts): Problem {
+  return {
+    code: 'ENCODING',
+    severity: 'refuse',
+    message: `The database is encoded in ${encoding}, not UTF8`,
+    hint: "Create it with ENCODING 'UTF8'.",
+  };
+}
+
 /** What survives a crash of the server, as its settings have it. */
 export function durabilityOf({ fsync, synchronousCommit }: ServerFacts): Durability {
   return fsync === 'on' && synchronousCommit !== 'off' ? 'server-crash' : 'seconds';
@@ -60,12 +73,7 @@ export function problemsOf(facts: ServerFacts, wallMs: number): Problem[] {
       message: facts.inRecovery ? 'The server is a replica' : 'The server or this role is read-only',
       hint: 'Connect to the primary.',
     },
-    facts.encoding !== 'UTF8' && {
-      code: 'ENCODING',
-      severity: 'refuse',
-      message: `The database is encoded in ${facts.encoding}, not UTF8`,
-      hint: "Create it with ENCODING 'UTF8'.",
-    },
+    !isUtf8(facts) && otherEncoding(facts),
     facts.isolation !== 'read committed' && {
       code: 'DEFAULT_ISOLATION',
       severity: 'refuse',
@@ -76,7 +84,7 @@ export function problemsOf(facts: ServerFacts, wallMs: number): Problem[] {
       code: 'SYNCHRONOUS_COMMIT_OFF',
       severity: 'warn',
       message:
-        'synchronous_commit is off: what the last moments acknowledged is lost when the server crashes',
+        'synchronous_commit is off: when the server crashes, what the last moments acknowledged is lost and its numbers are given again, so that a process which runs on could settle another task',
       hint: 'Set synchronous_commit = on for this role or server.',
     },
     facts.fsync === 'off' && {

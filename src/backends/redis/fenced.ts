@@ -1,6 +1,6 @@
-import { checkArray, checkId, checkInteger, checkOptions, invalid } from '../../core/check.ts';
-import { CoordinationError } from '../../core/errors.ts';
-import { toPortError } from './redis-errors.ts';
+import { checkArray, checkId, checkInteger, checkObject, checkOptions, invalid } from '../../core/check.ts';
+import { CoordinationError, describe } from '../../core/errors.ts';
+import { isReply, toFencedError, toPortError } from './redis-errors.ts';
 
 /** What a write is made under: one resource with its token, or a whole lease (each of its resources with its own). */
 export type Fence =
@@ -31,6 +31,18 @@ export interface FencedOptions {
   readonly hashTag?: string;
 }
 
+/** Carries out the commands, up to one that fails: answers then its place and what Redis says to it. */
+const CARRY_OUT = /* lua */ `
+local replies, at = { 'written' }, count + 2
+while at <= #ARGV do
+  local last = at + tonumber(ARGV[at])
+  local reply = redis.pcall(unpack(ARGV, at + 1, last))
+  if type(reply) == 'table' and reply.err then return { 'failed', #replies, reply.err } end
+  replies[#replies + 1] = reply or false
+  at = last + 1
+end
+`;
+
 /**
  * KEYS: the registers, then a key of each command. ARGV: count of registers, their tokens, then for each command: count of its words, words.
  * Answers the replies, or the place and the newer token of a register.
@@ -42,16 +54,14 @@ for i = 1, count do
   if newest and tonumber(newest) > tonumber(ARGV[i + 1]) then return { 'stale', i, newest } end
 end
 for i = 1, count do redis.call('SET', KEYS[i], ARGV[i + 1]) end
-local replies, at = { 'written' }, count + 2
-while at <= #ARGV do
-  local last = at + tonumber(ARGV[at])
-  replies[#replies + 1] = redis.call(unpack(ARGV, at + 1, last)) or false
-  at = last + 1
-end
+${CARRY_OUT}
 return replies
 `;
 
-/** As above, but nothing is written when something was before: a register that ends with `!` stands for a write that was to happen once. */
+/**
+ * As above, but nothing is written when something was before: a register that ends with `!` stands for a write that was to happen once. It is
+ * stored last, so that a command that fails leaves none.
+ */
 const ONCE = /* lua */ `
 local count = tonumber(ARGV[1])
 for i = 1, count do
@@ -63,13 +73,8 @@ for i = 1, count do
     if isDone then return { 'done', i, newest } end
   end
 end
+${CARRY_OUT}
 for i = 1, count do redis.call('SET', KEYS[i], ARGV[i + 1] .. '!') end
-local at = count + 2
-while at <= #ARGV do
-  local last = at + tonumber(ARGV[at])
-  redis.call(unpack(ARGV, at + 1, last))
-  at = last + 1
-end
 return { 'written' }
 `;
 
@@ -80,15 +85,17 @@ const NAME = /^[\w.:-]{1,64}$/;
 /**
  * Guards writes to Redis itself: in one script, the register of the newest token of each resource is checked and raised, then the commands are
  * carried out. When a newer token has been seen, none of them is: so a holder that paused past its lease changes nothing any more, whatever it
- * believes. A register is one key a resource, kept without expiry. A command that fails (WRONGTYPE) ends the script where it is: Redis takes nothing
- * back.
+ * believes. A register is one key a resource, kept without expiry. A command that fails (WRONGTYPE) ends the script where it is: those before it
+ * stay done, because Redis takes nothing back, and those after it are not carried out.
  *
  * ```ts
  * await fenced(client, lease, [['SET', 'report', text], ['INCR', 'report:version']]);
  * ```
  * @param client an `ioredis` Redis or Cluster
  * @returns the replies of the commands, in order
- * @throws STALE_FENCE, BACKEND_UNAVAILABLE, INVALID_ARGUMENT, INVALID_OPTION
+ * @throws STALE_FENCE, BACKEND_UNAVAILABLE, INVALID_OPTION
+ * @throws INVALID_ARGUMENT also when a command failed: with its place and what Redis says to it; repeating it doesn't help
+ * @throws NOT_SUPPORTED when the user of the client may not send a command, or not to that key
  * @throws OUTCOME_UNKNOWN when the reply was lost: write again under the same token, with commands that may be repeated
  */
 export async function fenced(
@@ -99,14 +106,17 @@ export async function fenced(
 ): Promise<unknown[]> {
   const places = placesOf(fence);
   const [outcome, ...answer] = await write(client, WRITE, places, commands, options);
-  if (outcome === 'written') return answer;
-  throw staleFence(places, answer);
+  if (outcome === 'stale') throw staleFence(places, answer);
+  return answer;
 }
 
 /**
  * Writes once over all tokens: for the effect of a task, of which an earlier attempt may have done it and died before it could say so. With an
  * older token than one seen it is refused, and once it is done nothing is written any more. The fence is one of its own, named after the
  * effect, and used for nothing else; its registers are kept without expiry.
+ *
+ * They are stored in the same script when all commands were carried out, so an effect that failed isn't taken for done. When one of several
+ * commands fails, those before it stay done, and the repeat does all of them again: put first what may fail, or use one command.
  *
  * ```ts
  * await once(client, { resource: `mail of ${task.id}`, token }, [['RPUSH', 'outbox', mail]]);
@@ -126,7 +136,7 @@ export async function once(
   return outcome === 'written';
 }
 
-function write(
+async function write(
   client: FencedClient,
   script: string,
   places: readonly Place[],
@@ -140,7 +150,9 @@ function write(
   const begin = registerOf(options);
   const keys = [...places.map(([resource]) => begin + resource), ...commands.map((command) => command[1])];
   const tokens = places.map(([, token]) => token);
-  return send(client, [script, keys.length, ...keys, tokens.length, ...tokens, ...words]);
+  const answer = await send(client, [script, keys.length, ...keys, tokens.length, ...tokens, ...words]);
+  if (answer[0] === 'failed') throw commandFailed(commands, Number(answer[1]), String(answer[2]));
+  return answer;
 }
 
 function staleFence(places: readonly Place[], [at, newest]: readonly unknown[]): CoordinationError {
@@ -152,9 +164,21 @@ function staleFence(places: readonly Place[], [at, newest]: readonly unknown[]):
   );
 }
 
+function commandFailed(commands: readonly FencedCommand[], place: number, reply: string): CoordinationError {
+  const name = String(commands[place - 1]?.[0]);
+  const command = commands.length === 1 ? name : `Command ${place} (${name})`;
+  return toFencedError(reply, command, place === 1 ? undefined : BEFORE_IT);
+}
+
+const BEFORE_IT =
+  'What stands before it was carried out and stays: put first what may fail, or use one command.';
+
 type Place = readonly [resource: string, token: number];
 
 function placesOf(fence: Fence): readonly Place[] {
+  checkObject(fence, 'the fence');
+  if ('tokens' in fence && !(fence.tokens instanceof Map))
+    throw invalid(`Expected the tokens of the fence to be a Map, got ${describe(fence.tokens)}`);
   const places = 'tokens' in fence ? [...fence.tokens] : [[fence.resource, fence.token] as const];
   if (places.length === 0) throw invalid('Expected a fence with at least one resource');
   return places.map(([resource, token]) => [
@@ -194,6 +218,6 @@ async function send(
   try {
     return (await client.call('EVAL', [...args])) as readonly unknown[];
   } catch (error) {
-    throw toPortError(error, 'write');
+    throw isReply(error) ? toFencedError(error.message) : toPortError(error, 'write');
   }
 }

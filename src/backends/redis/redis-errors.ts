@@ -98,9 +98,7 @@ export function toPortError(error: unknown, kind: 'read' | 'write'): Coordinatio
   if (isReply(error)) return fromReply(error.message);
   const lost = error instanceof NoReply ? error : new NoReply('connection', textOf(error));
   if (lost.loss === 'not-sent' || kind === 'read') return unavailable(lost.message);
-  return new CoordinationError('OUTCOME_UNKNOWN', `Redis was asked, but did not answer: ${lost.message}`, {
-    hint: 'Repeat it with the same operation: what was carried out is not carried out again.',
-  });
+  return new CoordinationError('OUTCOME_UNKNOWN', `Redis was asked, but did not answer: ${lost.message}`);
 }
 
 export function unavailable(message: string): CoordinationError {
@@ -115,11 +113,51 @@ export function unavailable(message: string): CoordinationError {
 export const REFUSED: RegExp =
   /^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/;
 
-function fromReply(message: string): CoordinationError {
-  // A script that raised an error has its place appended.
-  const text = message.replace(/\.? script: [0-9a-f]{40}, on @?user_script:\d+\.?$/, '');
+/**
+ * What a write under a fence ended with: the commands are the caller's.
+ * @param command what the server refused in the script; absent when it refused the script
+ * @param hint for its failure, where there is one
+ */
+export function toFencedError(message: string, command?: string, hint?: string): CoordinationError {
+  const text = withoutPlace(message);
+  const failed = command === undefined ? '' : `${command} failed: `;
+  if (FORBIDDEN.test(text))
+    return new CoordinationError(
+      'NOT_SUPPORTED',
+      `${failed}Redis forbids the user of this connection: ${text}`,
+      {
+        hint: 'Give its ACL user EVAL, GET and SET, the commands, their keys, and those of the registers.',
+        retryable: false,
+      },
+    );
+  if (text.startsWith('CROSSSLOT'))
+    return new CoordinationError('INVALID_ARGUMENT', `The keys of the commands: ${text}`, {
+      hint: 'Give all keys one hash tag, and name it as `hashTag`.',
+      retryable: false,
+    });
+  if (command === undefined || NOT_NOW.has(firstWord(text))) return fromReply(text);
+  return new CoordinationError('INVALID_ARGUMENT', failed + text, {
+    ...(hint === undefined ? {} : { hint }),
+    retryable: false,
+  });
+}
+
+/** How servers say that a user may not send a command; in scripts Redis 7.0 has no word for it. */
+const FORBIDDEN = /^(NOPERM|ERR The user executing the script)/;
+
+/** A script that raised an error has its place appended. */
+function withoutPlace(message: string): string {
+  return message.replace(/\.? script: [0-9a-f]{40}, on @?user_script:\d+\.?$/, '');
+}
+
+function firstWord(text: string): string {
   const space = text.indexOf(' ');
-  const word = space < 0 ? text : text.slice(0, space);
+  return space < 0 ? text : text.slice(0, space);
+}
+
+function fromReply(message: string): CoordinationError {
+  const text = withoutPlace(message);
+  const word = firstWord(text);
   const rest = text.slice(word.length + 1);
   const raised = RAISED.get(word);
   if (raised === 'SESSION_EXPIRED')

@@ -1,5 +1,6 @@
 import { checkFunction, checkOptions, invalid } from '../check.ts';
 import { describe } from '../errors.ts';
+import { refuseUnknown } from '../options.ts';
 import type { Logger as LoggerPort } from '../ports/runtime.ts';
 import { printable } from './printable.ts';
 
@@ -17,9 +18,9 @@ export class Logger implements LoggerPort {
 
   /** @param options level: the least that is written. @default level 'warn' */
   constructor(options: { readonly level?: LogLevel; readonly write?: (line: string) => void } = {}) {
-    const { level = 'warn', write = (line: string) => void process.stderr.write(`${line}\n`) } = checkOptions<
-      typeof options
-    >(options, 'the options of a logger');
+    const given = checkOptions<typeof options>(options, 'the options of a logger');
+    refuseUnknown('logger', given, ['level', 'write']);
+    const { level = 'warn', write = (line: string) => void process.stderr.write(`${line}\n`) } = given;
     if (!LEVELS.includes(level))
       throw invalid(`Expected level to be ${LEVELS.join(', ')}, got ${describe(level)}`);
     this.#rank = LEVELS.indexOf(level);

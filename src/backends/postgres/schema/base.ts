@@ -49,6 +49,17 @@ begin
     select from agentmesh.sessions s where s.number = p_session and s.closed_at is null and s.expires_at > v_now);
 end $$;
 
+-- Those of these sessions that are over for good: a beat that is under way may still save one, whose row is locked then. Afterwards none can.
+create function agentmesh.sessions_over_v1(p_sessions bigint[], p_now bigint) returns bigint[] language plpgsql as $$
+begin
+  return array(
+    select s.number from agentmesh.sessions s
+    where s.number = any (p_sessions) and (s.closed_at is not null or s.expires_at <= p_now)
+    order by s.number for share skip locked
+  ) || array(
+    select n from unnest(p_sessions) n where not exists (select from agentmesh.sessions s where s.number = n));
+end $$;
+
 -- Null: carry the operation out. Else its answer from before. Two runs of one operation come one after the other.
 create function agentmesh.op_begin_v1(p_session bigint, p_sequence bigint, p_even_expired boolean default false)
 returns text language plpgsql set enable_seqscan = off set jit = off as $$

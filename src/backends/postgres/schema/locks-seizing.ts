@@ -124,13 +124,7 @@ begin
     return;
   end if;
   -- A beat that is under way may still save one: while its row is locked nothing is decided, afterwards no beat can.
-  v_sessions := array(
-    select s.number from agentmesh.sessions s
-    where s.number = any (v_sessions) and (s.closed_at is not null or s.expires_at <= o_now)
-    order by s.number for share skip locked
-  ) || array(
-    select n from unnest(v_sessions) n where not exists (select from agentmesh.sessions s where s.number = n)
-  );
+  v_sessions := agentmesh.sessions_over_v1(v_sessions, o_now);
   v_dead := array(
     (select t.id from agentmesh.lock_tickets t where t.session = any (v_sessions) and t.resources && p_names)
     union

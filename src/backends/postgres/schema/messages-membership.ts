@@ -35,17 +35,6 @@ begin
   end loop;
 end $$;
 
--- Those of these sessions that are over for good: a beat that is under way may still save one, whose row is locked then. Afterwards none can.
-create function agentmesh.message_over_v1(p_sessions bigint[], p_now bigint) returns bigint[] language plpgsql as $$
-begin
-  return array(
-    select s.number from agentmesh.sessions s
-    where s.number = any (p_sessions) and (s.closed_at is not null or s.expires_at <= p_now)
-    order by s.number for share skip locked
-  ) || array(
-    select n from unnest(p_sessions) n where not exists (select from agentmesh.sessions s where s.number = n));
-end $$;
-
 -- Ends a session's membership of an address. The last to leave takes the mailbox along: what waits and what is in hand is dropped.
 create function agentmesh.message_leave_v1(p_session bigint, p_address text, p_now bigint)
 returns table (sender text, address text, count bigint, reason text) language plpgsql as $$
@@ -150,7 +139,7 @@ begin
     update agentmesh.message_boxes b set keeps = v_change.keeps, max_length = v_change.max_length, overflow = v_change.overflow
     where b.address = v_change.address and b.group_name = '' returning b.id into v_own;
     -- Its former self, and those of dead sessions, whose place it takes.
-    v_over := agentmesh.message_over_v1(array(
+    v_over := agentmesh.sessions_over_v1(array(
       select m.session from agentmesh.message_members m
       where m.address = v_change.address and m.session <> p_session and not agentmesh.session_alive_v1(m.session)), v_now);
     v_taken := agentmesh.message_part_v1(array(

@@ -26,7 +26,7 @@ begin
       select s.* from agentmesh.sessions s where s.number = d.session offset 0) s on true
     where s.number is null or s.closed_at is not null or s.expires_at <= p_now
     order by s.expires_at nulls first, d.session limit p_limit);
-  v_dead := agentmesh.message_over_v1(v_dead, p_now);
+  v_dead := agentmesh.sessions_over_v1(v_dead, p_now);
   v_gone := array(
     select m.id from agentmesh.message_members m where m.gone_until <= p_now order by m.id limit p_limit);
   if v_dead = '{}' and v_gone = '{}' then

@@ -188,6 +188,14 @@ export function endingTests(test: Test): void {
     assert.equal(stale.aborted, false, 'the other wait of the cycle has ended');
     await world.wait('b3', 'one', { owner: 'b' });
     const [nowA, nowB] = [await seen('a2'), await seen('b3')];
+    const other = (wait: WaitRef): WaitRef => ({ ...wait, version: wait.version + 1 });
+    for (const [wait, witness] of [
+      [other(nowB), nowA],
+      [nowB, other(nowA)],
+    ] as const) {
+      const { aborted } = await world.store.abort(world.caller.op(), wait, cycle, [witness]);
+      assert.equal(aborted, false, 'they are as they were not seen');
+    }
     const fresh = await world.store.abort(world.caller.op(), nowB, cycle, [nowA]);
     assert.equal(fresh.aborted, true);
     assert.deepEqual(await world.keep('b3'), { status: 'aborted', cycle });

@@ -95,6 +95,18 @@ export function operationTests(test: TaskTest): void {
     assert.equal(await harness.state('never'), 'unknown');
   });
 
+  test('G1: an older operation that comes late does not move the window back', async (harness, me) => {
+    const { maxInFlight } = harness.env.backend.capabilities;
+    const { session, sequence } = me.op();
+    const enqueue = (ahead: number, id: string): unknown =>
+      harness.store.enqueue({ session, sequence: sequence + ahead }, [harness.task(id)]);
+    await enqueue(2 * maxInFlight + 4, 'newest');
+    await enqueue(2 * maxInFlight, 'late');
+    await assertExpired(harness, () => enqueue(4, 'never'));
+    assert.equal(await harness.state('never'), 'unknown');
+    assert.equal(await harness.state('late'), 'ready');
+  });
+
   test('G1: a closed session is refused, but its settle counts while the token is current', async (harness, me) => {
     const gone = await harness.worker();
     await me.add('a');

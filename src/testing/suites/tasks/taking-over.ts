@@ -50,6 +50,23 @@ export function takeoverTests(test: TaskTest): void {
     assert.equal((await harness.record('a')).started, true);
   });
 
+  test('W1: a takeover whose reply was lost does not come back started when another thief has begun it', async (harness, me) => {
+    const [one, two] = [await harness.worker(), await harness.worker()];
+    await me.add('a');
+    await me.claim({ start: 0 });
+    const request = { match: 'any', limit: 9, maxMoves: 3, steal: 's' } as const;
+    const op = one.op();
+    await harness.store.takeover(op, { ...request, from: { idle: me.session } });
+    const theirs = await take(harness, two, { from: { idle: one.session } });
+    assert.deepEqual((await harness.store.start(two.op(), theirs)).started, [true]);
+    const { claims } = await harness.store.takeover(op, { ...request, from: { idle: me.session } });
+    assert.deepEqual(
+      claims.filter(({ started }) => started),
+      [],
+    );
+    assert.deepEqual((await two.complete(...theirs)).results, [{ status: 'settled', state: 'completed' }]);
+  });
+
   test('W3: a claim that moved maxMoves times stays', async (harness, me) => {
     const others = [await harness.worker(), await harness.worker(), await harness.worker()];
     await me.add('a');

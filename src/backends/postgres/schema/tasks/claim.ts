@@ -15,8 +15,9 @@ const CLAIM_TEXT = /* sql */ `concat('[', u.seq, ',', u.lane, ',', u.attempt, ',
  */
 export const TASK_CLAIM: string = /* sql */ `
 -- The tasks of a row of the journal as claims, in its order: of each [seq, lane, attempt, enqueued, ready, priority, id, payload, extras].
--- The tokens go on by 1 from the first. States are read as they are now, so that a repeated claim gets what it got.
-create function agentmesh.task_claims_v1(p_seqs bigint[], p_attempts int[]) returns text language plpgsql stable as $$
+-- The tokens go on by 1 from the first. States are read as they are now, so that a repeated claim gets what it got; what somebody else has
+-- claimed since then is not started under this claim.
+create function agentmesh.task_claims_v1(p_seqs bigint[], p_attempts int[], p_token bigint) returns text language plpgsql stable as $$
 begin
   return (select '[' || string_agg(
     '[' || u.seq || ',' || coalesce(t.lane, e.lane, 0) || ',' || coalesce(a.attempt, p_attempts[1]) || ','
@@ -28,7 +29,7 @@ begin
         then concat(',{"u":', case when b.payload is null then 1 else 0 end, ',"h":' || b.headers, ',"s":' || b.settings,
           ',"k":' || to_json(b.key)::text, ',"p":' || to_json(b.parent)::text, ',"e":' || coalesce(t.error, e.error),
           ',"w":' || b.weight, ',"d":' || t.deadline_at, ',"c":' || coalesce(t.crashes, e.crashes),
-          ',"m":' || coalesce(t.moves, e.moves), ',"x":' || b.max_crashes, case when t.started then ',"t":1' end, '}')
+          ',"m":' || coalesce(t.moves, e.moves), ',"x":' || b.max_crashes, case when t.started and t.token = p_token + u.ord - 1 then ',"t":1' end, '}')
         else '' end || ']', ',' order by u.ord) || ']'
   from unnest(p_seqs) with ordinality u(seq, ord)
   left join unnest(p_attempts) with ordinality a(attempt, ord) on a.ord = u.ord and cardinality(p_attempts) > 1
@@ -49,7 +50,7 @@ begin
   select * into j from agentmesh.task_journal x where x.pos = v_pos;
   return left(p_answer, -1) || ',"claims":' || agentmesh.task_claims_v1(
     case when cardinality(j.seqs) = j.number then j.seqs else array(select generate_series(j.seqs[1], j.seqs[1] + j.number - 1)) end,
-    j.attempts) || '}';
+    j.attempts, j.tokens[1]) || '}';
 end $$;
 
 -- Lanes with the number of their queue, offers that serve them as bits, and the rank below which nothing is to be expected; queues with

@@ -77,7 +77,8 @@ begin
   if not exists (select from agentmesh.task_holders h where h.session = p_session) then
     insert into agentmesh.task_holders values (p_session) on conflict do nothing;
   end if;
-  v_sessions := case when p_idle is null then agentmesh.task_dead_v1() else array[p_idle] end;
+  v_sessions := case when p_idle is null then agentmesh.sessions_over_v1(agentmesh.task_dead_v1(), agentmesh.now_us())
+    else array[p_idle] end;
   for r in
     select t.seq, t.token, t.lane, l.queue, l.agent from agentmesh.tasks t
     join agentmesh.task_lanes l on l.lane = any(array[t.lane]) join agentmesh.task_queues q on q.number = any(array[l.queue])
