@@ -54,3 +54,32 @@ test('what a crash cut off in the middle of a transaction is not carried out in 
   expect(claims.map(({ task }) => task)).toEqual(['a', 'b', 'c', 'd']);
   expect(await conservationFaults(me)).toEqual([]);
 });
+
+test('where the log may not be written anew the start says so, until somebody may', async () => {
+  const may = [
+    '+@read',
+    '+@write',
+    '+@connection',
+    '+eval',
+    '+evalsha',
+    '+time',
+    '+publish',
+    '+subscribe',
+    '+info',
+  ];
+  await server.cli('acl', 'setuser', 'w', 'on', '>x', '~*', '&*', '-@all', ...may, '+config|get');
+  const codes = async (url: string): Promise<readonly string[]> => {
+    await using used = await useRedis({ url, mesh: 'refused' });
+    return used.report.problems.map(({ code }) => code);
+  };
+  const weak = server.url.replace('redis://', 'redis://w:x@');
+  expect(await codes(weak), 'a mesh that is new has nothing to be repaired').toEqual([]);
+  await server.kill9();
+  await server.start();
+  await server.cli('acl', 'setuser', 'w', 'on', '>x', '~*', '&*', '-@all', ...may, '+config|get');
+  expect(await codes(weak)).toEqual(['AOF_UNREPAIRED']);
+  expect(await codes(weak), 'and says so again').toEqual(['AOF_UNREPAIRED']);
+  expect(await codes(server.url)).toEqual([]);
+  await untilRewritten();
+  expect(await codes(weak)).toEqual([]);
+});
