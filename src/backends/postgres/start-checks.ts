@@ -84,7 +84,7 @@ export function problemsOf(facts: ServerFacts, wallMs: number): Problem[] {
       code: 'SYNCHRONOUS_COMMIT_OFF',
       severity: 'warn',
       message:
-        'synchronous_commit is off: when the server crashes, what the last moments acknowledged is lost and its numbers are given again, so that a process which runs on could settle another task',
+        'synchronous_commit is off: when the server crashes, what the last moments acknowledged is lost',
       hint: 'Set synchronous_commit = on for this role or server.',
     },
     facts.fsync === 'off' && {

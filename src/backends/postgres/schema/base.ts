@@ -15,6 +15,29 @@ create table agentmesh.meta (
 create function agentmesh.now_us() returns bigint language sql volatile parallel safe as
   $$ select (extract(epoch from clock_timestamp()) * 1000000)::bigint $$;
 
+-- One row, but none once the server came back from a crash, a fail-over or a backup: unlogged tables are empty then, and only then.
+create unlogged table agentmesh.uptime (
+  began bigint not null
+);
+insert into agentmesh.uptime values (agentmesh.now_us());
+
+-- Such a server may have lost what it acknowledged last (synchronous_commit = off, a replica that lagged), and would give numbers of tasks,
+-- claims and lanes again, under which processes still run: all sequences pass over what can have been given out. As the owner, for others
+-- needn't be able to set sequences.
+create function agentmesh.pass_lost_numbers_v1() returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('agentmesh.uptime', 0));
+  if exists (select from agentmesh.uptime) then
+    return;
+  end if;
+  perform setval(s.seqrelid, nextval(s.seqrelid) + s.seqincrement * case when s.seqtypid = 'int'::regtype then 100000 else 1000000 end)
+  from pg_sequence s join pg_class c on c.oid = s.seqrelid
+  where c.relnamespace = (select m.relnamespace from pg_class m where m.oid = 'agentmesh.meta'::regclass);
+  perform setval('agentmesh.task_token', greatest(nextval('agentmesh.task_token'), agentmesh.now_us() / 2048 * 2048));
+  insert into agentmesh.uptime values (agentmesh.now_us());
+end $$;
+
 -- One row a boot of a process. No index holds expires_at, so that a beat rewrites the row within its page.
 create table agentmesh.sessions (
   -- The last one plus 1, or the time in ms where that is more: not even a server that lost its last moments gives one out again.
@@ -68,14 +91,19 @@ declare
   v_alive boolean;
   v_answer text;
   v_too_old boolean;
+  v_is_whole boolean;
 begin
   perform pg_advisory_xact_lock(hashtextextended('agentmesh.ops ' || p_session, p_sequence));
   v_now := agentmesh.now_us();
   select
     exists (select from agentmesh.sessions s where s.number = p_session and s.closed_at is null and s.expires_at > v_now),
     (select o.answer from agentmesh.ops o where o.session = p_session and o.sequence = p_sequence),
-    exists (select from agentmesh.ops o where o.session = p_session and o.sequence >= p_sequence + 32)
-  into v_alive, v_answer, v_too_old;
+    exists (select from agentmesh.ops o where o.session = p_session and o.sequence >= p_sequence + 32),
+    exists (select from agentmesh.uptime)
+  into v_alive, v_answer, v_too_old, v_is_whole;
+  if not v_is_whole then
+    perform agentmesh.pass_lost_numbers_v1();
+  end if;
   if not v_alive then
     if p_even_expired then
       return v_answer;

@@ -6,9 +6,10 @@ import { type ClaimPlan, ClaimPlanner, type LaneRequest, mergedOffers } from './
 import type { Lane, LaneBook } from './lane-book.ts';
 import { type ClaimRow, PostgresClaim } from './postgres-claim.ts';
 
-const CLAIM = 'select agentmesh.task_claim_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15) as answer';
+const CLAIM =
+  'select agentmesh.task_claim_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) as answer';
 const TAKEOVER =
-  'select agentmesh.task_takeover_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14) as answer';
+  'select agentmesh.task_takeover_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15) as answer';
 
 /** Below every rank. */
 const LOWEST = '-9000000000000000000';
@@ -74,6 +75,7 @@ export class Claiming {
         await this.#db.write(CLAIM, [
           op.session,
           op.sequence,
+          this.#lanes.uptime,
           this.#lanes.horizon,
           this.#lanes.young,
           plan.lanesText,
@@ -113,6 +115,7 @@ export class Claiming {
         await this.#db.write(TAKEOVER, [
           op.session,
           op.sequence,
+          this.#lanes.uptime,
           this.#lanes.horizon,
           this.#lanes.young,
           from === 'dead' ? null : from.idle,

@@ -25,7 +25,7 @@ type LaneRow = readonly [
   isYoung: boolean,
 ];
 
-const SINCE = 'select agentmesh.task_lanes_since_v1($1) as answer';
+const SINCE = 'select agentmesh.task_lanes_since_v1($1, $2) as answer';
 const INTERN = 'select lane, queue from agentmesh.task_lanes_v1($1, $2, $3, $4, $5, $6)';
 /** Above so many lanes that lie behind the horizon it is worth a trip to move it. */
 const MANY_YOUNG = 64;
@@ -38,7 +38,9 @@ export class LaneBook {
   #young = new Set<number>();
   /** Grows when a lane is added or forgotten: what was worked out from the lanes before is to be worked out anew. */
   version = 0;
-  /** All lanes of transactions before this one are known. */
+  /** Since when the server has been up; `null`: never asked. */
+  uptime: number | null = null;
+  /** All lanes of transactions before this one are known, as long as the server is up. */
   horizon = '0';
 
   constructor(db: Database) {
@@ -65,19 +67,31 @@ export class LaneBook {
   /** The lanes of these tasks, those that are new made on the server. */
   async of(bodies: readonly TaskBody[]): Promise<readonly number[]> {
     const keys = bodies.map(keyOf);
+    const lanes = new Map<string, number>();
     const missing = new Map<string, TaskBody>();
-    for (const [i, key] of keys.entries()) if (!this.#byKey.has(key)) missing.set(key, bodies[i] as TaskBody);
-    if (missing.size > 0) await this.#intern([...missing.values()]);
-    return keys.map((key) => (this.#byKey.get(key) as Lane).lane);
+    for (const [i, key] of keys.entries()) {
+      const known = this.#byKey.get(key);
+      if (known === undefined) missing.set(key, bodies[i] as TaskBody);
+      else lanes.set(key, known.lane);
+    }
+    if (missing.size > 0) {
+      const made = await this.#intern([...missing.values()]);
+      for (const [i, key] of [...missing.keys()].entries()) lanes.set(key, made[i] as number);
+    }
+    return keys.map((key) => lanes.get(key) as number);
   }
 
   /** Asks for lanes that others have made. */
   async refresh(): Promise<void> {
-    const [row] = await this.#db.read<{ readonly answer: string }>(SINCE, [this.horizon]);
-    const { horizon, lanes } = JSON.parse((row as { readonly answer: string }).answer) as {
+    const [row] = await this.#db.read<{ readonly answer: string }>(SINCE, [this.uptime, this.horizon]);
+    const { uptime, horizon, lanes } = JSON.parse((row as { readonly answer: string }).answer) as {
+      readonly uptime: number | null;
       readonly horizon: string;
       readonly lanes: readonly LaneRow[];
     };
+    // Lanes that the server may have lost would come again under other numbers.
+    if (uptime !== this.uptime) this.#clear();
+    this.uptime = uptime;
     this.horizon = horizon;
     this.#young = new Set(lanes.filter((lane) => lane[8]).map(([lane]) => lane));
     for (const [lane, queueNumber, queue, type, capabilities, placement, agent, group] of lanes) {
@@ -96,15 +110,19 @@ export class LaneBook {
 
   /** The server has forgotten some: all are asked for again. */
   async renew(): Promise<void> {
-    this.#byKey.clear();
-    this.#byNumber.clear();
-    this.#young.clear();
+    this.#clear();
     this.horizon = '0';
-    this.version += 1;
     await this.refresh();
   }
 
-  async #intern(bodies: readonly TaskBody[]): Promise<void> {
+  #clear(): void {
+    this.#byKey.clear();
+    this.#byNumber.clear();
+    this.#young.clear();
+    this.version += 1;
+  }
+
+  async #intern(bodies: readonly TaskBody[]): Promise<readonly number[]> {
     const rows = await this.#db.write<{ readonly lane: number; readonly queue: number }>(INTERN, [
       bodies.map(({ queue }) => queue),
       bodies.map(({ type }) => type),
@@ -118,6 +136,7 @@ export class LaneBook {
       this.#young.add(lane);
       this.#add({ lane, queueNumber, queue, type, capabilities, placement, agent, group });
     }
+    return rows.map(({ lane }) => lane);
   }
 
   #add(lane: Lane): void {

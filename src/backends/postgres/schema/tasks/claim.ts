@@ -55,7 +55,7 @@ end $$;
 
 -- Lanes with the number of their queue, offers that serve them as bits, and the rank below which nothing is to be expected; queues with
 -- how many they may give at most. Own: lanes of agents hosted here.
-create function agentmesh.task_claim_v1(p_session bigint, p_sequence bigint, p_horizon text, p_fresh int[],
+create function agentmesh.task_claim_v1(p_session bigint, p_sequence bigint, p_uptime bigint, p_horizon text, p_fresh int[],
   p_lanes int[], p_queues int[], p_offers bigint[], p_marks bigint[], p_slots int[], p_quotas int[], p_turn int,
   p_limit int, p_start int, p_own int[], p_assigned int)
 returns text language plpgsql
@@ -88,7 +88,8 @@ begin
     return agentmesh.task_claimed_v1(v_answer);
   end if;
   -- Lanes that the caller doesn't know: it learns them first.
-  if exists (select from agentmesh.task_lanes l where l.created >= p_horizon::xid8 and not l.lane = any(p_fresh)) then
+  if exists (select from agentmesh.task_lanes l where l.created >= p_horizon::xid8 and not l.lane = any(p_fresh))
+    or not exists (select from agentmesh.uptime u where u.began = p_uptime) then
     return '{"fresh":true}';
   end if;
   -- Whoever changes a queue's settings waits for claims under way, and they for him.

@@ -64,6 +64,8 @@ begin
     if v_answer is not null then
       return v_answer;
     end if;
+  elsif not exists (select from agentmesh.uptime) then
+    perform agentmesh.pass_lost_numbers_v1();
   end if;
   -- Lanes that nobody uses are forgotten by the sweep, never under an enqueue's feet.
   perform pg_advisory_xact_lock_shared(hashtextextended('agentmesh.task_lanes', 1));

@@ -11,6 +11,9 @@ create function agentmesh.task_lanes_v1(p_queues text[], p_types text[], p_capab
   p_agents text[], p_groups text[])
 returns table (lane int, queue int) language plpgsql as $$
 begin
+  if not exists (select from agentmesh.uptime) then
+    perform agentmesh.pass_lost_numbers_v1();
+  end if;
   insert into agentmesh.task_queues (name)
   select distinct u.name from unnest(p_queues) u(name)
   where not exists (select from agentmesh.task_queues q where q.name = u.name offset 0)
@@ -43,15 +46,16 @@ create function agentmesh.task_lane_for_v1(p_lane int, p_agent text) returns int
   where l.lane = p_lane
 $$;
 
--- Lanes that may be unknown to whoever knew all that were there at the horizon, and the next horizon: transactions that were under way
--- may still bring some.
-create function agentmesh.task_lanes_since_v1(p_horizon text) returns text language sql as $$
+-- Lanes that may be unknown to whoever knew all that were there at the horizon of this uptime, and the next horizon: transactions that were
+-- under way may still bring some. A server that came back counts transactions from where it was.
+create function agentmesh.task_lanes_since_v1(p_uptime bigint, p_horizon text) returns text language sql as $$
   select json_build_object(
+    'uptime', (select u.began from agentmesh.uptime u),
     'horizon', pg_snapshot_xmin(pg_current_snapshot())::text,
     'lanes', coalesce((
       select json_agg(json_build_array(l.lane, l.queue, q.name, l.type, l.capabilities::json, l.placement, l.agent, l.grp,
         l.created >= pg_snapshot_xmin(pg_current_snapshot())))
       from agentmesh.task_lanes l join agentmesh.task_queues q on q.number = any(array[l.queue])
-      where l.created >= p_horizon::xid8), '[]'::json))::text
+      where l.created >= p_horizon::xid8 or not exists (select from agentmesh.uptime u where u.began = p_uptime)), '[]'::json))::text
 $$;
 `;

@@ -47,7 +47,7 @@ begin
 end $$;
 
 -- Idle: unstarted claims of this live session, its last first; null: claims of all sessions that are over. Lanes: null: any.
-create function agentmesh.task_takeover_v1(p_session bigint, p_sequence bigint, p_horizon text, p_fresh int[],
+create function agentmesh.task_takeover_v1(p_session bigint, p_sequence bigint, p_uptime bigint, p_horizon text, p_fresh int[],
   p_idle bigint, p_lanes int[], p_offers bigint[], p_slots int[], p_quota_queues int[], p_quotas int[], p_own int[], p_limit int,
   p_moves int, p_steal text)
 returns text language plpgsql
@@ -69,8 +69,9 @@ begin
   if v_answer is not null then
     return agentmesh.task_claimed_v1(v_answer);
   end if;
-  if p_lanes is not null and exists (
-    select from agentmesh.task_lanes l where l.created >= p_horizon::xid8 and not l.lane = any(p_fresh)) then
+  if p_lanes is not null and (
+    exists (select from agentmesh.task_lanes l where l.created >= p_horizon::xid8 and not l.lane = any(p_fresh))
+    or not exists (select from agentmesh.uptime u where u.began = p_uptime)) then
     return '{"fresh":true}';
   end if;
   perform pg_advisory_xact_lock_shared(hashtextextended('agentmesh.task_queues', 1));
