@@ -68,7 +68,11 @@ async function redisFindings(): Promise<readonly Finding[]> {
     cases.map(async ([aof, fsync, settings]) => {
       const store = new RedisStore({ tag: 'agentmesh:{default}:', commandTimeoutMs: 1_000 });
       store.use(clientOf(aof, fsync), runtime);
-      const { durability } = await lookAtServer(store, () => 0);
+      const { durability } = await lookAtServer(
+        store,
+        () => 0,
+        () => Promise.resolve([]),
+      );
       return { server: 'redis', settings, durability };
     }),
   );
@@ -167,7 +171,7 @@ function capabilities(): readonly string[] {
 
 const CHECKS = {
   postgres: ['src/backends/postgres/start-checks.ts', 'src/backends/postgres/mesh-server.ts'],
-  redis: ['src/backends/redis/server-checks.ts'],
+  redis: ['src/backends/redis/server-checks.ts', 'src/backends/redis/crash-repair.ts'],
 } as const;
 
 /** Every problem that a start may report: the object literals with code, severity and hint in the files that look. */

@@ -1,10 +1,20 @@
 import { andThen, handled, isPromise } from './core/awaitable.ts';
 import { CoordinationError, isCoordinationError } from './core/errors.ts';
-import { ONCE, type Operations, type OwnedOperations, type Patience } from './core/operations.ts';
+import { ENDLESS, ONCE, type Operations, type OwnedOperations, type Patience } from './core/operations.ts';
 import type { Clock } from './core/ports/runtime.ts';
 import type { Awaitable, Operation, SessionNumber } from './core/ports/words.ts';
 
 const MAYBE_DONE = 'It may have been carried out.';
+
+/** Opens the next session when one has run out. */
+export interface Renewal {
+  /** Continues when there is another one than this. */
+  renew(session: SessionNumber): Awaitable<void>;
+  /** Continues when there is one. */
+  opened(mostMs: number): Awaitable<void>;
+  /** For how long the one there is may be counted on, ms. */
+  leftMs(): number;
+}
 
 /** The operations of a session that is opened later: parts are built before the backend answers. */
 export class LazyOperations implements Operations {
@@ -14,7 +24,10 @@ export class LazyOperations implements Operations {
   #ended = false;
   readonly #clock: Clock | undefined;
   #heardAt = Number.NEGATIVE_INFINITY;
-  #renew: ((session: SessionNumber) => Awaitable<void>) | undefined;
+  /** Calls that are not answered, and since when there have been any. */
+  #asking = 0;
+  #askedAt = 0;
+  #renewal: Renewal | undefined;
 
   /** @param clock tells when the store was heard of last */
   constructor(clock?: Clock) {
@@ -26,20 +39,37 @@ export class LazyOperations implements Operations {
     return (this.#clock?.mono() ?? Number.POSITIVE_INFINITY) - this.#heardAt;
   }
 
+  /** For how long what was asked of such a store has been without any answer, ms; 0 when nothing is asked. */
+  silentMs(): number {
+    if (this.#asking === 0 || this.#clock === undefined) return 0;
+    return this.#clock.mono() - Math.max(this.#heardAt, this.#askedAt);
+  }
+
   get session(): SessionNumber {
     return this.#current().session;
   }
 
   run<T>(send: (op: Operation) => Awaitable<T>, patience?: Patience): Awaitable<T> {
     const operations = this.#operations ?? this.#current();
-    return this.#renew === undefined
-      ? operations.run(send, patience)
-      : this.#runInSession(operations, send, this.#renew, patience);
+    const renewal = this.#renewal;
+    if (renewal === undefined) return operations.run(send, patience);
+    // What must not be lost, or is in a transaction of the caller's, is nothing that would end with a session.
+    const opened =
+      patience === ENDLESS || patience === ONCE
+        ? undefined
+        : renewal.opened(patience?.unsentMs ?? Number.POSITIVE_INFINITY);
+    return isPromise(opened)
+      ? opened.then(() => this.run(send, patience))
+      : this.#runInSession(operations, send, renewal, patience);
   }
 
-  /** A session of these may run out: what is refused for that is carried out in the one that `renew` opens. */
-  renewBy(renew: (session: SessionNumber) => Awaitable<void>): void {
-    this.#renew = renew;
+  leftMs(): number {
+    return this.#renewal?.leftMs() ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** A session of these may run out: what is refused for that, or asked for meanwhile, is carried out in the next one. */
+  renewBy(renewal: Renewal): void {
+    this.#renewal = renewal;
   }
 
   /**
@@ -80,7 +110,7 @@ export class LazyOperations implements Operations {
   #runInSession<T>(
     operations: Operations,
     send: (op: Operation) => Awaitable<T>,
-    renew: (session: SessionNumber) => Awaitable<void>,
+    renewal: Renewal,
     patience: Patience | undefined,
   ): Awaitable<T> {
     const again = (error: unknown): Awaitable<T> => {
@@ -88,7 +118,7 @@ export class LazyOperations implements Operations {
       const isUnknown =
         isCoordinationError(error, 'OUTCOME_UNKNOWN') && isCoordinationError(error.cause, 'SESSION_EXPIRED');
       if (!isOver && !isUnknown) throw error;
-      const renewed = renew(operations.session);
+      const renewed = renewal.renew(operations.session);
       if (isUnknown || patience === ONCE) {
         // The caller's transaction is broken by the refusal: the caller begins it again, and finds another session then.
         if (isPromise(renewed)) handled(renewed);
@@ -102,14 +132,32 @@ export class LazyOperations implements Operations {
     };
     try {
       const answer = operations.run(send, patience);
-      if (!isPromise(answer)) return answer;
-      return answer.then((answered) => {
-        this.#heardAt = this.#clock?.mono() ?? this.#heardAt;
-        return answered;
-      }, again);
+      return isPromise(answer) ? this.#heard(answer, again) : answer;
     } catch (error) {
       return again(error);
     }
+  }
+
+  /** Notes when the store answers, and while it doesn't. */
+  #heard<T>(answer: Promise<T>, again: (error: unknown) => Awaitable<T>): Promise<T> {
+    const clock = this.#clock;
+    if (clock === undefined) return answer.catch(again);
+    if (this.#asking === 0) this.#askedAt = clock.mono();
+    this.#asking += 1;
+    return answer.then(
+      (answered) => {
+        this.#asking -= 1;
+        this.#heardAt = clock.mono();
+        return answered;
+      },
+      async (error: unknown) => {
+        try {
+          return await again(error);
+        } finally {
+          this.#asking -= 1;
+        }
+      },
+    );
   }
 
   #current(): Operations {

@@ -13,9 +13,9 @@ import type { AnyTasks } from './scheduler/types.ts';
 import { SessionKeeper } from './session-keeper.ts';
 import { sessionReport } from './session-report.ts';
 
-/** How long the store may take to answer when something stops, ms; everything together. */
+/** How long the store may take to answer when something stops and no handler runs any more, ms; everything together. */
 const STORE_MS = 5_000;
-/** Of that, what is kept for each of the session and the backend when all before them has not ended. */
+/** What each step has that is left to a store which has not answered for so long, or so late: of the time of all, this is kept for two. */
 const CLOSE_MS = 500;
 /** What each step has when all time is used up: for what it does at once. */
 const AT_ONCE_MS = 10;
@@ -43,10 +43,12 @@ export class Lifecycle {
   #starting: PromiseWithResolvers<BackendReport> | undefined;
   /** When the shutdown is over, whatever the store does, mono ms. */
   #endsAt: number | undefined;
+  /** It was waited for in vain: nobody else waits as long. */
+  #isStoreGone = false;
   #stopping: Promise<void> | undefined;
   #endpoint: HealthEndpoint | undefined;
-  /** Whether it was told that its build is too old. */
-  #isOutdated = false;
+  /** Why this build may not go on: the store told it to leave. */
+  #outdated: string | undefined;
 
   constructor(settings: ManagerSettings, operations: LazyOperations, parts: LivingParts) {
     this.#settings = settings;
@@ -74,9 +76,9 @@ export class Lifecycle {
       },
       renewed: () => this.#rejoin(),
     });
-    if (backend.capabilities.shared) operations.renewBy((session) => this.#session.renew(session));
+    if (backend.capabilities.shared) operations.renewBy(this.#session);
     const notReady = (): string | undefined =>
-      this.isReady ? undefined : `the mesh is ${this.#state === 'new' ? 'not started' : this.#state}`;
+      this.isReady ? this.#outdated : `the mesh is ${this.#state === 'new' ? 'not started' : this.#state}`;
     this.health = new HealthMonitor(
       healthChecks({
         ...parts,
@@ -117,7 +119,7 @@ export class Lifecycle {
 
   /**
    * Drains the parts and closes everything, in `drainMs` and the grace of handlers and 5 s at most, whether the store answers or not.
-   * Idempotent.
+   * One that doesn't is given up 5 s after the last handler. Idempotent.
    */
   stop(reason: string): Promise<void> {
     this.#stopping ??= this.#stop(reason);
@@ -155,9 +157,10 @@ export class Lifecycle {
     this.#parts.tasks.obey(orders);
     if (orders.some(({ kind }) => kind === 'abort-wait')) this.#parts.locks.askNow();
     const upgrade = orders.find(({ kind }) => kind === 'upgrade');
-    if (upgrade?.kind !== 'upgrade' || this.#isOutdated) return;
-    this.#isOutdated = true;
-    const message = `The schema asks for writers of level ${upgrade.oldestWriter}: this build takes no more tasks`;
+    if (upgrade?.kind !== 'upgrade' || this.#outdated !== undefined) return;
+    const why = `schema asks for writers of level ${upgrade.oldestWriter}: this build takes no more tasks`;
+    this.#outdated = `the ${why}`;
+    const message = `The ${why}`;
     this.#settings.runtime.logger.error(message, { code: 'SCHEMA_MISMATCH' });
     this.#settings.events.emit('system:error', { part: 'session', code: 'SCHEMA_MISMATCH', message });
   }
@@ -168,6 +171,7 @@ export class Lifecycle {
 
   async #start(): Promise<BackendReport> {
     this.#state = 'starting';
+    this.#isStoreGone = false;
     try {
       const report = await this.#connect();
       this.#refuseIfStopping();
@@ -203,11 +207,11 @@ export class Lifecycle {
   }
 
   async #connect(): Promise<BackendReport> {
-    const { backend, runtime, options, environment } = this.#settings;
+    const { backend, runtime, allowed, environment } = this.#settings;
     const { tasks, messages } = this.#parts;
-    const report = await backend.start(runtime);
+    const report = await backend.start(runtime, allowed);
     this.#connected = true;
-    refuseProblems(report, options.allow ?? [], runtime.logger);
+    refuseProblems(report, allowed, runtime.logger);
     this.#refuseIfStopping();
     await this.#session.open();
     this.#refuseIfStopping();
@@ -224,12 +228,12 @@ export class Lifecycle {
   /** Gives back what a start has opened, in whatever step it ended; a start and a stop may both come here. */
   async #disconnect(): Promise<void> {
     this.#parts.metrics?.stop();
-    await this.#attempt('session', () => this.#session.close(), this.#leftMs(CLOSE_MS));
+    await this.#attempt('session', () => this.#session.close(), this.#storeMs(CLOSE_MS));
     // After the session: what the store was about to answer has been answered by now.
     this.#operations.end(this.#isEnding);
     const connected = this.#connected;
     this.#connected = false;
-    if (connected) await this.#attempt('backend', () => this.#settings.backend.stop());
+    if (connected) await this.#attempt('backend', () => this.#settings.backend.stop(), this.#storeMs());
     const endpoint = this.#endpoint;
     this.#endpoint = undefined;
     await this.#attempt('health endpoint', () => endpoint?.close());
@@ -280,10 +284,24 @@ export class Lifecycle {
     const { shutdown } = this.#settings;
     const left = (): number => this.#leftMs(2 * CLOSE_MS);
     await this.#attempt('tasks', () => tasks.shutdown(shutdown), left());
+    this.#giveUpStore();
     // The last seconds are the store's.
     const drainMs = Math.min(shutdown.drainMs, Math.max(0, this.#leftMs() - STORE_MS));
     await this.#attempt('messages', () => messages.shutdown({ drainMs }), left());
-    await this.#attempt('locks', () => locks.shutdown(), left());
+    this.#giveUpStore();
+    await this.#attempt('locks', () => locks.shutdown(), this.#storeMs(2 * CLOSE_MS));
+  }
+
+  /** What one part has waited for in vain the next ones need not wait for again: all that was asked is refused. */
+  #giveUpStore(): void {
+    if (this.#operations.silentMs() < STORE_MS - CLOSE_MS) return;
+    this.#isStoreGone = true;
+    this.#operations.end(true);
+  }
+
+  /** For a step that needs nothing but the store. @param keptMs for what comes after */
+  #storeMs(keptMs = 0): number {
+    return Math.min(this.#leftMs(keptMs), this.#isStoreGone ? CLOSE_MS : STORE_MS);
   }
 
   /** @param keptMs for what comes after */
@@ -294,8 +312,15 @@ export class Lifecycle {
 
   #within(limitMs: number, end: Promise<unknown>): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    const late = (): void =>
-      reject(new CoordinationError('BACKEND_UNAVAILABLE', `The store did not answer within ${limitMs} ms`));
+    const late = (): void => {
+      this.#isStoreGone = true;
+      reject(
+        new CoordinationError(
+          'BACKEND_UNAVAILABLE',
+          `The store did not answer within ${Math.round(limitMs)} ms`,
+        ),
+      );
+    };
     const timer = this.#settings.runtime.clock.after(limitMs, late, true);
     void end.then(resolve, reject).finally(() => timer.cancel());
     return promise;

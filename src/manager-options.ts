@@ -3,7 +3,6 @@ import { memory } from './backends/memory/memory.ts';
 import type { CircuitBreakerOptions } from './circuit-breaker/breaker-rules.ts';
 import { CoordinationError, describe } from './core/errors.ts';
 import { EventBus } from './core/event-bus.ts';
-import { reading } from './core/check.ts';
 import { OPTIONS, type Part } from './core/option-table.ts';
 import {
   checkMethods,
@@ -19,6 +18,7 @@ import { createIds } from './core/runtime/ids.ts';
 import { asLogger, type PinoLogger } from './core/runtime/pino-logger.ts';
 import { createRandom } from './core/runtime/random.ts';
 import { createRuntime, systemClock } from './core/runtime/runtime.ts';
+import { checkAllow } from './core/start-problems.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import type { MessagingOptions } from './messaging/types.ts';
 import type { ResourceOptions } from './resources/resource-manager.ts';
@@ -74,7 +74,7 @@ export interface CoordinationOptions extends LegacyConfig {
   readonly session?: SessionOptions;
   readonly shutdown?: { readonly drainMs?: number; readonly then?: 'abort' | 'release' };
   readonly health?: { readonly intervalMs?: number; readonly stuckMs?: number };
-  /** Start in spite of these problems that the backend's start-up checks would refuse. */
+  /** Start in spite of these problems that the backend's start-up checks would refuse: codes of the [table](backends.md#what-a-start-looks-at). */
   readonly allow?: readonly string[];
 }
 
@@ -82,6 +82,7 @@ export interface ManagerSettings {
   readonly options: CoordinationOptions;
   readonly backend: Backend;
   readonly ports: BackendPorts;
+  readonly allowed: readonly string[];
   readonly runtime: Runtime;
   readonly events: EventBus;
   /** Whether the bus was made here. */
@@ -117,6 +118,7 @@ export function managerSettings(
     options,
     backend,
     ports: portsOf(backend),
+    allowed: checkAllow(options.allow, backend.problems),
     runtime,
     events: options.events ?? events ?? new EventBus({ clock }),
     ownsEvents: options.events === undefined && events === undefined,
@@ -153,15 +155,9 @@ function checkGiven(options: CoordinationOptions, events: unknown, logger: unkno
   checkMethods('logger', options.logger ?? logger, LOGGER);
   checkMethods('events', options.events ?? events, ['emit', 'wants', 'on']);
   checkMethods('backend', options.backend, ['start', 'stop', 'check', 'onHint']);
-  const { seed, allow } = options;
+  const { seed } = options;
   if (seed !== undefined && typeof seed !== 'string' && typeof seed !== 'number')
     throw refused('seed', 'a number or a string', seed);
-  if (allow !== undefined && !reading('`allow`', () => Array.isArray(allow) && allow.every(isText)))
-    throw refused('allow', 'an array of codes', allow);
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === 'string';
 }
 
 function refused(name: string, wanted: string, value: unknown): CoordinationError {

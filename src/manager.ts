@@ -119,8 +119,9 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
 
   /**
    * Stops in order: no new work, running tasks finish within `shutdown.drainMs` or are aborted by the stated policy, all promises settle,
-   * the session and the backend are closed. Takes `drainMs` + `graceMs` + 5 s at most, whatever the backend does. Idempotent; afterwards
-   * the process exits by itself.
+   * the session and the backend are closed. Takes `drainMs` + `graceMs` + 5 s at most, whatever the backend does; those 5 s, all parts
+   * together, a backend that doesn't answer is waited for when the last handler has ended. What is not stored by then runs again elsewhere.
+   * Idempotent; afterwards the process exits by itself.
    */
   shutdown(reason = 'shutdown'): Promise<void> {
     return this.#life.stop(reason);
@@ -177,24 +178,28 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
   }
 
   /** Stores a task and waits for its result. */
-  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>>;
-  runTask(...given: [never]): Promise<unknown> {
-    return this.#life.isReady ? this.tasks.runTask(...given) : this.#life.refused();
+  runTask<N extends TypeName<T>, O = T[N]['output']>(
+    task: Submittable<T, N, O>,
+    options?: undefined,
+  ): Promise<NoInfer<O>> {
+    return this.#life.isReady ? this.tasks.runTask(task, options) : this.#life.refused();
   }
 
   /** Stores many; resolves with the handle of each, of its own result type. See `tasks.submitTasks`. */
-  submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>>;
-  submitTasks(...given: [never]): Promise<unknown> {
-    return this.#life.isReady ? this.tasks.submitTasks(...given) : this.#life.refused();
+  submitTasks<const L extends readonly unknown[]>(
+    tasks: SubmittableList<T, L>,
+    options?: undefined,
+  ): Promise<HandlesOf<T, L>> {
+    return this.#life.isReady ? this.tasks.submitTasks<L>(tasks, options) : this.#life.refused();
   }
 
   /** Gives a task to an agent, also to one that was never registered (an external agent). Resolves when the assignment is recorded. */
   assignTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
     agentId?: string,
-  ): Promise<TaskHandle<NoInfer<O>>>;
-  assignTask(...given: [never, string?]): Promise<TaskHandle> {
-    return this.#life.isReady ? this.tasks.assignTask(...given) : this.#life.refused();
+    options?: undefined,
+  ): Promise<TaskHandle<NoInfer<O>>> {
+    return this.#life.isReady ? this.tasks.assignTask(task, agentId, options) : this.#life.refused();
   }
 
   completeTask(taskId: string, result?: unknown, claim?: string): Promise<void> {

@@ -42,6 +42,12 @@ export interface SessionKeeperParts {
   readonly renewed: () => void;
 }
 
+/** A session, and when the call was sent that gave it its whole lease last, mono ms. */
+interface Opened {
+  readonly session: SessionNumber;
+  readonly renewedAt: number;
+}
+
 /** A session that was opened. */
 interface Life {
   readonly session: SessionNumber;
@@ -137,6 +143,25 @@ export class SessionKeeper {
     return this.#next === undefined ? undefined : this.#bounded(this.#next.promise);
   }
 
+  /**
+   * Continues when there is a session. What the store grants between the end of one and the next belongs to the former, of whose end nobody
+   * here would hear (L2).
+   * @throws as `renew`, after `mostMs` at the latest
+   */
+  opened(mostMs: number): Awaitable<void> {
+    return this.#next === undefined ? undefined : this.#bounded(this.#next.promise, mostMs);
+  }
+
+  /** For how long what the session carries may be used without another word of the store, ms. */
+  leftMs(): number {
+    if (this.#leaseMs === Number.POSITIVE_INFINITY) return this.#leaseMs;
+    if (this.#life === undefined) return 0;
+    return Math.max(
+      0,
+      Math.max(this.#life.validUntil, this.#pulsedUntil()) - this.#parts.runtime.clock.mono(),
+    );
+  }
+
   /** Whether there is a session whose lease is being renewed. */
   health(): PartHealth {
     if (this.#next !== undefined) {
@@ -162,11 +187,11 @@ export class SessionKeeper {
     }
   }
 
-  #bounded(next: Promise<void>): Promise<void> {
+  #bounded(next: Promise<void>, mostMs = this.#leaseMs): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const late = (): void =>
       reject(new CoordinationError('BACKEND_UNAVAILABLE', 'No new session could be opened'));
-    const timer = this.#parts.runtime.clock.after(this.#leaseMs, late, true);
+    const timer = this.#parts.runtime.clock.after(Math.min(mostMs, this.#leaseMs), late, true);
     void next.then(resolve, reject).finally(() => timer.cancel());
     return promise;
   }
@@ -176,16 +201,38 @@ export class SessionKeeper {
     const epoch = this.#epoch;
     const sentAt = runtime.clock.mono();
     const request = { boot, leaseMs: this.#leaseMs, writer: WRITER, report: report() };
-    return andThen(sessions.open(request), ({ session }) => {
+    const opened = andThen(sessions.open(request), ({ session }) => this.#freshen(session, sentAt, epoch));
+    return andThen(opened, ({ session, renewedAt }) => {
       if (epoch !== this.#epoch) return this.#end(session);
-      const life = { session, validUntil: sentAt, heardAt: sentAt };
+      const life = { session, validUntil: renewedAt, heardAt: renewedAt };
       this.#life = life;
       this.#problem = undefined;
       use(createOperations(session, runtime, { maxInFlight: backend.capabilities.maxInFlight }));
       if (this.#leaseMs === Number.POSITIVE_INFINITY) return;
-      this.#extend(life, sentAt);
-      this.#beatIn(this.#leaseMs / 3);
+      this.#extend(life, renewedAt);
+      this.#beatIn(Math.max(0, renewedAt + this.#leaseMs / 3 - runtime.clock.mono()));
       this.#startPulse(life);
+    });
+  }
+
+  /**
+   * A session that was long in opening, as when the store has just come back, is renewed before it is used: too little of its lease may be
+   * left to wait for its first beat.
+   */
+  #freshen(session: SessionNumber, sentAt: number, epoch: number): Awaitable<Opened> {
+    const { sessions, report, runtime } = this.#parts;
+    const { clock } = runtime;
+    const now = clock.mono();
+    const asOpened = { session, renewedAt: sentAt };
+    if (now - sentAt <= this.#leaseMs / 3 || epoch !== this.#epoch) return asOpened;
+    const beaten = Promise.resolve(sessions.beat(session, report()));
+    return new Promise((resolve, reject) => {
+      // Whoever closes cancels this too.
+      const late = clock.after((this.#leaseMs * 2) / 3, () => resolve(asOpened));
+      this.#again = late;
+      void beaten
+        .then(({ status }) => resolve(status === 'alive' ? { session, renewedAt: now } : asOpened), reject)
+        .finally(() => late.cancel());
     });
   }
 
@@ -229,16 +276,25 @@ export class SessionKeeper {
     life.validUntil = Math.max(life.validUntil, sentAt + (this.#leaseMs * 2) / 3);
     this.#deadline?.cancel();
     this.#deadline = clock.after(life.validUntil - clock.mono(), () => {
-      // The thread may have kept the lease while the loop was blocked.
-      const pulsedAt = clock.mono() - (this.#pulse?.agoMs() ?? Number.POSITIVE_INFINITY);
-      if (pulsedAt + (this.#leaseMs * 2) / 3 > clock.mono()) {
-        this.#extend(life, pulsedAt);
+      const until = this.#pulsedUntil();
+      if (until > clock.mono()) {
+        this.#extend(life, until - (this.#leaseMs * 2) / 3);
         return this.beat();
       }
-      // The store may have heard every beat: then it must not keep for us what we have told our users is gone.
-      this.#end(life.session);
-      this.#lose(life, 'no beat was answered in time');
+      // Where this loop was late, the answer to a beat may have come and not been read yet.
+      clock.soon(() => {
+        if (life !== this.#life || life.validUntil > clock.mono()) return;
+        // The store may have heard every beat: then it must not keep for us what we have told our users is gone.
+        this.#end(life.session);
+        this.#lose(life, 'no beat was answered in time');
+      });
     });
+  }
+
+  /** The thread may have kept the lease while the loop was blocked. */
+  #pulsedUntil(): number {
+    const agoMs = this.#pulse?.agoMs() ?? Number.POSITIVE_INFINITY;
+    return this.#parts.runtime.clock.mono() - agoMs + (this.#leaseMs * 2) / 3;
   }
 
   #beatIn(ms: number): void {

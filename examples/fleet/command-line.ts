@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { UsageError } from '../run-main.ts';
+import { CONCURRENCY } from './world.ts';
 
 export type BackendName = 'postgres' | 'redis';
 
@@ -25,7 +26,7 @@ and counts from the ledger of effects what was lost and what happened twice. The
   --backend postgres|redis  where coordination state and ledger are kept (default postgres)
   --url URL                 a server of yours; without, a private durable one is started
   --workers N               worker processes, 4 tasks at a time each (default 4)
-  --tasks N                 tasks (default 2000; with fewer, lower --kills and --pauses too)
+  --tasks N                 tasks (default 2000; fewer leave no time for as many kills and pauses)
   --task-ms MS              how long a task takes (default 200)
   --lease-ms MS             lease of a worker (default 2000)
   --kill-every MS           between two kills (default 1000)
@@ -71,7 +72,7 @@ export function parseCommandLine(args: readonly string[]): FleetOptions | 'help'
       `Expected --${name} to be a whole number of at least ${least}, got ${String(given)}`,
     );
   };
-  return {
+  const options: FleetOptions = {
     backend,
     url,
     workers: number('workers', 4, 2),
@@ -83,4 +84,18 @@ export function parseCommandLine(args: readonly string[]): FleetOptions | 'help'
     pauses: number('pauses', 5, 0),
     json: values.json === true,
   };
+  refuseHurry(options);
+  return options;
+}
+
+/** Kills and pauses take turns, one every so often while there is work: what can't pass need not be begun. */
+function refuseHurry({ workers, tasks, taskMs, killEveryMs, kills, pauses }: FleetOptions): void {
+  const workMs = (tasks * taskMs) / (workers * CONCURRENCY);
+  const most = Math.floor(workMs / killEveryMs);
+  if (kills + pauses <= most) return;
+  const needed = Math.ceil(((kills + pauses) * killEveryMs * workers * CONCURRENCY) / Math.max(1, taskMs));
+  const fewer = Math.floor(most / 5);
+  throw new UsageError(
+    `${tasks} tasks of ${taskMs} ms are over in about ${(workMs / 1_000).toFixed(1)} s on ${workers} workers: no time for ${kills} kills and ${pauses} pauses, one every ${killEveryMs} ms. Give --tasks ${needed}, or --kills ${most - fewer} --pauses ${fewer}.`,
+  );
 }

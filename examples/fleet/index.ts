@@ -1,8 +1,11 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { startPostgres } from '../../test/support/servers/postgres-server.ts';
 import { startRedis } from '../../test/support/servers/redis-server.ts';
 import { runMain } from '../run-main.ts';
 import { type FleetOptions, HELP, parseCommandLine } from './command-line.ts';
-import { type FleetRun, runFleet } from './run.ts';
+import { type Evidence, type FleetRun, runFleet } from './run.ts';
 import { checksOf, type FleetSummary } from './summary.ts';
 import { LiveTable, tableOf } from './table.ts';
 
@@ -18,14 +21,17 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<numbe
   const out = options.json ? process.stderr : process.stdout;
   const server = options.url === undefined ? await startServer(options, out) : { url: options.url };
   try {
-    const main = await run(options, server.url, true, out, signal);
+    const { evidence, ...main } = await run(options, server.url, true, out, signal);
     const control = await run({ ...options, ...CONTROL }, server.url, false, out, signal);
     const { backend, tasks } = options;
     const summary = { backend, tasks, ...main, control: { duplicates: control.duplicates } };
     const checks = checksOf(summary, options);
     out.write(`\n${checks.map(({ what, kept }) => `${kept ? '✓' : '✗'} ${what}`).join('\n')}\n`);
     if (options.json) process.stdout.write(`${JSON.stringify(inOrder(summary))}\n`);
-    return checks.every(({ kept }) => kept) ? 0 : 1;
+    if (checks.every(({ kept }) => kept)) return 0;
+    const file = save({ summary, ...evidence });
+    out.write(`What it was counted from, the ledger and the history of the tasks, is in ${file}\n`);
+    return 1;
   } finally {
     if ('stop' in server) await server.stop();
   }
@@ -45,7 +51,7 @@ async function run(
   fenced: boolean,
   out: NodeJS.WriteStream,
   signal: AbortSignal,
-): Promise<FleetRun> {
+): Promise<FleetRun & { readonly evidence: Evidence }> {
   const { backend, tasks } = options;
   const name = `fleet_${process.pid}_${fenced ? 'main' : 'control'}`;
   const table = new LiveTable(out);
@@ -59,6 +65,13 @@ async function run(
   );
   table.end();
   return result;
+}
+
+/** On the server nothing is left. */
+function save(evidence: Evidence & { readonly summary: FleetSummary }): string {
+  const file = join(mkdtempSync(join(tmpdir(), 'fleet-')), 'evidence.json');
+  writeFileSync(file, JSON.stringify(evidence));
+  return file;
 }
 
 function inOrder(summary: FleetSummary): object {

@@ -42,7 +42,8 @@ class TableLedger implements Ledger {
 
   constructor({ url, name }: World) {
     this.#pool = new pg.Pool({ connectionString: url, max: 6 });
-    // A worker may lose its connections; the next effect gets another one.
+    // A worker may lose its connections, at work or idle; the next effect gets another one.
+    this.#pool.on('connect', (client) => void client.on('error', () => undefined));
     this.#pool.on('error', () => undefined);
     this.#name = `${name}_ledger`;
     this.#schema = name;

@@ -5,7 +5,8 @@ import type { Transition } from '../../src/core/ports/tasks.ts';
 import type { BackendTime, Cursor, SessionNumber } from '../../src/core/ports/words.ts';
 import type { FleetOptions } from './command-line.ts';
 import { Fleet, type Place } from './fleet.ts';
-import { openLedger } from './ledger.ts';
+import { type LedgerRow, openLedger } from './ledger.ts';
+import { recoveries, type Wreck } from './recoveries.ts';
 import { backendOf, type World } from './world.ts';
 
 const QUEUE = 'effect';
@@ -37,11 +38,10 @@ export interface Standing {
   readonly pauses: number;
 }
 
-/** What a killed worker was running. */
-interface Wreck {
-  readonly at: BackendTime;
-  readonly session: SessionNumber;
-  readonly tasks: readonly string[];
+/** What the numbers of a run were counted from. */
+export interface Evidence {
+  readonly ledger: readonly LedgerRow[];
+  readonly history: readonly Transition[];
 }
 
 type Plan = Pick<
@@ -56,7 +56,7 @@ export async function runFleet(
   plan: Plan,
   show: (standing: Standing) => void,
   signal: AbortSignal,
-): Promise<FleetRun> {
+): Promise<FleetRun & { readonly evidence: Evidence }> {
   const started = performance.now();
   const backend = backendOf(world);
   // The same task may be under way in several of the processes killed here, through no fault of its own: it is not to be given up as poison.
@@ -87,7 +87,7 @@ export async function runFleet(
     await explainDead(mesh);
     const rows = await ledger.rows();
     const distinct = new Set(rows.map(({ task }) => task)).size;
-    const times = recoveries(chaos.wrecks, history).toSorted((a, b) => a - b);
+    const times = recoveries(chaos.wrecks, chaos.fallen, history).toSorted((a, b) => a - b);
     return {
       done: states['completed'] ?? 0,
       dead: states['dead'] ?? 0,
@@ -100,6 +100,7 @@ export async function runFleet(
       pauses: chaos.pauses,
       recoveryMs: { p50: Math.round(times[times.length >> 1] ?? 0), max: Math.round(times.at(-1) ?? 0) },
       durationMs: Math.round(performance.now() - started),
+      evidence: { ledger: rows, history },
     };
   } finally {
     await fleet.stop();
@@ -113,6 +114,8 @@ export async function runFleet(
 /** Kills and pauses workers, one at a time, in turn. */
 class Chaos {
   readonly wrecks: Wreck[] = [];
+  /** Sessions whose processes were killed or paused. */
+  readonly fallen = new Set<SessionNumber>();
   pauses = 0;
   readonly #backend: Backend;
   readonly #fleet: Fleet;
@@ -130,8 +133,9 @@ class Chaos {
   async step(): Promise<void> {
     const now = performance.now();
     if (this.#paused !== undefined && now >= this.#paused.until) this.#resume();
-    if (now < this.#nextKillAt) return;
-    this.#nextKillAt = now + this.#plan.killEveryMs;
+    if (now < this.#nextKillAt || !(await this.#canSpareOne())) return;
+    // What had to wait is made up for.
+    this.#nextKillAt += this.#plan.killEveryMs;
     // A pause after every second kill, until there were enough; then kills alone.
     const isPausing = this.pauses < this.#plan.pauses && this.wrecks.length >= 2 * this.pauses;
     if (isPausing && this.#paused === undefined) return this.#pause();
@@ -150,6 +154,15 @@ class Chaos {
     this.#paused = undefined;
   }
 
+  /** Whether half of the fleet works on without one more: where nobody is up, as on a machine that starts processes slowly, nobody takes over. */
+  async #canSpareOne(): Promise<boolean> {
+    const { places } = this.#fleet;
+    const alive = new Set((await aliveIn(this.#backend)).map(({ report }) => report.pid));
+    return (
+      places.filter(({ state, pid }) => state === 'working' && alive.has(pid)).length > places.length / 2
+    );
+  }
+
   /** The next worker that works, stopped where it is; undefined: none has anything running. */
   async #catch(): Promise<{ readonly place: Place; readonly wreck: Wreck } | undefined> {
     const { places } = this.#fleet;
@@ -160,8 +173,12 @@ class Chaos {
       // Frozen, it can't end what is counted now; what it has sent is given a moment to arrive.
       await sleep(20);
       const wreck = await wreckOf(this.#backend, place.pid);
-      if (wreck.tasks.length > 0) return { place, wreck };
-      this.#fleet.thaw(place);
+      if (wreck.tasks.length === 0) {
+        this.#fleet.thaw(place);
+        continue;
+      }
+      this.fallen.add(wreck.session);
+      return { place, wreck };
     }
     return undefined;
   }
@@ -184,10 +201,14 @@ class Chaos {
   }
 }
 
-async function wreckOf({ sessions, tasks }: Backend, pid: number): Promise<Wreck> {
-  const { items } = (await sessions?.list({ limit: 1_000, state: 'alive' })) ?? { items: [] };
-  const session = items.find(({ report }) => report.pid === pid)?.session ?? (0 as SessionNumber);
-  const claimed = await tasks?.list({ state: ['claimed'] }, { limit: 1_000 });
+async function aliveIn({ sessions }: Backend) {
+  return (await sessions?.list({ limit: 1_000, state: 'alive' }))?.items ?? [];
+}
+
+async function wreckOf(backend: Backend, pid: number): Promise<Wreck> {
+  const alive = await aliveIn(backend);
+  const session = alive.find(({ report }) => report.pid === pid)?.session ?? (0 as SessionNumber);
+  const claimed = await backend.tasks?.list({ state: ['claimed'] }, { limit: 1_000 });
   const own = (claimed?.items ?? []).filter((task) => task.session === session && task.started);
   return { at: claimed?.at ?? (0 as BackendTime), session, tasks: own.map(({ id }) => id) };
 }
@@ -215,17 +236,4 @@ async function wholeHistory({ tasks }: Backend): Promise<readonly Transition[]> 
     after = page?.next;
   } while (after !== undefined);
   return all;
-}
-
-/** From each kill until each of its tasks was running again somewhere, ms. */
-function recoveries(wrecks: readonly Wreck[], history: readonly Transition[]): readonly number[] {
-  const byTask = Map.groupBy(history, ({ task }) => task);
-  return wrecks.flatMap(({ at, session, tasks }) =>
-    tasks.flatMap((task) => {
-      const again = (byTask.get(task) ?? []).find(
-        (one) => one.at > at && one.to === 'claimed' && one.from === 'ready' && one.session !== session,
-      );
-      return again === undefined ? [] : [(again.at - at) / 1_000];
-    }),
-  );
 }

@@ -2,7 +2,7 @@ import { flushCompileCache } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CoordinationManager } from '../../src/index.ts';
 import { openLedger } from './ledger.ts';
-import { backendOf, type World } from './world.ts';
+import { backendOf, CONCURRENCY, type World } from './world.ts';
 
 /** What a worker process is told, as JSON in its first argument. */
 export interface WorkerOrder {
@@ -13,9 +13,6 @@ export interface WorkerOrder {
   /** False: the control, which trusts its lease. */
   readonly fenced: boolean;
 }
-
-/** Tasks at a time. */
-const CONCURRENCY = 4;
 
 const { world, worker, taskMs, leaseMs, fenced } = JSON.parse(process.argv[2] ?? '') as WorkerOrder;
 const ledger = openLedger(world);

@@ -1,13 +1,11 @@
-import { handled, isPromise } from '../core/awaitable.ts';
-import { checkFunction, checkId, checkRecord, checkSignal, invalid } from '../core/check.ts';
+import { checkFunction, checkId, checkSignal, invalid } from '../core/check.ts';
 import { CircuitState } from '../core/coordination-types.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Clock, Logger, Runtime, Timer } from '../core/ports/runtime.ts';
 import { silentLogger } from '../core/runtime/logger.ts';
 import { systemClock } from '../core/runtime/runtime.ts';
-import { WithdrawnCall } from '../core/withdrawn-call.ts';
 import { attempt, type Call } from './attempt.ts';
 import { type BreakerRules, breakerRules, type CircuitBreakerOptions } from './breaker-rules.ts';
 import {
@@ -25,7 +23,8 @@ import { checkLogger, checkSink } from './constructor-arguments.ts';
 import { type CircuitBreakerMetrics, NO_COUNTS } from './circuit-breaker-metrics.ts';
 import { CircuitOpenError } from './circuit-open-error.ts';
 import { type CircuitSnapshot, fromSnapshot, toSnapshot } from './circuit-snapshot.ts';
-import { type CallOutcome, everyRejection } from './classify.ts';
+import type { CallOutcome } from './classify.ts';
+import { judge } from './judge.ts';
 import { linkAbort, untilAborted } from './linked-abort.ts';
 import type { SharedCircuits } from './shared-circuits.ts';
 import type { Tally } from './tally.ts';
@@ -198,8 +197,7 @@ export class CircuitBreaker {
   #executeWith<R, F>(call: Call<R>, given: ExecuteOptions<F>): Promise<R | F> {
     let options: ExecuteOptions<F>;
     try {
-      options = checkRecord(given, 'the options of execute');
-      refuseUnknown('execute', options, ['signal', 'fallback']);
+      options = checkOptions('execute', given, ['signal', 'fallback']);
       checkSignal(options.signal, 'options.signal');
       if (options.fallback !== undefined) checkFunction(options.fallback, 'options.fallback');
     } catch (error) {
@@ -302,7 +300,7 @@ export class CircuitBreaker {
 
   #end(ticket: Ticket, outcome: CallOutcome): void {
     const { generation, probe } = ticket;
-    const judged = this.#judge(outcome);
+    const judged = judge(outcome, this.#rules.classify, this.#classifierFailed);
     const timed = probe !== undefined || this.#rules.slow !== undefined || this.#tally?.timed === true;
     const now = timed || judged === 'failure' ? this.#clock.mono() : 0;
     const circuit = probe === undefined ? this.#circuit : this.#look(now);
@@ -332,25 +330,10 @@ export class CircuitBreaker {
     return tripReason(tally, this.#rules.failing, this.#rules.slow);
   }
 
-  #judge(outcome: CallOutcome): Verdict {
-    const { classify } = this.#rules;
-    if (!outcome.ok && isWithdrawn(outcome.error)) return 'ignore';
-    if (classify === undefined) return everyRejection(outcome);
-    try {
-      const verdict: unknown = classify(outcome);
-      if (verdict === 'success' || verdict === 'failure' || verdict === 'ignore') return verdict;
-      if (isPromise(verdict)) handled(verdict);
-      this.#classifierFailed(`it returned ${describe(verdict)}`);
-    } catch (error) {
-      this.#classifierFailed(error instanceof Error ? String(error.message) : describe(error));
-    }
-    return everyRejection(outcome);
-  }
-
-  #classifierFailed(message: string): void {
+  readonly #classifierFailed = (message: string): void => {
     this.#logger.warn(`The classifier of circuit breaker ${this.name} failed`, { message });
     this.#events.emit('strategy:failed', { strategy: `classify of breaker ${this.name}`, message });
-  }
+  };
 
   /** The circuit as of now. */
   #look(now: number): Circuit {
@@ -395,15 +378,6 @@ function nothingToShareOver(name: string): CoordinationError {
       hint: 'Get it from a CoordinationManager whose backend has state, or carry the state with snapshot() and restore().',
     },
   );
-}
-
-/** A stranger's proxy may refuse to be looked at. */
-function isWithdrawn(error: unknown): boolean {
-  try {
-    return error instanceof WithdrawnCall;
-  } catch {
-    return false;
-  }
 }
 
 function probeTimedOut(name: string, ms: number): CoordinationError {

@@ -7,7 +7,7 @@ export interface BatchesOptions<I> {
   readonly maxBatch: number;
   /** About how much text of an item goes over the network, for {@link fitting}. Absent: little. */
   readonly bytesOf?: (item: I) => number;
-  /** Most calls under way. With one, items arrive in the order in which they were added. */
+  /** Most calls under way. With more than one, items arrive in the order in which they were added only where the store keeps it. */
   readonly maxFlights: number;
   /** Sends one batch and tells whoever added its items. Never rejects. */
   readonly send: (items: readonly I[]) => Promise<void>;

@@ -104,11 +104,6 @@ export function checkRecord<T extends object>(value: T, what: string): T {
   return reading(what, () => ({ ...value }));
 }
 
-/** The same for options, which may be absent. @throws INVALID_ARGUMENT */
-export function checkOptions<T extends object>(value: T | undefined, what: string): T {
-  return value === undefined ? ({} as T) : checkRecord(value, what);
-}
-
 /**
  * Reads something of the caller's: what a getter or proxy of it throws becomes an error with a code.
  * @throws INVALID_ARGUMENT with what was thrown as its cause

@@ -7,10 +7,10 @@ import type {
   PayloadOf,
 } from './events.ts';
 import { handled, isPromise } from './awaitable.ts';
-import { checkFunction, checkInteger, checkMs, checkOptions, checkSignal, invalid } from './check.ts';
+import { checkFunction, checkInteger, checkMs, checkSignal, invalid } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
 import { EventBuffer, type EventStream } from './event-stream.ts';
-import { checkMethods, readOptions, refuseUnknown } from './options.ts';
+import { checkMethods, checkOptions, readOptions } from './options.ts';
 import type { Clock, Logger, Timer } from './ports/runtime.ts';
 import { Logger as LineLogger } from './runtime/logger.ts';
 import { systemClock } from './runtime/runtime.ts';
@@ -109,8 +109,7 @@ export class EventBus implements EventSink {
     listener: Listener<N>,
     options: { readonly signal?: AbortSignal } = {},
   ): Disposable {
-    const given = checkOptions<typeof options>(options, 'the options of on');
-    refuseUnknown('on', given, ['signal']);
+    const given = checkOptions('on', options, ['signal']);
     const { signal } = given;
     return this.#listen(name, listener, listener as AnyListener, signal);
   }
@@ -166,10 +165,10 @@ export class EventBus implements EventSink {
         } = {},
   ): Promise<PayloadOf<N>> {
     const given = checkOptions<Exclude<typeof timeoutOrOptions, number>>(
+      'waitFor',
       typeof timeoutOrOptions === 'number' ? { timeoutMs: timeoutOrOptions } : timeoutOrOptions,
-      'the options of waitFor',
+      ['timeoutMs', 'signal', 'where'],
     );
-    refuseUnknown('waitFor', given, ['timeoutMs', 'signal', 'where']);
     const { timeoutMs, signal, where } = given;
     if (timeoutMs !== undefined) checkMs(timeoutMs, 'timeoutMs');
     if (where !== undefined) checkFunction(where, 'where');
@@ -225,8 +224,7 @@ export class EventBus implements EventSink {
    * when the bus is closed, or when the reader leaves its loop. @default capacity 1,024
    */
   stream(options: { readonly capacity?: number; readonly signal?: AbortSignal } = {}): EventStream {
-    const given = checkOptions<typeof options>(options, 'the options of stream');
-    refuseUnknown('stream', given, ['capacity', 'signal']);
+    const given = checkOptions('stream', options, ['capacity', 'signal']);
     const { capacity = 1_024, signal } = given;
     checkInteger(capacity, 'capacity', 1);
     checkSignal(signal, 'signal');

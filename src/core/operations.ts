@@ -7,6 +7,8 @@ import { Ring } from './ring.ts';
 /** Carries out mutating calls of one session: numbers them, bounds how many are under way, repeats those whose outcome is unknown. */
 export interface Operations {
   readonly session: SessionNumber;
+  /** For how long what the session carries may be used without another word of the store, ms. Absent: for ever. */
+  leftMs?(): number;
   /**
    * Calls `send` with a new operation. While its outcome is unknown or the backend is away, calls again with the SAME operation, with
    * jittered backoff, until answered or its patience has passed.

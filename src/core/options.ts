@@ -1,4 +1,4 @@
-import { reading } from './check.ts';
+import { checkRecord, reading } from './check.ts';
 import { CoordinationError, describe } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
 import { KNOWN_ELSEWHERE, LEGACY_OF, MANAGER_KEYS, placeOf } from './option-places.ts';
@@ -124,6 +124,22 @@ export function refuseMisplacedIn(part: Part, options: object): void {
     if (known.includes(key)) continue;
     throw unknownOption(part, key, known, placeOf(key, part));
   }
+}
+
+/**
+ * The options of a call, which may be absent: a copy, read once, in which every name is known.
+ * @throws INVALID_ARGUMENT when they are no object, INVALID_OPTION with the nearest known name
+ */
+export function checkOptions<T extends object>(
+  call: string,
+  given: T | undefined,
+  known: readonly (keyof T & string)[],
+  what = `the options of ${call}`,
+): T {
+  const options = given === undefined ? ({} as T) : checkRecord(given, what);
+  for (const key of Object.keys(options))
+    if (!(known as readonly string[]).includes(key)) throw unknownOption(call, key, known);
+  return options;
 }
 
 /** Refuses keys that are not in `known`. @throws INVALID_OPTION with the nearest known name */

@@ -1,6 +1,6 @@
-import { checkId, checkOptions, invalid } from '../core/check.ts';
+import { checkId, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Logger } from '../core/ports/runtime.ts';
 import type { FailurePolicy } from '../core/ports/tasks.ts';
 import { guardedLogger } from '../core/runtime/guarded-logger.ts';
@@ -131,8 +131,7 @@ export class DependencyGraph {
    * @throws as {@link settle}
    */
   markFailed(id: string, options: { readonly final?: boolean } = {}): readonly string[] {
-    const given = checkOptions(options, 'the options of markFailed');
-    refuseUnknown('markFailed', given, ['final']);
+    const given = checkOptions('markFailed', options, ['final']);
     const { final = true } = given;
     if (typeof final !== 'boolean')
       throw invalid(`Expected \`final\` to be true or false, got ${describe(final)}`);

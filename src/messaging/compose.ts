@@ -1,15 +1,15 @@
 import { checkId, checkMs, checkPriority, checkRecord, checkSignal, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { NewMessage } from '../core/ports/messages.ts';
 import type { Ids } from '../core/ports/runtime.ts';
 import type { InboundRequest } from './inbound-requests.ts';
-import type { RequestOptions, SendOptions } from './types.ts';
+import type { BroadcastOptions, RequestOptions, SendOptions } from './types.ts';
 
-const SEND_KEYS: readonly string[] = ['delivery', 'priority', 'expiresInMs', 'key', 'id', 'signal'];
-const BROADCAST_KEYS: readonly string[] = [...SEND_KEYS, 'topic'];
-const REQUEST_KEYS: readonly string[] = ['delivery', 'priority', 'key', 'signal', 'timeoutMs', 'node'];
+const SEND_KEYS = ['delivery', 'priority', 'expiresInMs', 'key', 'id', 'signal'] as const;
+const BROADCAST_KEYS = [...SEND_KEYS, 'topic'] as const;
+const REQUEST_KEYS = ['delivery', 'priority', 'key', 'signal', 'timeoutMs', 'node'] as const;
 const NO_OPTIONS: SendOptions = Object.freeze({});
 
 export type MessageKind = 'send' | 'broadcast' | 'request';
@@ -37,7 +37,7 @@ export class Composer {
     if (kind !== 'broadcast') checkId(to, 'the receiver');
     const data = payload === undefined ? null : payload;
     checkJson(data, 'payload', PAYLOAD_LIMITS);
-    const options = given === undefined ? NO_OPTIONS : checkOptions(kind, given);
+    const options = given === undefined ? NO_OPTIONS : checkSend(kind, given);
     checkSignal(options.signal, 'signal')?.throwIfAborted();
     return {
       id: options.id === undefined ? this.#ids.next() : checkId(options.id, 'id'),
@@ -104,15 +104,10 @@ function checkNode(value: unknown): string {
   return value;
 }
 
-function checkOptions(kind: MessageKind, given: unknown): SendOptions {
+function checkSend(kind: MessageKind, given: unknown): SendOptions {
   if (given === null) return NO_OPTIONS;
-  const options = checkRecord(given as SendOptions, 'options');
-  refuseUnknown(
-    kind,
-    options,
-    kind === 'send' ? SEND_KEYS : kind === 'broadcast' ? BROADCAST_KEYS : REQUEST_KEYS,
-  );
-  return options;
+  const known = kind === 'send' ? SEND_KEYS : kind === 'broadcast' ? BROADCAST_KEYS : REQUEST_KEYS;
+  return checkOptions<SendOptions & BroadcastOptions & RequestOptions>(kind, given, known);
 }
 
 function checkDelivery(value: unknown): 'm0' | 'm1' {

@@ -1,7 +1,7 @@
 import { backendMs } from '../core/backend-ms.ts';
-import { checkArray, checkId, checkInteger, checkRecord, invalid } from '../core/check.ts';
+import { checkArray, checkId, checkInteger, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Operations } from '../core/operations.ts';
 import type { MailboxView, MessageCounts, MessageTransport } from '../core/ports/messages.ts';
 import type { Cursor } from '../core/ports/words.ts';
@@ -33,8 +33,7 @@ export class DeadLetters {
     asked: { readonly after?: Cursor; readonly limit?: number },
   ): Promise<DeadLetterPage> {
     const { agentId, ids } = checkFilter(filter);
-    const page = checkRecord(asked, 'page');
-    refuseUnknown('page', page, ['after', 'limit']);
+    const page = checkOptions('page', asked, ['after', 'limit'], 'page');
     if (page.after !== undefined && typeof page.after !== 'string')
       throw invalid(`Expected after to be the \`next\` of another page, got ${describe(page.after)}`);
     const limit = page.limit === undefined ? 100 : checkInteger(page.limit, 'limit', 1, 1_000);
@@ -88,8 +87,7 @@ export class DeadLetters {
 }
 
 function checkFilter(given: unknown): DeadLetterFilter {
-  const filter = checkRecord(given as DeadLetterFilter, 'filter');
-  refuseUnknown('filter', filter, ['agentId', 'ids']);
+  const filter = checkOptions('filter', given as DeadLetterFilter, ['agentId', 'ids'], 'filter');
   if (filter.agentId !== undefined) checkId(filter.agentId, 'agentId');
   if (filter.ids === undefined) return filter;
   for (const id of checkArray(filter.ids, 'ids')) checkId(id, 'id');

@@ -1,11 +1,11 @@
 import { MemoryMessageTransport } from '../backends/memory/message-transport.ts';
 import { standalone } from '../backends/memory/standalone.ts';
 import { handled, isPromise } from '../core/awaitable.ts';
-import { checkId, checkMs, checkRecord, checkSignal, invalid, reading } from '../core/check.ts';
+import { checkId, checkMs, checkSignal, invalid, reading } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import { checkJson, PAYLOAD_LIMITS } from '../core/json.ts';
-import { refuseUnknown, resolveOptions } from '../core/options.ts';
+import { checkOptions, resolveOptions } from '../core/options.ts';
 import type { NewMessage, PublishResult } from '../core/ports/messages.ts';
 import type { Clock, Logger } from '../core/ports/runtime.ts';
 import type { Cursor } from '../core/ports/words.ts';
@@ -237,9 +237,7 @@ export class MessageRouter implements AsyncDisposable {
     } = {},
   ): AsyncIterable<Envelope<P>> {
     checkId(agentId, 'agentId');
-    const given = checkRecord(options, 'options');
-    refuseUnknown('messages', given, ['signal', 'topics', 'node']);
-    const { signal, ...rest } = given;
+    const { signal, ...rest } = checkOptions('messages', options, ['signal', 'topics', 'node']);
     checkSignal(signal, 'signal');
     return streamMessages<P>((handler, end) => {
       const subscription = this.subscribe(agentId, handler, { ...rest, concurrency: 1 });
@@ -332,9 +330,7 @@ export class MessageRouter implements AsyncDisposable {
    */
   shutdown(options: { readonly drainMs?: number } = {}): Promise<void> {
     try {
-      const given = checkRecord(options, 'options');
-      refuseUnknown('shutdown', given, ['drainMs']);
-      const { drainMs = DRAIN_MS } = given;
+      const { drainMs = DRAIN_MS } = checkOptions('shutdown', options, ['drainMs']);
       this.#stopping ??= this.#stop(checkMs(drainMs, 'drainMs'));
       return this.#stopping;
     } catch (error) {

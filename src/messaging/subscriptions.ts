@@ -1,8 +1,8 @@
 import { andThen, handled, isPromise } from '../core/awaitable.ts';
 import { BoundedSet, MOST_DEPARTED } from '../core/bounded-set.ts';
-import { checkArray, checkFunction, checkId, checkInteger, checkRecord, invalid } from '../core/check.ts';
+import { checkArray, checkFunction, checkId, checkInteger, invalid } from '../core/check.ts';
 import { CoordinationError, describe } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Lost, MailboxSettings } from '../core/ports/messages.ts';
 import type { Ids } from '../core/ports/runtime.ts';
 import type { Awaitable } from '../core/ports/words.ts';
@@ -12,7 +12,7 @@ import type { DeliveryPump } from './delivery-pump.ts';
 import type { Outbox } from './outbox.ts';
 import type { MessageHandler, SubscribeOptions, Subscription } from './types.ts';
 
-const KEYS: readonly string[] = ['topics', 'group', 'concurrency', 'maxLength', 'overflow', 'node'];
+const KEYS = ['topics', 'group', 'concurrency', 'maxLength', 'overflow', 'node'] as const;
 const OVERFLOWS: readonly unknown[] = ['refuse', 'drop-oldest', 'drop-newest'];
 
 /** What an agent's subscriptions ask for together. */
@@ -226,9 +226,8 @@ function refuseOtherGroup(agentId: string, known: readonly Subscriber[], added: 
 }
 
 function checkSubscribe(given: unknown): SubscribeOptions {
-  if (given === undefined || given === null) return {};
-  const options = checkRecord(given as SubscribeOptions, 'options');
-  refuseUnknown('subscribe', options, KEYS);
+  if (given === null) return {};
+  const options = checkOptions<SubscribeOptions>('subscribe', given, KEYS);
   const { topics, group, concurrency, maxLength, overflow, node } = options;
   if (topics !== undefined) {
     for (const topic of checkArray(topics, 'topics')) checkId(topic, 'topic');

@@ -1,7 +1,7 @@
-import { checkId, checkNumber, checkOptions, checkPriority, checkSignal, invalid } from '../core/check.ts';
+import { checkId, checkNumber, checkPriority, checkSignal, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
 import type { AcquireOptions } from '../core/lock-types.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 
 export const MIN_LEASE_MS = 10;
 const MAX_LEASE_MS = 2 ** 40;
@@ -18,13 +18,22 @@ export interface CheckedOptions {
   readonly reentrant: boolean;
 }
 
-const KNOWN = ['owner', 'agent', 'task', 'priority', 'timeoutMs', 'signal', 'leaseMs', 'renew', 'reentrant'];
+const KNOWN = [
+  'owner',
+  'agent',
+  'task',
+  'priority',
+  'timeoutMs',
+  'signal',
+  'leaseMs',
+  'renew',
+  'reentrant',
+] as const;
 
 /** @throws INVALID_ARGUMENT, INVALID_OPTION */
 export function checkAcquireOptions(options: AcquireOptions | undefined, timeoutMs: number): CheckedOptions {
   if (options === undefined) return defaults(timeoutMs);
-  const given = checkOptions<AcquireOptions>(options, 'the options of a lock');
-  refuseUnknown('acquire', given, KNOWN);
+  const given = checkOptions('acquire', options, KNOWN);
   return {
     owner: optionalId(given.owner, 'owner'),
     agent: optionalId(given.agent, 'agent'),

@@ -20,6 +20,8 @@ export interface HeldLocksParts {
   readonly runtime: Runtime;
   readonly store: LockStore;
   readonly calls: LockCalls;
+  /** For how long the session of this process may be counted on, ms. */
+  readonly sessionMs: () => number;
   readonly keeper: LeaseKeeper;
   readonly owners: OwnerRegistry;
   readonly work: OwnerWork;
@@ -32,6 +34,7 @@ export class HeldLocks {
   readonly #runtime: Runtime;
   readonly #quick: QuickLocks | undefined;
   readonly #calls: LockCalls;
+  readonly #sessionMs: () => number;
   readonly #owners: OwnerRegistry;
   readonly #work: OwnerWork;
   readonly #reports: LockReports;
@@ -42,6 +45,7 @@ export class HeldLocks {
     this.#runtime = parts.runtime;
     this.#quick = parts.store.quick;
     this.#calls = parts.calls;
+    this.#sessionMs = parts.sessionMs;
     this.#owners = parts.owners;
     this.#work = parts.work;
     this.#reports = parts.reports;
@@ -144,7 +148,8 @@ export class HeldLocks {
   // ── figures
 
   expiresInMs(lock: LockRecord): number {
-    if (lock.status !== 'held') return 0;
+    // After a pause of the process this is asked before the timers that end it have run.
+    if (lock.status !== 'held' || this.#sessionMs() === 0) return 0;
     const { terms } = lock;
     return terms === undefined
       ? Number.POSITIVE_INFINITY

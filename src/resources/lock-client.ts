@@ -95,6 +95,7 @@ export class LockClient implements LockHost {
       runtime,
       store,
       calls: this.#calls,
+      sessionMs: () => operations.leftMs?.() ?? Number.POSITIVE_INFINITY,
       keeper,
       owners,
       work,

@@ -1,6 +1,6 @@
-import { checkFunction, checkId, checkMs, checkOptions, invalid } from '../core/check.ts';
+import { checkFunction, checkId, checkMs, invalid } from '../core/check.ts';
 import type { Lease } from '../core/lock-types.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import { slices } from '../core/slices.ts';
 import { type FailureReport, runGuarded } from './callback-failures.ts';
 import type { LockClient } from './lock-client.ts';
@@ -46,7 +46,7 @@ export class LockForce {
   ): Promise<Lease> {
     checkId(resource, 'resource');
     checkId(toAgent, 'toAgent');
-    const { begun, ...rest } = checkOptions(options, 'the options of force');
+    const { begun, ...rest } = checkOptions('moveLock', options, ['begun', 'graceMs', 'reason']);
     const force = this.#check(rest, `it was given to ${toAgent}`);
     if (begun !== undefined) checkFunction(begun, 'begun');
     const { items } = await this.#client.store.list({ resource }, { limit: 1 });
@@ -90,8 +90,7 @@ export class LockForce {
   }
 
   #check(options: ForceOptions, why: string): Required<ForceOptions> {
-    const given = checkOptions<ForceOptions>(options, 'the options of force');
-    refuseUnknown('force', given, ['graceMs', 'reason']);
+    const given = checkOptions('force', options, ['graceMs', 'reason']);
     const { graceMs = this.#graceMs, reason = why } = given;
     return { graceMs: checkMs(graceMs, 'graceMs'), reason: checkId(reason, 'reason') };
   }

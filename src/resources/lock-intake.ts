@@ -1,7 +1,6 @@
 import {
   checkArray,
   checkId,
-  checkOptions,
   checkPriority,
   checkRecord,
   invalid,
@@ -10,7 +9,7 @@ import {
 } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
 import type { AcquireOptions, ResourceRequest } from '../core/lock-types.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Awaitable } from '../core/ports/words.ts';
 import { checkNode, nodeName } from '../core/run-node.ts';
 import { type CheckedOptions, checkAcquireOptions } from './acquire-options.ts';
@@ -99,8 +98,7 @@ export class LockIntake {
     const { node, agent, priority } = checkRecord(owner, 'the owner');
     checkNode(node, 'owner');
     checkArray(requests, 'the resources');
-    const given = checkOptions<RunOptions>(options, 'the options of a lock');
-    refuseUnknown('acquireFor', given, ['timeoutMs', 'signal']);
+    const given = checkOptions('acquireFor', options, ['timeoutMs', 'signal']);
     const { timeoutMs, signal } = given;
     const checked: CheckedOptions = {
       ...checkAcquireOptions({ timeoutMs, signal, agent, priority } as AcquireOptions, this.#timeoutMs),

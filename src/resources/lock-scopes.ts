@@ -1,7 +1,7 @@
-import { checkFunction, checkId, checkInteger, checkOptions } from '../core/check.ts';
+import { checkFunction, checkId, checkInteger } from '../core/check.ts';
 import { DeadlockError } from '../core/deadlock-error.ts';
 import { isCoordinationError } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import { DefeatLane } from './defeat-lane.ts';
 import { LockScope, type ScopeHost } from './lock-scope.ts';
@@ -44,8 +44,8 @@ export class LockScopes {
   /** See `ResourceManager.scope`. */
   async run<R>(run: (scope: LockScope) => R | Promise<R>, given: ScopeOptions): Promise<R> {
     checkFunction(run, 'the function of the scope');
-    const options = checkOptions<ScopeOptions>(given, 'the options of a scope');
-    refuseUnknown('scope', options, ['owner', 'agent', 'task', 'priority', 'signal', 'maxDefeats']);
+    const known = ['owner', 'agent', 'task', 'priority', 'signal', 'maxDefeats'] as const;
+    const options = checkOptions('scope', given, known);
     const { maxDefeats = 10, owner = this.#newId(), ...own } = options;
     checkInteger(maxDefeats, 'maxDefeats', 0);
     const scope = new LockScope(this.#host, checkId(owner, 'owner'), own);

@@ -1,7 +1,7 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
-import { checkArray, checkId, checkInteger, checkOptions, invalid } from '../core/check.ts';
+import { checkArray, checkId, checkInteger, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { LockRow, LockStore } from '../core/ports/locks.ts';
 import type { Awaitable, Page, PageRequest } from '../core/ports/words.ts';
 import { isRunNode, nodeName } from '../core/run-node.ts';
@@ -71,10 +71,8 @@ export class LockViews {
   }
 
   list(filter: Parameters<LockStore['list']>[0], page: PageRequest): Awaitable<Page<LockRow>> {
-    const wanted = checkOptions<typeof filter>(filter, 'the filter');
-    refuseUnknown('filter', wanted, ['resource', 'prefix', 'agent', 'contended']);
-    const part = checkOptions(page, 'the page');
-    refuseUnknown('page', part, ['after', 'limit', 'scanBudget']);
+    const wanted = checkOptions('filter', filter, ['resource', 'prefix', 'agent', 'contended'], 'the filter');
+    const part = checkOptions('page', page, ['after', 'limit', 'scanBudget'], 'the page');
     const { limit, ...more } = part;
     checkInteger(limit, 'limit', 1, 1_000);
     if (more.after !== undefined && typeof more.after !== 'string')

@@ -1,6 +1,6 @@
-import { checkOptions, checkSignal } from '../core/check.ts';
+import { checkSignal } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Operations } from '../core/operations.ts';
 import type { LockItem, LockStore } from '../core/ports/locks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
@@ -97,8 +97,7 @@ function checkUpgrade(
   options: UpgradeOptions,
   longest: number,
 ): { readonly timeoutMs: number; readonly signal: AbortSignal | undefined } {
-  const given = checkOptions<UpgradeOptions>(options, 'the options of an upgrade');
-  refuseUnknown('upgrade', given, ['timeoutMs', 'signal']);
+  const given = checkOptions('upgrade', options, ['timeoutMs', 'signal']);
   return { timeoutMs: checkTimeout(given.timeoutMs, longest), signal: checkSignal(given.signal, 'signal') };
 }
 

@@ -1,17 +1,10 @@
 import { BoundedSet, MOST_DEPARTED } from '../core/bounded-set.ts';
-import {
-  checkArray,
-  checkFunction,
-  checkId,
-  checkOptions,
-  checkSignal,
-  type Priority,
-} from '../core/check.ts';
+import { checkArray, checkFunction, checkId, checkSignal, type Priority } from '../core/check.ts';
 import type { DeadlockError } from '../core/deadlock-error.ts';
 import { CoordinationError } from '../core/errors.ts';
 import { type EventSink, silentSink } from '../core/events.ts';
 import type { AcquireOptions, Lease, ResourceRequest } from '../core/lock-types.ts';
-import { refuseUnknown, resolveOptions } from '../core/options.ts';
+import { checkOptions, resolveOptions } from '../core/options.ts';
 import type { Hint } from '../core/ports/backend.ts';
 import type { LockRow, LockStore } from '../core/ports/locks.ts';
 import type { Logger } from '../core/ports/runtime.ts';
@@ -274,8 +267,7 @@ export class ResourceManager implements AsyncDisposable {
     what: string,
     options: { readonly abort?: (error: DeadlockError) => void } = {},
   ): Disposable {
-    const given = checkOptions<typeof options>(options, 'the options of a declared wait');
-    refuseUnknown('waitsFor', given, ['abort']);
+    const given = checkOptions('waitsFor', options, ['abort']);
     const { abort } = given;
     if (abort !== undefined) checkFunction(abort, 'abort');
     const wait = {
@@ -328,8 +320,7 @@ export class ResourceManager implements AsyncDisposable {
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
     const node = this.#nodeOf(checkNode(owner, 'owner'));
-    const given = checkOptions<typeof options>(options, 'the options of untilFinished');
-    refuseUnknown('untilFinished', given, ['timeoutMs', 'signal']);
+    const given = checkOptions('untilFinished', options, ['timeoutMs', 'signal']);
     const { timeoutMs, signal } = given;
     await this.#client.work.untilFinished(
       node,

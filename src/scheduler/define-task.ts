@@ -3,12 +3,11 @@ import {
   checkFunction,
   checkId,
   checkObject,
-  checkOptions,
   checkRecord,
   invalid,
   unreadable,
 } from '../core/check.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import { DEFINITION } from './definition-key.ts';
 import { checkSchema, type StandardSchema, validate } from './standard-schema.ts';
 import type {
@@ -34,9 +33,13 @@ export function defineTask<I = unknown, O = unknown, G = I>(options: {
   readonly defaults?: TaskDefinition<I, O, G>['defaults'];
   readonly handler?: (context: DefinedContext<I>) => O | Promise<O>;
 }): TaskDefinition<I, O, G> {
-  const given = checkRecord(options, 'a task definition');
-  refuseUnknown('defineTask', given, ['name', 'schema', 'defaults', 'handler']);
-  const { name, schema, defaults = {}, handler } = given;
+  const known = ['name', 'schema', 'defaults', 'handler'] as const;
+  const {
+    name,
+    schema,
+    defaults = {},
+    handler,
+  } = checkOptions('defineTask', options, known, 'a task definition');
   const type = checkId(name, 'the name of a task definition');
   if (handler !== undefined) checkFunction(handler, `handler of ${type}`);
   if (schema !== undefined) checkSchema(schema, `schema of ${type}`);
@@ -60,7 +63,7 @@ export function defineTask<I = unknown, O = unknown, G = I>(options: {
 
 /** The spec as a part of a task, by the same definition. @throws INVALID_ARGUMENT */
 export function asPart(spec: TaskSpec, parent: string): TaskSpec {
-  return { ...checkOptions<TaskSpec>(spec ?? null, 'a task'), parent };
+  return { ...checkRecord<TaskSpec>(spec, 'a task'), parent };
 }
 
 /** The spec with its input as the schema transformed it; `undefined` when there is nothing to check. @throws INVALID_ARGUMENT */

@@ -143,6 +143,7 @@ export class Engine {
     this.submission = new Submission({
       ...this.#sinks,
       farBatch: this.farBatch,
+      ordered: this.parts.capabilities?.ordered === true,
       host: this.host,
       ended: (task) => this.ending.ended(task),
     });

@@ -1,21 +1,12 @@
-import {
-  checkArray,
-  checkInteger,
-  checkMs,
-  checkOptions,
-  checkSignal,
-  invalid,
-  reading,
-} from '../core/check.ts';
+import { checkArray, checkInteger, checkMs, checkSignal, invalid, reading } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Clock, Timer } from '../core/ports/runtime.ts';
 import type { Gathered, GatherOptions, TaskHandle } from './types.ts';
 
 /** Checks the options of a gather before anything is submitted for it. @throws INVALID_ARGUMENT */
 export function checkGather(given: GatherOptions): GatherOptions {
-  const options = checkOptions<GatherOptions>(given, 'the options of gather');
-  refuseUnknown('gather', options, ['minimum', 'rest', 'timeoutMs', 'signal']);
+  const options = checkOptions('gather', given, ['minimum', 'rest', 'timeoutMs', 'signal']);
   const { minimum, rest, timeoutMs } = options;
   if (minimum !== undefined) checkInteger(minimum, 'minimum', 0);
   if (rest !== undefined && rest !== 'cancel' && rest !== 'keep')

@@ -1,7 +1,7 @@
 import { isPromise } from '../core/awaitable.ts';
-import { checkArray, checkId, checkOptions, reading, unreadable } from '../core/check.ts';
+import { checkArray, checkId, reading, unreadable } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
-import { refuseUnknown, type Resolved } from '../core/options.ts';
+import { checkOptions, type Resolved } from '../core/options.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
 import type { NewTask } from '../core/ports/tasks.ts';
 import type { Awaitable } from '../core/ports/words.ts';
@@ -73,9 +73,7 @@ export class Intake {
   /** Stores one as its options say. @throws as above, and NOT_SUPPORTED */
   async submitBy(task: TaskSpec, given: SubmitOptions): Promise<TaskHandle> {
     this.#deps.shutdown.refuse();
-    const options = checkOptions<SubmitOptions>(given, 'the options of submitTask');
-    refuseUnknown('submitTask', options, ['client']);
-    const { client } = options;
+    const { client } = checkOptions('submitTask', given, ['client']);
     if (client === undefined) return this.submit(task);
     const { submission, transactions } = this.#deps;
     const spec = withCheckedInput(task);

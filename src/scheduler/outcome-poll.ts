@@ -1,6 +1,7 @@
 import { handled } from '../core/awaitable.ts';
+import { isCoordinationError } from '../core/errors.ts';
 import type { Clock, Timer } from '../core/ports/runtime.ts';
-import type { TaskStore } from '../core/ports/tasks.ts';
+import type { TaskRecord, TaskStore } from '../core/ports/tasks.ts';
 import type { Outcome } from './outcome.ts';
 import { outcomeOf } from './task-view.ts';
 import type { LocalHandle } from './task-handle.ts';
@@ -82,7 +83,7 @@ export class OutcomePoll {
   }
 
   async #askFor(handles: readonly LocalHandle[]): Promise<number> {
-    const records = await this.#deps.store.get(handles.map(({ id }) => id));
+    const records = await this.#recordsOf(handles);
     let found = 0;
     handles.forEach((handle, i) => {
       if (!this.#awaited.has(handle)) return;
@@ -94,6 +95,19 @@ export class OutcomePoll {
       handle.settle(outcome);
     });
     return found;
+  }
+
+  async #recordsOf(handles: readonly LocalHandle[]): Promise<readonly (TaskRecord | undefined)[]> {
+    try {
+      return await this.#deps.store.get(handles.map(({ id }) => id));
+    } catch (error) {
+      // A store that is away comes back. One whose schema is gone, or too new, never tells.
+      if (isCoordinationError(error, 'SCHEMA_MISMATCH'))
+        for (const handle of handles)
+          if (this.#awaited.has(handle) && handle.run === undefined)
+            handle.settle({ state: 'cancelled', error });
+      throw error;
+    }
   }
 
   /** The others come first the next time. */

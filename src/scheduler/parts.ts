@@ -21,7 +21,7 @@ export interface SchedulerParts {
   readonly store?: TaskStore;
   readonly operations?: Operations;
   /** What the store's backend can do. @default as a store in this process */
-  readonly capabilities?: Pick<Capabilities, 'roundTrip' | 'encoding' | 'maxBatch'>;
+  readonly capabilities?: Pick<Capabilities, 'roundTrip' | 'encoding' | 'maxBatch' | 'ordered'>;
   /** Wakes the scheduler when another process made something ready. */
   readonly onHint?: Backend['onHint'];
   readonly locks?: {

@@ -6,8 +6,8 @@ import {
   checkInteger,
   checkMs,
   checkObject,
-  checkOptions,
   checkPriority,
+  checkRecord,
   invalid,
   type Priority,
 } from '../core/check.ts';
@@ -16,7 +16,7 @@ import type { EventSink } from '../core/events.ts';
 import { checkJson, copyJson, PAYLOAD_LIMITS } from '../core/json.ts';
 import type { Operations } from '../core/operations.ts';
 import { OPTIONS } from '../core/option-table.ts';
-import { checkOption, refuseUnknown } from '../core/options.ts';
+import { checkOption, checkOptions } from '../core/options.ts';
 import type {
   Consequences,
   QueueCounts,
@@ -207,8 +207,7 @@ export class QueueAdmin {
       readonly delayMs?: number;
     } = {},
   ): Promise<{ readonly changed: number }> {
-    const given = checkOptions(options, 'the options of redrive');
-    refuseUnknown('redrive', given, ['perSecond', 'resetAttempts', 'delayMs']);
+    const given = checkOptions('redrive', options, ['perSecond', 'resetAttempts', 'delayMs']);
     const { perSecond, resetAttempts = true, delayMs = 0 } = given;
     checkMs(delayMs, 'delayMs');
     if (typeof resetAttempts !== 'boolean')
@@ -331,8 +330,8 @@ function pageOf(given: ListPage): PageRequest {
 
 function checkSettings(given: Partial<QueueSettings>): Partial<QueueSettings> {
   checkObject(given, 'the settings');
-  const changes = checkOptions<Partial<QueueSettings>>(given, 'the settings');
-  refuseUnknown('queue', changes, Object.keys(OPTIONS.queue));
+  const known = Object.keys(OPTIONS.queue) as (keyof QueueSettings)[];
+  const changes = checkOptions('queue', given, known, 'the settings');
   for (const [key, value] of Object.entries(changes)) {
     if (value !== undefined) checkOption(`queue.${key}`, OPTIONS.queue[key as keyof QueueSettings], value);
   }
@@ -347,8 +346,7 @@ function merged(known: QueueSettings, changes: Partial<QueueSettings>): QueueSet
 }
 
 function checkWeights(given: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
-  checkObject(given, 'groupWeights');
-  const weights = checkOptions(given, 'groupWeights');
+  const weights = checkRecord(given, 'groupWeights');
   for (const [group, weight] of Object.entries(weights)) {
     checkId(group, 'a group');
     if (typeof weight !== 'number' || !(weight > 0 && weight <= 1e6)) {

@@ -149,12 +149,14 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     }
   }
 
-  /** Stores a task and waits for its result: `submitTask` and `result()` in one. @throws as both */
-  runTask<N extends TypeName<T>, O = T[N]['output']>(task: Submittable<T, N, O>): Promise<NoInfer<O>>;
-  runTask(task: unknown, ...more: readonly unknown[]): Promise<unknown> {
+  /** Stores a task and waits for its result: `submitTask` and `result()` in one. @param options it has none. @throws as both */
+  runTask<N extends TypeName<T>, O = T[N]['output']>(
+    task: Submittable<T, N, O>,
+    options?: undefined,
+  ): Promise<NoInfer<O>> {
     try {
-      refuseMore('runTask', more);
-      const stored = this.#engine.intake.submit(task as TaskSpec);
+      refuseOptions('runTask', options);
+      const stored = this.#engine.intake.submit(task as TaskSpec) as Awaitable<TaskHandle<NoInfer<O>>>;
       return isPromise(stored) ? stored.then((handle) => handle.result()) : stored.result();
     } catch (error) {
       return Promise.reject(error);
@@ -163,26 +165,30 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /**
    * Stores many, in order; they may depend on each other. All are checked before any is stored.
+   * @param options it has none
    * @throws as submitTask, for the first that was refused; the others are stored, the error's `handles` has theirs
    */
-  submitTasks<const L extends readonly unknown[]>(tasks: SubmittableList<T, L>): Promise<HandlesOf<T, L>>;
-  async submitTasks(tasks: readonly unknown[], ...more: readonly unknown[]): Promise<unknown> {
-    refuseMore('submitTasks', more);
-    return this.#engine.intake.submitAll(tasks);
+  async submitTasks<const L extends readonly unknown[]>(
+    tasks: SubmittableList<T, L>,
+    options?: undefined,
+  ): Promise<HandlesOf<T, L>> {
+    refuseOptions('submitTasks', options);
+    return (await this.#engine.intake.submitAll(tasks)) as unknown as HandlesOf<T, L>;
   }
 
   /**
    * Gives a task to an agent: the named one, or the strategy's choice. Resolves when the assignment is recorded, or when it is known that
    * the task has to wait (for its dependencies, its time, a free agent); `task:assigned` then follows.
+   * @param options it has none
    * @throws UNKNOWN_AGENT for an agent that left, and as submitTask
    */
-  assignTask<N extends TypeName<T>, O = T[N]['output']>(
+  async assignTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
     agentId?: string,
-  ): Promise<TaskHandle<NoInfer<O>>>;
-  async assignTask(task: unknown, agentId?: string, ...more: readonly unknown[]): Promise<unknown> {
-    refuseMore('assignTask', more);
-    return this.#engine.intake.assign(task as TaskSpec, agentId);
+    options?: undefined,
+  ): Promise<TaskHandle<NoInfer<O>>> {
+    refuseOptions('assignTask', options);
+    return (await this.#engine.intake.assign(task as TaskSpec, agentId)) as TaskHandle<NoInfer<O>>;
   }
 
   /** The answer of an external agent. @param claim from `task:assigned`; without it a late answer can't be told from a fresh one */
@@ -368,7 +374,7 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 }
 
 /** Options where there are none: who hands a transaction over must not learn from its rollback that it was passed over. */
-function refuseMore(method: string, [options]: readonly unknown[]): void {
+function refuseOptions(method: string, options: unknown): void {
   if (typeof options !== 'object' || options === null) return;
   throw invalid(
     `${method} takes no options`,

@@ -185,7 +185,11 @@ export class Settler {
 
   #lose(runs: readonly Run[], error: unknown): void {
     this.#report('Could not store how tasks ended', error, runs.length);
-    for (const run of runs) run.facts.onSettled?.(undefined, error);
+    for (const run of runs) {
+      // Whoever waits for its result asks the store from now on.
+      if (run.handle?.run === run) run.handle.run = undefined;
+      run.facts.onSettled?.(undefined, error);
+    }
   }
 
   #report(what: string, error: unknown, tasks: number): void {

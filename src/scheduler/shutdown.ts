@@ -9,7 +9,7 @@ import type { Executor } from './executor.ts';
 import type { Settler } from './settler.ts';
 import type { SurvivorWaits } from './survivor-waits.ts';
 
-/** How long a shutdown waits for the store beyond the grace of handlers, ms. */
+/** How long a shutdown waits for the store when no handler runs any more, ms. */
 const STORE_MS = 5_000;
 
 export interface ShutdownOptions {
@@ -71,12 +71,19 @@ export class Shutdown {
     const { options, runtime } = this.#deps;
     this.isStopped = true;
     const drained = this.drain(undefined);
-    if (!(await this.#within(drained, drainMs))) {
+    const rested = this.#untilRested();
+    if (!(await this.#within(rested, drainMs))) {
       this.#stopAll(then === 'abort' ? 'shutdown-abort' : 'shutdown-release');
-      if (!(await this.#within(drained, options.graceMs + STORE_MS)))
-        runtime.logger.warn('The task store does not answer; what ended last may run again');
+      await this.#within(rested, options.graceMs);
     }
+    if (!(await this.#within(drained, STORE_MS)))
+      runtime.logger.warn('The task store does not answer; what ended last may run again');
     this.#deps.over();
+  }
+
+  /** Resolves when no handler runs any more, whether the store has heard of it or not. */
+  async #untilRested(): Promise<void> {
+    await Promise.all(this.#deps.agents.busy().map((agent) => agent.untilIdle()));
   }
 
   #stopAll(cause: StopCause): void {

@@ -23,6 +23,8 @@ export interface SubmissionDeps {
   readonly store: TaskStore;
   /** Most tasks of one call to a store across a network; absent: it is in this process. */
   readonly farBatch: number | undefined;
+  /** Whether such a store carries calls out in the order in which they are made. */
+  readonly ordered: boolean;
   readonly runtime: Runtime;
   readonly operations: () => Operations;
   readonly events: EventSink;
@@ -62,11 +64,12 @@ export class Submission {
 
   constructor(deps: SubmissionDeps) {
     this.#deps = deps;
-    const { farBatch: maxBatch, runtime } = deps;
+    const { farBatch: maxBatch, ordered, runtime } = deps;
     if (maxBatch !== undefined) {
       const send = (tasks: readonly FarTask[]): Promise<void> => this.#sendFar(tasks);
-      // One call at a time: tasks come to their queues in the order in which they were submitted.
-      this.#far = new Batches({ clock: runtime.clock, maxBatch, bytesOf: bytesOfTask, maxFlights: 1, send });
+      // Tasks come to their queues in the order in which they were submitted.
+      const maxFlights = ordered ? 2 : 1;
+      this.#far = new Batches({ clock: runtime.clock, maxBatch, bytesOf: bytesOfTask, maxFlights, send });
     }
     this.#wantsCreated = wanting(deps.events, 'task:created');
     this.#wantsReadied = wanting(deps.events, 'task:readied');

@@ -1,6 +1,6 @@
-import { checkArray, checkId, checkMs, checkObject, checkOptions, invalid } from '../core/check.ts';
+import { checkArray, checkId, checkMs, checkObject, invalid } from '../core/check.ts';
 import { describe } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { TaskFilter } from '../core/ports/tasks.ts';
 import { TASK_STATES } from '../core/task-states.ts';
 
@@ -12,8 +12,7 @@ const ORDERS: ReadonlySet<unknown> = new Set(['newest', 'queue', 'ended']);
 /** Checks a filter of tasks: one that isn't understood would match everything. @throws INVALID_ARGUMENT, INVALID_OPTION */
 export function checkFilter(given: TaskFilter): TaskFilter {
   checkObject(given, 'the filter');
-  const filter = checkOptions(given, 'the filter');
-  refuseUnknown('filter', filter, ['ids', 'state', 'olderThanMs', ...TEXTS]);
+  const filter = checkOptions('filter', given, ['ids', 'state', 'olderThanMs', ...TEXTS], 'the filter');
   const { ids, state, olderThanMs } = filter;
   if (ids !== undefined) for (const id of checkArray(ids, 'filter.ids')) checkId(id, 'an item of filter.ids');
   for (const one of state === undefined ? [] : checkArray(state, 'filter.state'))
@@ -33,8 +32,7 @@ export function checkPage<P extends { readonly after?: unknown; readonly order?:
   given: P,
   known: readonly (keyof P & string)[],
 ): P {
-  const page = checkOptions(given, 'the page');
-  refuseUnknown('page', page, known);
+  const page = checkOptions('page', given, known, 'the page');
   const { after, order } = page;
   if (after !== undefined && (typeof after !== 'string' || after.length > MAX_TEXT))
     throw invalid(`Expected after to be the \`next\` of another page, got ${describe(after)}`);

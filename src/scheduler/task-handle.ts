@@ -1,7 +1,7 @@
 import { handled } from '../core/awaitable.ts';
-import { checkMs, checkOptions, checkSignal } from '../core/check.ts';
+import { checkMs, checkSignal } from '../core/check.ts';
 import { CoordinationError } from '../core/errors.ts';
-import { refuseUnknown } from '../core/options.ts';
+import { checkOptions } from '../core/options.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { Run } from './agent.ts';
 import type { DeadlineHolds } from './deadline-holds.ts';
@@ -216,8 +216,7 @@ export function limited<T>(
   // Whoever gives up waiting must not leave a rejection behind that nobody sees.
   handled(base);
   return new Promise<T>((resolve, reject) => {
-    const given = checkOptions(options, 'the options of result');
-    refuseUnknown('result', given, ['timeoutMs', 'signal']);
+    const given = checkOptions('result', options, ['timeoutMs', 'signal']);
     const signal = checkSignal(given.signal, 'options.signal');
     const timeoutMs =
       given.timeoutMs === undefined ? undefined : checkMs(given.timeoutMs, 'options.timeoutMs');

@@ -80,6 +80,8 @@ export function delayed<B extends Backend>(backend: B, options: DelayOptions): B
     await travel();
     return send();
   };
+  const { capabilities } = backend as Partial<Backend>;
+  const inOrder = new Set([...IN_ORDER, ...(capabilities?.ordered === true ? ['tasks.enqueue'] : [])]);
   const inLine = (call: Call): Promise<unknown> => {
     const line = `${call.port} ${call.session}`;
     const before = lines.get(line) ?? Promise.resolve();
@@ -91,7 +93,7 @@ export function delayed<B extends Backend>(backend: B, options: DelayOptions): B
     return arrived;
   };
   const wrapped = intercept(backend, async (call) => {
-    const outcome = await settle(() => (IN_ORDER.has(nameOf(call)) ? inLine(call) : arrive(call)));
+    const outcome = await settle(() => (inOrder.has(nameOf(call)) ? inLine(call) : arrive(call)));
     await travel();
     if ('error' in outcome) throw outcome.error;
     return outcome.value;

@@ -6,9 +6,9 @@ import type { Crew, Place } from './crew.ts';
 import { Journal, now, readJournals } from './journal.ts';
 import type { Ledger } from './ledger.ts';
 import type { Observer } from './observer.ts';
-import { type Amounts, planRound, type Step } from './plan.ts';
+import { type Amounts, planRound, type Step, type Tally } from './plan.ts';
 import type { ChaosServer } from './server.ts';
-import { backendOf, type World } from './world.ts';
+import { backendOf, PATIENT_MS, type World } from './world.ts';
 
 const SAMPLE_MS = 250;
 /** What has been sent by a frozen process is given a moment to arrive. */
@@ -29,17 +29,6 @@ export interface ConductorParts {
   readonly amounts: Amounts;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
-}
-
-/** How often what was done. */
-export interface Tally {
-  kills: number;
-  freezes: number;
-  partitions: number;
-  servers: number;
-  cuts: number;
-  clocks: number;
-  poison: number;
 }
 
 /** Breaks things by the plan, lets everything come to rest, and gathers the evidence. */
@@ -97,6 +86,7 @@ export class Conductor {
       faults: this.#faults,
       history: await observer.history(),
       tasks: await observer.tasks(),
+      reading: await observer.read(),
       effects: await ledger.effects(),
       writes: await ledger.writes(),
       ...(orders === undefined ? {} : { orders }),
@@ -171,7 +161,7 @@ export class Conductor {
   async #poison(): Promise<void> {
     const { world } = this.#parts;
     await using mesh = await CoordinationManager.start({
-      backend: backendOf(world, world.direct),
+      backend: backendOf(world, world.direct, PATIENT_MS),
       metrics: false,
     });
     this.#journal.note({ e: 'submit', n: 1, kind: 'poison', task: 'poison' });
@@ -230,8 +220,11 @@ export class Conductor {
     if (place === undefined) return;
     for (let i = 0; i < count; i++) {
       const before = place.proxy.cuts;
+      const t = now();
       place.proxy.cutReplies(1);
       for (let waited = 0; waited < 100 && place.proxy.cuts === before; waited++) await sleep(20);
+      if (place.proxy.cuts === before) place.proxy.cutReplies(0);
+      this.#faults.push({ f: 'cut', p: place.p, t, until: now() });
       this.tally.cuts += place.proxy.cuts - before;
     }
   }
@@ -274,13 +267,13 @@ export class Conductor {
     while (performance.now() < end) {
       try {
         last = await observer.rest();
-        if (last.holders + last.waiters === 0 && unended(last.sample) === 0) break;
+        if (last.holders + last.waiters + last.letters + unended(last.sample) === 0) break;
       } catch {
         // It has just come back.
       }
       await sleep(100);
     }
-    // Messages and settlements that nobody waits for.
+    // Settlements that nobody waits for.
     await sleep(700);
     this.#rests.push(last === undefined ? await observer.rest() : await observer.rest().catch(() => last));
   }

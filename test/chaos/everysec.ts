@@ -158,6 +158,7 @@ async function evidenceOf(parts: {
     faults: [],
     history: await observer.history(),
     tasks: await observer.tasks(),
+    reading: await observer.read(),
     effects: await ledger.effects(),
     writes: await ledger.writes(),
     ...{ samples, rests, leaseMs, slots: SLOTS, stallMs: 0 },

@@ -94,7 +94,10 @@ function report(
   folder: string,
   say: (text: string) => void,
 ): boolean {
-  if (storm !== undefined) say(stormTable(backend, storm));
+  if (storm !== undefined) {
+    say(stormTable(backend, storm));
+    say(tableOf(`\n${backend}: what the checks looked at`, storm.looked));
+  }
   if (everysec !== undefined) say(everysecTable(everysec));
   if (deadlocks !== undefined) say(deadlockTable(backend, deadlocks));
   const problems = problemsOf({
@@ -121,8 +124,10 @@ function report(
 }
 
 function plain(evidence: Evidence): object {
+  const { tasks, sessions, ...rest } = evidence.reading;
   return {
     ...evidence,
+    reading: { ...rest, tasks: Object.fromEntries(tasks), sessions: Object.fromEntries(sessions) },
     tasks: Object.fromEntries(evidence.tasks),
     orders: evidence.orders === undefined ? null : [...evidence.orders],
   };

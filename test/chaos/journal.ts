@@ -18,7 +18,7 @@ export type HeldMode = 'exclusive' | 'shared' | { readonly units: number; readon
 
 /** What a process notes about itself, before it does something and after it was answered. */
 export type Deed =
-  | { readonly e: 'ready'; readonly pid: number }
+  | { readonly e: 'start'; readonly pid: number }
   | { readonly e: 'calm' }
   | {
       readonly e: 'submit';

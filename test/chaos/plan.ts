@@ -1,4 +1,5 @@
 import { createRandom } from '../../src/core/runtime/random.ts';
+import type { Problem } from './checks/evidence.ts';
 
 /** Something that is done to the mesh at a time after the beginning of its round, ms. */
 export type Step = { readonly at: number } & (
@@ -63,4 +64,27 @@ export function planRound(seed: string, round: number, amounts: Amounts, leaseMs
   for (let i = 0; i < clocks; i++)
     steps.push({ at: storm(), do: 'clock', byMs: jumps[(round * clocks + i) % jumps.length] ?? 0 });
   return steps.toSorted((a, b) => a.at - b.at);
+}
+
+/** How often what was done. */
+export interface Tally {
+  kills: number;
+  freezes: number;
+  partitions: number;
+  servers: number;
+  cuts: number;
+  clocks: number;
+  poison: number;
+}
+
+/** Less was done than was meant to be: then that nothing broke says little. */
+export function tooFew(tally: Tally, { rounds, ...each }: Amounts): Problem[] {
+  const done = { ...tally, kills: tally.kills - tally.poison };
+  // A reply that nobody waited for can't be lost: of the cuts a tenth may miss.
+  const wanted = { ...each, cuts: Math.floor(each.cuts * 0.9) };
+  return (['kills', 'freezes', 'partitions', 'servers', 'cuts', 'clocks'] as const).flatMap((what) =>
+    done[what] >= rounds * wanted[what]
+      ? []
+      : [{ invariant: 'amounts', what: `${done[what]} ${what}, meant were ${rounds * wanted[what]}` }],
+  );
 }

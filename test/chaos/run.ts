@@ -1,15 +1,15 @@
 import { mkdirSync } from 'node:fs';
 import { createRandom } from '../../src/core/runtime/random.ts';
-import { checkAll } from './checks/checks.ts';
+import { checkAll, looks, unlooked } from './checks/checks.ts';
 import { deeds, type Evidence, type Problem } from './checks/evidence.ts';
 import { handovers } from './checks/locks.ts';
 import { lostTasks, recoveries } from './checks/tasks.ts';
 import { historyProblems } from './checks/transitions.ts';
-import { Conductor, type Tally } from './conductor.ts';
+import { Conductor } from './conductor.ts';
 import { Crew } from './crew.ts';
 import { openLedger } from './ledger.ts';
 import { Observer } from './observer.ts';
-import type { Amounts } from './plan.ts';
+import { type Amounts, type Tally, tooFew } from './plan.ts';
 import { startServer } from './server.ts';
 import type { BackendName, World } from './world.ts';
 
@@ -34,6 +34,8 @@ export interface RunResult {
   readonly evidence: Evidence;
   readonly tally: Tally;
   readonly durability: string;
+  /** How many items the checks looked at. */
+  readonly looked: readonly (readonly [name: string, looked: number])[];
   readonly facts: Facts;
 }
 
@@ -80,29 +82,34 @@ export async function runStorm(options: RunOptions): Promise<RunResult> {
     stops.unshift(() => crew.stop());
     const common = { world, server, crew, observer, ledger, folder, seed, leaseMs, slots: SLOTS };
     const conductor = new Conductor({ ...common, amounts, signal, say });
-    let problems: Problem[] = [];
-    // The evidence grows, so what was broken once is found again at the end.
+    // The evidence grows, so most of what was broken once is found again in each round: it counts once.
+    const broken = new Map<string, Problem>();
     for (let round = 0; round < amounts.rounds; round++) {
       if (round > 0) crew.go();
       await conductor.round(round);
       const evidence = await conductor.evidence();
-      problems = [...conductor.problems, ...checkAll(evidence), ...collapsed(crew)];
+      for (const problem of [...conductor.problems, ...checkAll(evidence), ...collapsed(crew)])
+        broken.set(JSON.stringify(problem), problem);
       const { kills, freezes, partitions, servers, cuts } = conductor.tally;
       const done = `${kills} kills, ${servers} of the server, ${freezes} pauses, ${partitions} partitions, ${cuts} lost replies`;
-      say(
-        `${backend} round ${round + 1}: ${done}; ${evidence.tasks.size} tasks, ${problems.length} problems`,
-      );
+      say(`${backend} round ${round + 1}: ${done}; ${evidence.tasks.size} tasks, ${broken.size} problems`);
     }
     const evidence = await conductor.evidence();
-    problems.push(...tooFew(conductor.tally, amounts));
+    const looked = looks(evidence);
     const histories = await readHistories(observer, evidence, seed);
-    problems.push(...histories.problems);
+    const problems = [
+      ...broken.values(),
+      ...tooFew(conductor.tally, amounts),
+      ...unlooked(looked),
+      ...histories.problems,
+    ];
     conductor.close();
     return {
       problems,
       evidence,
       tally: conductor.tally,
       durability: server.durability,
+      looked,
       facts: factsOf(evidence, histories.count, performance.now() - started),
     };
   } finally {
@@ -168,16 +175,4 @@ export function spread(values: readonly number[]): Spread {
     p50: Math.round(sorted[sorted.length >> 1] ?? 0),
     max: Math.round(sorted.at(-1) ?? 0),
   };
-}
-
-/** Less was done to it than was meant to be: then that nothing broke says little. */
-function tooFew(tally: Tally, { rounds, ...each }: Amounts): Problem[] {
-  const done = { ...tally, kills: tally.kills - tally.poison };
-  // A reply that nobody waited for can't be lost: of the cuts a tenth may miss.
-  const wanted = { ...each, cuts: Math.floor(each.cuts * 0.9) };
-  return (['kills', 'freezes', 'partitions', 'servers', 'cuts', 'clocks'] as const).flatMap((what) =>
-    done[what] >= rounds * wanted[what]
-      ? []
-      : [{ invariant: 'amounts', what: `${done[what]} ${what}, meant were ${rounds * wanted[what]}` }],
-  );
 }

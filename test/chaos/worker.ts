@@ -32,6 +32,7 @@ export type CrewWord = 'ready' | 'calm';
 const order = JSON.parse(process.argv[2] ?? '') as WorkerOrder;
 const { world, place, places, p, folder, leaseMs, slots, seed } = order;
 const journal = new Journal(folder, p);
+journal.note({ e: 'start', pid: process.pid });
 const say = (word: CrewWord): void => void process.send?.(word);
 process.on('unhandledRejection', (error) => {
   journal.note({ e: 'odd', what: `unhandled rejection: ${codeOf(error)} ${(error as Error).stack ?? ''}` });
@@ -66,7 +67,6 @@ process.on('message', (call: CrewCall) => {
     });
   } else void mesh.shutdown().finally(() => process.exit(0));
 });
-journal.note({ e: 'ready', pid: process.pid });
 say('ready');
 const steps = [submitting(parts), submitting(parts)];
 if (!order.tasksOnly) steps.push(locking(parts), locking(parts), locking(parts), sending(parts));

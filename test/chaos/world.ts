@@ -18,8 +18,11 @@ export interface World {
 /** ms until a connection or an answer is given up: short, so that a black hole of seconds is noticed. */
 const TIMEOUT_MS = 1_500;
 
-export function backendOf({ backend, name }: World, url: string): Backend {
-  const times = { connectTimeoutMs: TIMEOUT_MS, commandTimeoutMs: TIMEOUT_MS };
+/** For those who only look, whom no fault is meant for: long enough for a machine that is slow, ms. */
+export const PATIENT_MS = 8_000;
+
+export function backendOf({ backend, name }: World, url: string, timeoutMs = TIMEOUT_MS): Backend {
+  const times = { connectTimeoutMs: timeoutMs, commandTimeoutMs: timeoutMs };
   return backend === 'postgres'
     ? postgres({ url, schema: name, ...times })
     : redis({ url, mesh: name, ...times });

@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { expect, inject, test } from 'vitest';
+import { describe, expect, inject, test } from 'vitest';
 import pg from 'pg';
+import { parseCommandLine } from '../../examples/fleet/command-line.ts';
 import type { FleetSummary } from '../../examples/fleet/summary.ts';
 
 const DEMO = fileURLToPath(new URL('../../examples/fleet/index.ts', import.meta.url));
@@ -48,6 +51,59 @@ test.each([
   const run = promisify(execFile)(process.execPath, args, { timeout: 30_000, killSignal: 'SIGKILL' });
   const failed = await run.catch((error: { readonly code: number; readonly stderr: string }) => error);
   expect(failed).toMatchObject({ code: 1, stderr: expect.stringMatching(`^${code}: `) as string });
+});
+
+test('a run that fails keeps what it was counted from, and says where', async () => {
+  const plan = ['--workers', '2', '--tasks', '64', '--task-ms', '100', '--lease-ms', '500', '--json'];
+  // There is time for eight kills only if workers that take their places were there at once.
+  const args = [
+    DEMO,
+    '--url',
+    inject('postgresUrl'),
+    ...plan,
+    '--kill-every',
+    '100',
+    '--kills',
+    '8',
+    '--pauses',
+    '0',
+  ];
+  const run = promisify(execFile)(process.execPath, args);
+  const failed = await run.catch((error: { code: number; stdout: string; stderr: string }) => error);
+  expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining('✗ kills of working') as string });
+  const [, file = ''] = /history of the tasks, is in (.*)\n/.exec(failed.stderr) ?? [];
+  const { summary, ledger, history } = JSON.parse(readFileSync(file, 'utf8')) as Record<
+    string,
+    { length: number }
+  >;
+  rmSync(dirname(file), { recursive: true });
+  expect(summary).toMatchObject(JSON.parse(failed.stdout) as object);
+  expect(ledger).toHaveLength(64);
+  expect(history?.length).toBeGreaterThanOrEqual(3 * 64);
+});
+
+describe('the command line', () => {
+  test.each([
+    ['--tasks 100', '--tasks 2000, or --kills 1 --pauses 0'],
+    ['--tasks 1999', '--tasks 2000, or --kills 20 --pauses 4'],
+    ['--task-ms 0 --kills 1 --pauses 0', '--kills 0 --pauses 0'],
+    ['--kill-every 5000 --kills 6 --pauses 0', '--tasks 2400, or --kills 4 --pauses 1'],
+  ])(
+    '%s: more kills and pauses than there is time for are refused, and what would do is named',
+    (text, advice) => {
+      const parse = () => parseCommandLine(text.split(' '));
+      expect(parse).toThrow(
+        expect.objectContaining({ message: expect.stringContaining(advice) as string }) as Error,
+      );
+    },
+  );
+
+  test.each(['', '--tasks 100 --kills 1 --pauses 0', '--tasks 2400 --kill-every 5000 --kills 6 --pauses 0'])(
+    '%s: is taken',
+    (text) => {
+      expect(parseCommandLine(text === '' ? [] : text.split(' '))).toMatchObject({ workers: 4 });
+    },
+  );
 });
 
 test('nothing of the demo is left in the database', async () => {

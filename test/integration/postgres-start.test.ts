@@ -11,6 +11,7 @@ import type { BackendReport } from '../../src/core/ports/backend.ts';
 import { createClock } from '../../src/core/runtime/clock.ts';
 import { createRuntime } from '../../src/core/runtime/runtime.ts';
 import { CoordinationManager } from '../../src/index.ts';
+import { begin, comesTo } from '../support/postgres-races.ts';
 import { scratchRole, scratchSchema, sql } from '../support/postgres-scratch.ts';
 import { type PostgresServer, startPostgres } from '../support/servers/postgres-server.ts';
 
@@ -140,6 +141,24 @@ describe('what start finds', () => {
     await sql(`drop database ${name} with (force)`);
   });
 
+  test('a database in another encoding that is allowed all the same gets its schema', async () => {
+    const name = scratchSchema();
+    await sql(`create database ${name} encoding 'SQL_ASCII' template template0 lc_collate 'C' lc_ctype 'C'`);
+    const url = new URL(inject('postgresUrl'));
+    url.pathname = `/${name}`;
+    const backend = backendOf({ url: url.href });
+    const mesh = new CoordinationManager({ backend, allow: ['ENCODING'] });
+    const report = await mesh.initialize();
+    expect(codes(report)).toContain('refuse ENCODING');
+    expect(report.schema).toEqual({ version: 1, oldestWriter: 1 });
+    mesh.registerAgent({ id: 'a', handler: ({ task }) => task.input });
+    expect(await mesh.runTask({ type: 't', input: 'plain' })).toBe('plain');
+    await mesh.shutdown();
+    const other = backendOf({ url: url.href, schema: scratchSchema(), migrate: 'check' });
+    expect(await other.migrate({ allow: ['ENCODING'] })).toMatchObject({ applied: [1] });
+    await sql(`drop database ${name} with (force)`);
+  });
+
   test('a clock that is off', async () => {
     const clock = createClock();
     const off = { ...clock, wall: () => clock.wall() + 60_000 };
@@ -181,6 +200,38 @@ test('a role with rights on tables and functions alone works with a schema that 
   await backend.sessions.close(session);
   expect((await backend.state.get(['a/1'])).entries).toEqual([undefined]);
   expect((await failure(() => backend.migrate())).code).toBe('none');
+});
+
+describe('health of a process whose schema', () => {
+  async function started(): Promise<{ mesh: CoordinationManager; schema: string }> {
+    const schema = scratchSchema();
+    const mesh = new CoordinationManager({ backend: backendOf({ schema }), session: { thread: 'main' } });
+    await mesh.initialize();
+    expect(await mesh.getHealthStatus()).toMatchObject({ healthy: true });
+    return { mesh, schema };
+  }
+
+  test('was dropped says so', async () => {
+    const { mesh, schema } = await started();
+    await sql(`drop schema ${schema} cascade`);
+    const health = await mesh.getHealthStatus();
+    expect(health.components['backend']).toEqual({
+      healthy: false,
+      error: `SCHEMA_MISMATCH: PostgreSQL: relation "${schema}.meta" does not exist (42P01)`,
+    });
+    await mesh.shutdown();
+  });
+
+  test('asks for newer builds says so', async () => {
+    const { mesh, schema } = await started();
+    await sql(`update ${schema}.meta set version = 3, oldest_writer = 2`);
+    const health = await mesh.getHealthStatus();
+    expect(health.components['backend']).toEqual({
+      healthy: false,
+      error: `SCHEMA_MISMATCH: The schema ${schema} asks for writers of level 2, this build is of level 1`,
+    });
+    await mesh.shutdown();
+  });
 });
 
 describe('migrations', () => {
@@ -289,16 +340,28 @@ describe('migrations', () => {
     expect((await start({ schema }, V4)).schema).toEqual({ version: 4, oldestWriter: 2 });
   });
 
-  test('contract: nobody opens a session of an older build between the look and the step', async () => {
-    const schema = scratchSchema();
-    const old = backendOf({ schema });
-    await old.start(createRuntime());
-    const slow: Migration = { ...three, sql: 'select pg_sleep(0.3);' };
-    const next = backendOf({ schema }, { migrations: [...MIGRATIONS, two, slow], writer: 2 });
-    const migrating = next.migrate();
-    await new Promise((resolve) => void setTimeout(resolve, 150));
-    const opening = await failure(() => open(old, 1));
-    await migrating;
-    expect(opening.code).toBe('SCHEMA_MISMATCH');
-  });
+  test.each(['announces it', 'does not'])(
+    'contract: nobody opens a session of an older build between the look and the step of one that %s',
+    async (how) => {
+      const schema = scratchSchema();
+      const url = new URL(inject('postgresUrl'));
+      url.searchParams.set('application_name', `${schema} old`);
+      const old = backendOf({ url: url.href, schema });
+      await old.start(createRuntime());
+      await start({ schema }, { migrations: [...MIGRATIONS, two], writer: 2 });
+      const last = await begin(schema);
+      await last('lock table agentmesh.later');
+      const next = backendOf({ schema }, V3);
+      const migrating = how === 'announces it' ? next.migrate() : next.start(createRuntime());
+      // The step is under way: its table is locked.
+      await expect
+        .poll(() => sql(`select from pg_locks where not granted and relation = '${schema}.later'::regclass`))
+        .toHaveLength(1);
+      const opening = failure(() => open(old, 1));
+      await comesTo(opening, schema, 'old');
+      await last('commit');
+      await migrating;
+      expect((await opening).code).toBe('SCHEMA_MISMATCH');
+    },
+  );
 });

@@ -1,5 +1,5 @@
 import { Cluster } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { fenced, once } from '../../src/backends/redis/fenced.ts';
 import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import { refusalOf, untilAnswered, type UsedRedis, useRedis } from '../support/redis-backends.ts';
@@ -66,6 +66,34 @@ test('a mesh whose node is down is refused in time, and goes on with it; others 
   await heardBy(first.used);
   await first.used[Symbol.asyncDispose]();
   await other.used[Symbol.asyncDispose]();
+});
+
+test('the node of a mesh that was started anew writes its log anew, asked by who is there or by who comes; no other does', async () => {
+  const { used, home } = await meshOnNode('crashed');
+  const others = cluster.servers.filter((server) => server !== home);
+  const rewrites = async (server: RedisServer): Promise<number> =>
+    Number(/aof_rewrites:(\d+)/.exec(await server.cli('info', 'persistence'))?.[1]);
+  const whenHomeHas = (): Promise<void> =>
+    vi.waitFor(async () => expect(await rewrites(home)).toBe(1), 20_000);
+  const before = await Promise.all(others.map(rewrites));
+  const beat = () => used.backend.sessions.beat(used.session, EMPTY_REPORT);
+  await beat();
+  await home.kill9();
+  await home.start();
+  // Nothing tells a cluster's client that a node was started anew: that it lacks the script does.
+  await untilAnswered(beat, 15_000);
+  await whenHomeHas();
+  await used[Symbol.asyncDispose]();
+  await home.kill9();
+  await home.start();
+  const late = await untilAnswered(
+    () => useRedis({ cluster: { nodes: cluster.nodes }, mesh: 'crashed', commandTimeoutMs: 2_000 }),
+    15_000,
+  );
+  expect(late.report.problems).toEqual([]);
+  await whenHomeHas();
+  await late[Symbol.asyncDispose]();
+  expect(await Promise.all(others.map(rewrites))).toEqual(before);
 });
 
 test('writes under a fence are of one slot, which the hash tag names', async () => {

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createRuntime } from '../../src/core/runtime/runtime.ts';
 import { untilAnswered, useRedis } from '../support/redis-backends.ts';
 import { conservationFaults, plainTask, runAll, type TaskCaller } from '../support/redis-task-load.ts';
 import { type RedisServer, startRedis } from '../support/servers/redis-server.ts';
@@ -82,4 +83,29 @@ test('where the log may not be written anew the start says so, until somebody ma
   expect(await codes(server.url)).toEqual([]);
   await untilRewritten();
   expect(await codes(weak)).toEqual([]);
+});
+
+test('a log that could not be written anew is asked for again; that it could not be is said once, and by each start', async () => {
+  const warned: unknown[] = [];
+  const quiet = (): void => undefined;
+  const warn = (_: string, facts: unknown): void => void warned.push((facts as { code: string }).code);
+  const logger = { debug: quiet, info: quiet, warn, error: quiet };
+  const there = await useRedis({ url: server.url, mesh: 'failing' }, createRuntime({ logger }));
+  await server.kill9();
+  const inTheWay = join(server.dir, 'appendonlydir', 'appendonly.aof.2.base.rdb');
+  mkdirSync(inTheWay);
+  await server.start();
+  const failures = async (more: number): Promise<void> => {
+    const info = await server.cli('info', 'persistence');
+    const count = Number(/aof_rewrites_consecutive_failures:(\d+)/.exec(info)?.[1]);
+    expect(count).toBeGreaterThanOrEqual(more);
+  };
+  await vi.waitFor(() => failures(3), 20_000);
+  expect(warned).toEqual(['AOF_UNREPAIRED']);
+  await there[Symbol.asyncDispose]();
+  await using late = await useRedis({ url: server.url, mesh: 'failing' });
+  expect(late.report.problems.map(({ code }) => code)).toEqual(['AOF_UNREPAIRED']);
+  await vi.waitFor(() => failures(5), 20_000);
+  rmdirSync(inTheWay);
+  await untilRewritten();
 });

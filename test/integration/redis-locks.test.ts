@@ -2,10 +2,13 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import { CONFLICTS, modeIndex } from '../../src/core/lock-modes.ts';
-import type { LockItem, WaitRef } from '../../src/core/ports/locks.ts';
+import type { LockItem, LockStore, WaitRef } from '../../src/core/ports/locks.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
+import { openCaller } from '../../src/testing/suites/caller.ts';
+import { item, LockWorld, requestOf } from '../../src/testing/suites/locks/world.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 import { type Held, LockProcess, newMesh, problemsOf } from '../support/locks/lock-process.ts';
+import { redisEnvironment } from '../support/redis-environment.ts';
 
 let admin: Redis;
 
@@ -182,6 +185,62 @@ describe('several processes at once', () => {
     expect(new Set(grants.map((one) => one.grant.token)).size).toBe(700);
     for (const one of grants) await readers.give(one.grant);
     expect(await lockKeys(mesh.tag)).toEqual(['l:x']);
+  });
+
+  test('a script gives back at most 100 locks, of however many sessions that have ended', async () => {
+    let tag = '';
+    const env = await redisEnvironment((backend, { prefix, mesh }) => {
+      tag = `${prefix}:{${mesh}}:`;
+      return backend;
+    });
+    const locks = env.backend.locks as LockStore;
+    const dying = await Promise.all([1, 2, 3, 4].map((n) => openCaller(env, `dying${n}`, 1_000)));
+    for (const { session, op } of dying) {
+      const wishes = Array.from({ length: 60 }, (_, i) =>
+        requestOf(`${session}.${i}`, [{ resource: `${session}.${i}`, mode: 'exclusive' }], {}),
+      );
+      await locks.request(op(), wishes);
+    }
+    const held = async (): Promise<number> => {
+      const counts = await Promise.all(dying.map(({ session }) => admin.scard(`${tag}l:s:${session}`)));
+      return counts.reduce((a, b) => a + b, 0);
+    };
+    expect(await held()).toBe(240);
+    await env.pass(1_100);
+    const left: number[] = [];
+    for (let n = 0; n < 3; n++) {
+      await locks.list({}, { limit: 1 });
+      left.push(await held());
+    }
+    expect(left).toEqual([140, 40, 0]);
+    await env.stop();
+  });
+
+  test('L6: what one script gives back goes to nobody whose session is over, though that one’s turn comes in a later script', async () => {
+    const env = await redisEnvironment();
+    const world = new LockWorld(env, await openCaller(env, 'here'));
+    const holder = await world.other('holds as much as a script gives back', 1_000);
+    const waiter = await world.other('ends with it', 1_000);
+    for (let n = 0; n < 100; n++) await holder.take(`d${n}`, `d${n}`);
+    await waiter.wait('first', 'd50');
+    await world.wait('second', 'd50');
+    await env.pass(1_100);
+    expect((await world.keep('second')).status).toBe('granted');
+    await env.stop();
+  });
+
+  test('L6: nor to an upgrade of what has a lease that is over', async () => {
+    const env = await redisEnvironment();
+    const world = new LockWorld(env, await openCaller(env, 'here'));
+    const lease = { leaseMs: 1_000 };
+    // They end in this order, 100 in a script.
+    await world.take('a', item('r', 'shared'), { lease });
+    for (let n = 0; n < 99; n++) await world.take(`b${n}`, `b${n}`, { lease });
+    const last = await world.take('c', item('r', 'shared'), { lease });
+    await world.wait('up', 'r', { owner: 'c', upgradeOf: last });
+    await env.pass(1_100);
+    expect((await world.keep('up')).status).toBe('lost');
+    await env.stop();
   });
 });
 

@@ -67,7 +67,8 @@ describe('what every script begins with', () => {
       'sum 3',
       'sum 6',
     ]);
-    for (let sequence = 4; sequence <= 34; sequence++) await run(ADD, 7, sequence);
+    for (let sequence = 4; sequence <= 32; sequence++) await run(ADD, 7, sequence);
+    for (const sequence of [34, 33]) await run(ADD, 7, sequence);
     expect(await run(ADD, 7, 3)).toBe('sum 6');
     await expect(run(ADD, 7, 2)).rejects.toMatchObject({
       code: 'SESSION_EXPIRED',

@@ -175,7 +175,7 @@ describe('a start that fails', () => {
     await using proxy = await startFaultProxy({ port: server.port });
     proxy.be('held');
     const url = `redis://:${CANARY}@127.0.0.1:${proxy.port}`;
-    const backend = createRedis({ url, connectTimeoutMs: 200 });
+    const backend = createRedis({ url, connectTimeoutMs: 500 });
     const runtime = createRuntime();
     const began = performance.now();
     expect(await refusalOf(backend.start(runtime))).toBe('BACKEND_UNAVAILABLE');

@@ -107,6 +107,18 @@ describe('claims', () => {
     expect(await statesOf(first.tasks)).toEqual({ completed: 400 });
   });
 
+  test('a claim that fills its queue does not say that there is more', async () => {
+    await using me = await someone();
+    const limits = { paused: false, ageStepMs: 10_000, maxRunning: 2 };
+    await me.tasks.configure(me.op(), 'q', undefined, limits);
+    await me.tasks.enqueue(
+      me.op(),
+      ['a', 'b', 'c'].map((id) => plainTask(id)),
+    );
+    expect(await me.tasks.claim(me.op(), wanting(1))).toMatchObject({ claims: [{ task: 'a' }], more: true });
+    expect(await me.tasks.claim(me.op(), wanting(1))).toMatchObject({ claims: [{ task: 'b' }], more: false });
+  });
+
   test('tasks moved out of long lists and back keep the order memory has', async () => {
     const model = await memoryEnvironment();
     await using real = await someone();
@@ -272,6 +284,19 @@ describe('replay', () => {
     expect(await statesOf(me.tasks)).toEqual({ ready: 1, completed: 2 });
   });
 
+  test('a claim that comes again behind a later one answers with its own tasks alone', async () => {
+    await using me = await someone();
+    await me.tasks.enqueue(
+      me.op(),
+      ['a', 'b', 'c'].map((id) => plainTask(id)),
+    );
+    const ops = [me.op(), me.op(), me.op()];
+    const answers = [];
+    for (const op of ops) answers.push(await me.tasks.claim(op, wanting(1)));
+    expect(answers.map(({ claims }) => claims.map(({ task }) => task))).toEqual([['a'], ['b'], ['c']]);
+    for (const [i, op] of ops.entries()) expect(await me.tasks.claim(op, wanting(1))).toEqual(answers[i]);
+  });
+
   test('SCRIPT FLUSH at any time changes nothing', async () => {
     await using me = await someone();
     const ids = Array.from({ length: 500 }, (_, i) => `t${i}`);
@@ -397,6 +422,19 @@ describe('graphs', () => {
     await me.tasks.enqueue(me.op(), [plainTask('child', { dependsOn: edgesTo('parent') })]);
     await me.tasks.enqueue(me.op(), [plainTask('parent')]);
     expect((await runAll(me)).map(({ task }) => task)).toEqual(['warm', 'parent', 'child']);
+  });
+
+  test('a child that ends at once, because a parent has failed, waits for none of the others', async () => {
+    await using me = await someone();
+    await me.tasks.enqueue(me.op(), [plainTask('failed'), plainTask('lives')]);
+    await me.tasks.cancel(me.op(), [{ task: 'failed', reason: 'r', tree: false, revoke: false }]);
+    const { results } = await me.tasks.enqueue(me.op(), [
+      plainTask('child', { dependsOn: edgesTo('lives', 'still to come', 'failed') }),
+    ]);
+    expect(results).toMatchObject([{ status: 'enqueued', state: 'cancelled' }]);
+    const tag = `agentmesh:{${lastMesh()}}:t`;
+    expect(await admin.keys(`${tag}:d:*`)).toEqual([]);
+    expect(await admin.exists(`${tag}:ph`)).toBe(0);
   });
 });
 

@@ -2,8 +2,8 @@ import { CoordinationError } from '../../src/core/errors.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
 import { type Call, intercept } from '../../src/testing/wrappers.ts';
 
-/** `away`: nothing arrives. `deaf`: everything is carried out, and no answer comes back. */
-export type Fault = 'none' | 'away' | 'deaf';
+/** `away`: nothing arrives. `deaf`: everything is carried out, and no answer comes back. `gone`: its schema was dropped. */
+export type Fault = 'none' | 'away' | 'deaf' | 'gone';
 
 export interface Faults {
   fault: Fault;
@@ -22,6 +22,7 @@ export function faulty<B extends Backend>(backend: B): { readonly backend: B; re
     const { fault } = faults;
     const isHit = fault !== 'none' && faults.hits(name);
     if (isHit && fault === 'away') throw new CoordinationError('BACKEND_UNAVAILABLE', 'The server is away');
+    if (isHit && fault === 'gone') throw new CoordinationError('SCHEMA_MISMATCH', 'There is no such schema');
     const answer = await call.send();
     if (!isHit) return answer;
     throw call.op === undefined

@@ -10,6 +10,7 @@ export const MEMORY: Capabilities = {
   roundTrip: 'none',
   encoding: 'reference',
   maxBatch: 10_000,
+  ordered: true,
   maxInFlight: 32,
   transactions: false,
   shared: false,

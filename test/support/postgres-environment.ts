@@ -12,6 +12,7 @@ export const POSTGRES: Capabilities = {
   roundTrip: 'network',
   encoding: 'json',
   maxBatch: 1_000,
+  ordered: false,
   maxInFlight: 16,
   transactions: true,
   shared: true,

@@ -12,6 +12,7 @@ export const REDIS: Capabilities = {
   roundTrip: 'network',
   encoding: 'json',
   maxBatch: 250,
+  ordered: true,
   maxInFlight: 16,
   transactions: false,
   shared: true,

@@ -408,7 +408,7 @@ describe('options', () => {
     metrics: { intervalMs: 10 },
     shutdown: { drainMs: 1, then: 'abort' },
     health: { intervalMs: 10 },
-    allow: ['code'],
+    allow: ['CLOCK_SKEW'],
   };
   const constructors: readonly [string, (...args: unknown[]) => unknown, readonly unknown[]][] = [
     [

@@ -440,4 +440,26 @@ describe('bad inputs', () => {
     expect(bulkhead.running).toBe(0);
     expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
   });
+
+  test.each<[string, Policy<unknown>]>([
+    ['timeout', timeoutPolicy(10)],
+    ['bulkhead', bulkheadPolicy({ concurrency: 1 })],
+    ['hedge', hedgePolicy({ delayMs: 10 })],
+    ['retry', retryPolicy()],
+    ['fallback', fallbackPolicy(() => 'fallen back')],
+    ['compose of nothing', compose()],
+    ['compose', compose(retryPolicy(), timeoutPolicy(10))],
+    ['breaker', new CircuitBreaker('b')],
+  ])('options of a call that mean nothing are refused: %s', async (_, policy) => {
+    const call = vi.fn(() => 'called');
+    for (const [options, code] of [
+      [{ unknownField: 1 }, 'INVALID_OPTION'],
+      [{ sginal: new AbortController().signal }, 'INVALID_OPTION'],
+      [{ signal: 'stop' }, 'INVALID_ARGUMENT'],
+      [3, 'INVALID_ARGUMENT'],
+    ] as const)
+      await expect(policy.execute(call, options as never)).rejects.toMatchObject({ code });
+    expect(call).not.toHaveBeenCalled();
+    expect(await policy.execute(call, { signal: undefined })).toBe('called');
+  });
 });

@@ -1,12 +1,38 @@
 import { describe, expect, test } from 'vitest';
 import type { TaskState, Transition } from '../../src/core/ports/tasks.ts';
-import { checkAll, checkSurvivors } from '../chaos/checks/checks.ts';
-import type { Evidence, Fault, Problem, Rest, Sample, StoredTask } from '../chaos/checks/evidence.ts';
+import { checkAll, checkSurvivors, looks, unlooked } from '../chaos/checks/checks.ts';
+import {
+  begunUnderClaims,
+  crashesCounted,
+  effectsOwned,
+  takenOverFromTheDead,
+} from '../chaos/checks/claims.ts';
+import type {
+  Evidence,
+  Fault,
+  Look,
+  Problem,
+  Reading,
+  Rest,
+  Sample,
+  StoredTask,
+  TaskRow,
+} from '../chaos/checks/evidence.ts';
+import { writesGranted } from '../chaos/checks/locks.ts';
+import { receiptsCaused } from '../chaos/checks/messages.ts';
+import { historyAsStored, tasksAsStored } from '../chaos/checks/reading.ts';
+import {
+  effectsOnce,
+  keysNameOneTask,
+  notStarved,
+  ordersNotStarved,
+  outcomesTrue,
+} from '../chaos/checks/tasks.ts';
 import { historyProblems } from '../chaos/checks/transitions.ts';
 import { randomCase } from '../chaos/deadlocks/cases.ts';
 import { judge } from '../chaos/deadlocks/verdict.ts';
 import type { Deed, Entry } from '../chaos/journal.ts';
-import { planRound, QUICK } from '../chaos/plan.ts';
+import { planRound, QUICK, type Tally, tooFew } from '../chaos/plan.ts';
 import { createRandom } from '../../src/core/runtime/random.ts';
 
 /** Every check of the chaos run must find a violation that was planted, and nothing where there is none. */
@@ -26,11 +52,12 @@ function step(
   return { task, from, to, at: 0, attempt: 0, token: 0, ...more } as unknown as Transition;
 }
 
+// The store's clock is 1 s ahead of that of the journals.
 const sample = (states: Record<string, number>, enqueued: number, pruned = 0): Sample => ({
-  ...{ t: 900, enqueued, pruned, states, held: [] },
+  ...{ t: 900, at: 1_900_000, enqueued, pruned, states, held: [] },
 });
 const rest = (more: Partial<Rest> = {}): Rest => ({
-  ...{ t: 10_000, holders: 0, waiters: 0, rows: 1, sample: sample({ completed: 1 }, 1) },
+  ...{ t: 10_000, holders: 0, waiters: 0, rows: 1, letters: 0, sample: sample({ completed: 1 }, 1) },
   ...more,
 });
 const task = (id: string, more: Partial<StoredTask> = {}): StoredTask => ({
@@ -38,10 +65,27 @@ const task = (id: string, more: Partial<StoredTask> = {}): StoredTask => ({
   ...more,
 });
 
+/** A store whose rows say what the library says of it. Sessions 3 and 4 are of x and y. */
+function readingOf(tasks: Evidence['tasks'], history: readonly Transition[]): Reading {
+  const sessions = new Map([
+    [3, { pid: 33, endsAt: 100 * SECOND }],
+    [4, { pid: 44, endsAt: 100 * SECOND }],
+  ]);
+  return { tasks, history, sessions };
+}
+
 /** One task, one lock and one message, as they should be. */
 function sound(): Evidence {
+  const tasks = new Map([['a', task('a')]]);
+  const history = [
+    step('a', 'new', 'ready', { at: 1 * SECOND }),
+    step('a', 'ready', 'claimed', { at: 2 * SECOND, attempt: 1, token: 11, session: 3 }),
+    step('a', 'claimed', 'completed', { at: 3 * SECOND, attempt: 1, token: 11 }),
+  ];
   return {
     entries: [
+      at(90, 'x', { e: 'start', pid: 33 }),
+      at(90, 'y', { e: 'start', pid: 44 }),
       at(100, 'w', { e: 'submit', n: 1, kind: 'effect', task: 'a' }),
       at(101, 'w', { e: 'submitted', n: 1, task: 'a' }),
       at(110, 'x', { e: 'begin', task: 'a', kind: 'effect', token: 11, attempt: 1, running: 1 }),
@@ -52,12 +96,9 @@ function sound(): Evidence {
       at(302, 'x', { e: 'received', from: 'w', to: 'box', n: 7, redelivered: false }),
     ],
     faults: [],
-    history: [
-      step('a', 'new', 'ready', { at: 1 * SECOND }),
-      step('a', 'ready', 'claimed', { at: 2 * SECOND, attempt: 1, token: 11, session: 3 }),
-      step('a', 'claimed', 'completed', { at: 3 * SECOND, attempt: 1, token: 11 }),
-    ],
-    tasks: new Map([['a', task('a')]]),
+    history,
+    tasks,
+    reading: readingOf(tasks, history),
     effects: [{ task: 'a', token: 11, p: 'x' }],
     writes: [
       { resource: 'r', token: 50, p: 'w' },
@@ -94,7 +135,8 @@ const kill = (p: string, t: number, more: Partial<Extract<Fault, { f: 'kill' }>>
 });
 
 function with_(change: Partial<Evidence>, entries: readonly Entry[] = []): Evidence {
-  const base = { ...sound(), ...change };
+  const plain = { ...sound(), ...change };
+  const base = { ...plain, reading: change.reading ?? readingOf(plain.tasks, plain.history) };
   return { ...base, entries: [...base.entries, ...entries].toSorted((a, b) => a.t - b.t) };
 }
 
@@ -316,10 +358,351 @@ test.each(Object.entries(planted))('%s: found', (name, evidence) => {
   expect(invariants(checkAll(evidence()))).toContain(name.split(' ')[0]);
 });
 
+/** Problems of one check alone, in words. */
+const told = (look: Look | undefined): string[] => (look?.problems ?? []).map(({ what }) => what);
+
+/** What became of a second task, run by x as session 3 until 2.5 s and by y as session 4 from then on. */
+function takenOver(more: {
+  readonly endsAt?: number;
+  readonly crashes?: number;
+  readonly attempt?: number;
+  readonly last?: readonly Transition[];
+}): Evidence {
+  const steps = [
+    step('b', 'new', 'ready', { at: SECOND }),
+    step('b', 'ready', 'claimed', { at: 2 * SECOND, attempt: 1, token: 21, session: 3 }),
+    step('b', 'claimed', 'claimed', { at: 3 * SECOND, attempt: 1, token: 22, session: 4 }),
+    ...(more.last ?? [
+      step('b', 'claimed', 'ready', { at: 3 * SECOND, attempt: 0, token: 22, session: 4 }),
+      step('b', 'ready', 'claimed', { at: 4 * SECOND, attempt: more.attempt ?? 1, token: 23, session: 4 }),
+      step('b', 'claimed', 'completed', { at: 5 * SECOND, attempt: more.attempt ?? 1, token: 23 }),
+    ]),
+  ];
+  const { crashes = 1, attempt = 1 } = more;
+  const evidence = with_(second({ crashes, attempt }, steps), [
+    at(120, 'x', begin('b', { token: 21 })),
+    ...(more.last === undefined ? [at(140, 'y', begin('b', { token: 23 }))] : []),
+  ]);
+  const sessions = new Map(evidence.reading.sessions).set(3, {
+    pid: 33,
+    endsAt: more.endsAt ?? 2.5 * SECOND,
+  });
+  return { ...evidence, reading: { ...evidence.reading, sessions } };
+}
+
+describe('checks that count what they look at', () => {
+  test('all of them have something to look at where nothing is wrong, but for what is not there', () => {
+    expect(Object.fromEntries(looks(sound()))).toEqual({
+      'handlers begun under claims': 1,
+      'claims taken over': 0,
+      'crashes counted': 0,
+      'effects of tasks': 1,
+      'writes under locks': 2,
+      'messages received': 1,
+      'tasks claimed in turn': 1,
+      'of transactions, claimed in turn': 0,
+      'tasks read past the library': 1,
+      'transitions read past the library': 3,
+      'tasks of killed workers': 0,
+      'samples of the store': 1,
+      'times of rest': 1,
+    });
+    const { orders: _, ...none } = sound();
+    expect(looks(none).map(([name]) => name)).not.toContain('of transactions, claimed in turn');
+  });
+
+  test('who looked at nothing is refused', () => {
+    expect(
+      unlooked([
+        ['a', 1],
+        ['b', 0],
+      ]),
+    ).toEqual([{ invariant: 'amounts', what: 'nothing was looked at: b' }]);
+  });
+
+  test('T3: a handler begins without a claim, or elsewhere than its claim; a task is completed by nobody', () => {
+    expect(begunUnderClaims(sound())).toEqual({ looked: 1, problems: [] });
+    expect(told(begunUnderClaims(with_({}, [at(120, 'x', begin('a', { token: 999 }))])))).toEqual([
+      'it began in x under token 999 of no claim',
+    ]);
+    expect(told(begunUnderClaims(with_({}, [at(120, 'y', begin('a'))])))).toEqual([
+      'claimed by x, it began in y',
+    ]);
+    const entries = sound().entries.filter(({ e }) => e !== 'begin');
+    expect(told(begunUnderClaims({ ...sound(), entries }))).toEqual(['completed, but nobody began it']);
+  });
+
+  test('T3: what goes on under the claim of the same process was begun before', () => {
+    const last = [step('b', 'claimed', 'completed', { at: 4 * SECOND, attempt: 1, token: 22 })];
+    expect(begunUnderClaims(takenOver({ last }))).toEqual({ looked: 2, problems: [] });
+  });
+
+  test('T6: what a living session has begun is taken over', () => {
+    expect(takenOverFromTheDead(takenOver({}))).toEqual({ looked: 1, problems: [] });
+    expect(told(takenOverFromTheDead(takenOver({ endsAt: 3.1 * SECOND })))).toEqual([
+      'taken over although session 3 lived and had begun it',
+    ]);
+  });
+
+  test('T6: what has not begun may be stolen', () => {
+    const stolen = takenOver({ endsAt: 3.1 * SECOND });
+    const entries = stolen.entries.filter((entry) => entry.e !== 'begin' || entry.token !== 21);
+    expect(takenOverFromTheDead({ ...stolen, entries })).toEqual({ looked: 1, problems: [] });
+  });
+
+  test('T6: a session that the store does not know loses a claim', () => {
+    const evidence = takenOver({});
+    const reading = { ...evidence.reading, sessions: new Map() };
+    expect(told(takenOverFromTheDead({ ...evidence, reading }))).toEqual([
+      'taken over from session 3, which nobody knows',
+    ]);
+  });
+
+  test('T5: a crash that is not counted, or counted twice', () => {
+    expect(crashesCounted(takenOver({}))).toEqual({ looked: 1, problems: [] });
+    expect(told(crashesCounted(takenOver({ crashes: 0 })))).toEqual(['0 crashes are counted, there were 1']);
+    expect(told(crashesCounted(takenOver({ crashes: 2 })))).toEqual(['2 crashes are counted, there were 1']);
+  });
+
+  test('T5: a crash of what a killed process had not even noted', () => {
+    const evidence = { ...takenOver({ crashes: 0 }), entries: sound().entries };
+    expect(crashesCounted(evidence)).toEqual({ looked: 0, problems: [] });
+    const faults = [kill('x', 120, { at: 2.4 * SECOND, tasks: ['b'] })];
+    expect(told(crashesCounted({ ...evidence, faults }))).toEqual(['0 crashes are counted, there were 1']);
+    const others = [kill('y', 120, { at: 2.4 * SECOND, session: 4, tasks: ['b'] })];
+    expect(told(crashesCounted({ ...evidence, faults: others }))).toEqual([]);
+  });
+
+  test('T5: what first began after it was taken over did not crash', () => {
+    const last = [step('b', 'claimed', 'completed', { at: 4 * SECOND, attempt: 1, token: 22 })];
+    const evidence = takenOver({ last, crashes: 0 });
+    const entries = [...sound().entries, at(140, 'y', begin('b', { token: 22 }))];
+    expect(crashesCounted({ ...evidence, entries })).toEqual({ looked: 0, problems: [] });
+  });
+
+  test('T5: what is taken over from one dead session after another crashed once', () => {
+    const again = [
+      step('b', 'claimed', 'claimed', { at: 4 * SECOND, attempt: 1, token: 23, session: 5 }),
+      step('b', 'claimed', 'completed', { at: 5 * SECOND, attempt: 1, token: 23 }),
+    ];
+    expect(crashesCounted(takenOver({ last: again }))).toEqual({ looked: 1, problems: [] });
+    expect(told(crashesCounted(takenOver({ last: again, crashes: 2 })))).toHaveLength(1);
+  });
+
+  test('T5: an attempt that is not counted, is left out, or is taken back although its session lived', () => {
+    expect(told(crashesCounted(takenOver({ attempt: 2 })))).toEqual(['attempt 2 follows 0']);
+    const { tasks, ...evidence } = takenOver({});
+    const wrong = new Map(tasks).set('b', task('b', { type: 'flaky', n: 2, crashes: 1, attempt: 3 }));
+    expect(told(crashesCounted({ ...evidence, tasks: wrong }))).toEqual([
+      '3 attempts are counted, its last was 1',
+    ]);
+    const back = [
+      step('b', 'new', 'ready', { at: SECOND }),
+      step('b', 'ready', 'claimed', { at: 2 * SECOND, attempt: 1, token: 21, session: 3 }),
+      step('b', 'claimed', 'ready', { at: 3 * SECOND, attempt: 0, token: 21, session: 3 }),
+    ];
+    const begun = with_(second({ attempt: 0 }, back), [at(120, 'x', begin('b', { token: 21 }))]);
+    expect(told(crashesCounted(begun))).toEqual(['attempt 1 ran, and was not counted']);
+    expect(told(crashesCounted(with_(second({ attempt: 0 }, back))))).toEqual([]);
+  });
+
+  test('T4: an effect under a token that nobody ran, by somebody else, or once more', () => {
+    const effects = (...rows: Evidence['effects']): string[] =>
+      told(effectsOwned({ ...sound(), effects: rows }));
+    expect(effectsOwned(sound())).toEqual({ looked: 1, problems: [] });
+    expect(effects({ task: 'a', token: 5, p: 'x' })).toEqual(['an effect under token 5, which nobody ran']);
+    expect(effects({ task: 'a', token: 11, p: 'y' })).toEqual(['an effect by y under the token of x']);
+    expect(effects({ task: 'a', token: 11, p: 'x' }, { task: 'a', token: 11, p: 'x' })).toEqual([
+      'one run did its effect again, under token 11',
+    ]);
+  });
+
+  test('T4: a run that goes on under another claim of its process does its effect under either, and no other process does', () => {
+    const last = [step('b', 'claimed', 'completed', { at: 4 * SECOND, attempt: 1, token: 22 })];
+    const evidence = takenOver({ last });
+    const sessions = new Map(evidence.reading.sessions).set(4, { pid: 33, endsAt: 9 * SECOND });
+    const own = { ...evidence, reading: { ...evidence.reading, sessions } };
+    for (const token of [21, 22])
+      expect(told(effectsOwned({ ...own, effects: [{ task: 'b', token, p: 'x' }] }))).toEqual([]);
+    expect(told(effectsOwned({ ...evidence, effects: [{ task: 'b', token: 22, p: 'x' }] }))).toHaveLength(1);
+    const child = new Map(evidence.tasks).set('b', task('b', { n: 2, crashes: 1 }));
+    const whole = { tasks: child, effects: [...evidence.effects, { task: 'b', token: 21, p: 'x' }] };
+    expect(effectsOnce({ ...own, ...whole })).toEqual([]);
+    expect(effectsOnce({ ...evidence, ...whole })).toHaveLength(1);
+  });
+
+  test('L2: a write under a token that its writer never had', () => {
+    expect(writesGranted(sound())).toEqual({ looked: 2, problems: [] });
+    const writes = [...sound().writes, { resource: 'r', token: 61, p: 'x' }];
+    expect(told(writesGranted({ ...sound(), writes }))).toEqual([
+      'x wrote under token 61, which it never had',
+    ]);
+    const upgraded = [
+      at(5_000, 'y', { e: 'ask', n: 8, resource: 'q', mode: 'shared' }),
+      at(5_001, 'y', { e: 'got', n: 8, token: 70 }),
+      at(5_002, 'y', { e: 'upgraded', n: 8, token: 71 }),
+    ];
+    const own = { writes: [70, 71].map((token) => ({ resource: 'q', token, p: 'y' })) };
+    expect(told(writesGranted(with_(own, upgraded)))).toEqual([]);
+  });
+
+  describe('M1: messages', () => {
+    const received = (t: number, p: string, n: number, redelivered: boolean, to = 'box') =>
+      at(t, p, { e: 'received', from: 'w', to, n, redelivered });
+
+    test('one that nobody sent, sent to somewhere else, or before it was sent', () => {
+      const odd = [
+        received(310, 'y', 8, false),
+        received(311, 'y', 7, false, 'box-2'),
+        received(299, 'y', 7, false),
+      ];
+      expect(odd.map((one) => told(receiptsCaused(with_({}, [one]))))).toEqual([
+        ['8 was sent by nobody'],
+        ['7 was sent by nobody'],
+        expect.arrayContaining(['7 came before it was sent']),
+      ]);
+    });
+
+    test('one that comes again without a cause', () => {
+      expect(told(receiptsCaused(with_({}, [received(400, 'x', 7, true)])))).toEqual([
+        '7 came again, for no cause',
+      ]);
+      const first = sound().entries.filter(({ e }) => e !== 'received');
+      const entries = [...first, received(400, 'x', 7, true)];
+      expect(told(receiptsCaused({ ...sound(), entries }))).toEqual(['7 came again, for no cause']);
+    });
+
+    test.each<[string, Fault]>([
+      ['its receiver is killed', kill('x', 350)],
+      ['who had the place before is killed', kill('x.1', 350)],
+      ['a reply to its receiver is lost', { f: 'cut', p: 'x', t: 340, until: 350 }],
+      ['its receiver is paused', { f: 'freeze', p: 'x', t: 200, until: 350 }],
+      ['the store is away', { f: 'server', p: '*', t: 340, until: 390 }],
+    ])('again, for %s', (_, fault) => {
+      expect(told(receiptsCaused(with_({ faults: [fault] }, [received(400, 'x', 7, true)])))).toEqual([]);
+    });
+
+    test.each<[string, Fault]>([
+      ['somebody else is killed', kill('y', 350)],
+      ['that was afterwards', kill('x', 401)],
+      ['that was long before', { f: 'cut', p: 'x', t: -900, until: -800 }],
+      ['a clock is no cause', { f: 'clock', p: 'x', t: 350, byMs: 1 }],
+    ])('not again: %s', (_, fault) => {
+      const again = with_({ faults: [fault] }, [received(400, 'x', 7, true)]);
+      expect(told(receiptsCaused(again))).toHaveLength(1);
+    });
+
+    test('again, for the session of its receiver ended', () => {
+      const evidence = with_({}, [received(400, 'x', 7, true)]);
+      const sessions = new Map([[3, { pid: 33, endsAt: 1_350_000 }]]);
+      expect(told(receiptsCaused({ ...evidence, reading: { ...evidence.reading, sessions } }))).toEqual([]);
+    });
+  });
+
+  describe('T7: submitted in a transaction of the caller', () => {
+    /** Ready at 1 s, committed as it is noted, claimed at 30 s; a later task of the same priority is claimed at 20 s. */
+    function passed(notedAt?: number): Evidence {
+      const steps = [
+        step('b', 'new', 'ready', { at: SECOND }),
+        step('b', 'ready', 'claimed', { at: 30 * SECOND, attempt: 1, token: 21, session: 3 }),
+      ];
+      const order = second({ type: 'order' }, steps);
+      const history = (order.history ?? []).map((one) =>
+        one.task === 'a'
+          ? { ...one, at: ((one.from === 'new' ? 15 : 20) * SECOND) as Transition['at'] }
+          : one,
+      );
+      const noted = notedAt === undefined ? [] : [at(notedAt, 'w', { e: 'submitted', n: 2, task: 'b' })];
+      return with_({ ...order, history }, noted);
+    }
+
+    test('it is overtaken after its commit', () => {
+      expect(told(notStarved(passed(2_000)))).toEqual(['overtaken by a']);
+      expect(ordersNotStarved(passed(2_000))).toEqual({ looked: 1, problems: [] });
+    });
+
+    test('what was committed later, or at a time nobody knows, may be', () => {
+      expect(told(notStarved(passed(25_000)))).toEqual([]);
+      expect(told(notStarved(passed()))).toEqual([]);
+      expect(ordersNotStarved(passed())).toEqual({ looked: 0, problems: [] });
+    });
+  });
+
+  test('T1: a task that was committed in a transaction of the caller is not there', () => {
+    const commit = [
+      at(400, 'w', { e: 'submit', n: 9, kind: 'order', task: 'o', rolledBack: false }),
+      at(401, 'w', { e: 'submitted', n: 9, task: 'o' }),
+    ];
+    const problems = checkAll(with_({ orders: new Set() }, commit));
+    expect(problems).toContainEqual(expect.objectContaining({ invariant: 'T1', about: 'o' }));
+  });
+
+  test('T2: one key is two tasks in the store, although one answer was lost', () => {
+    const { tasks } = sound();
+    const twice = new Map(
+      [...tasks, ['b', task('b', { n: 2 })] as const].map(([id, one]) => [id, { ...one, key: 'k' }]),
+    );
+    expect(keysNameOneTask({ ...sound(), tasks: twice }).map(({ invariant }) => invariant)).toEqual(['T2']);
+  });
+
+  test('T4: its submitter hears of a failure, the store has a result', () => {
+    const heard = (as: string): Problem[] =>
+      outcomesTrue(with_({}, [at(400, 'w', { e: 'outcome', task: 'a', as })]));
+    expect(heard('TASK_FAILED').map(({ what }) => what)).toEqual([
+      'its submitter heard TASK_FAILED, it is completed',
+    ]);
+    expect(heard('completed')).toEqual([]);
+    expect(heard('BACKEND_UNAVAILABLE')).toEqual([]);
+  });
+
+  describe('read past the library', () => {
+    const reread = (change: Partial<Reading>): Evidence => ({
+      ...sound(),
+      reading: { ...sound().reading, ...change },
+    });
+
+    test('the same', () => {
+      expect(tasksAsStored(sound())).toEqual({ looked: 1, problems: [] });
+      expect(historyAsStored(sound())).toEqual({ looked: 3, problems: [] });
+    });
+
+    test('T1, T9: another state, another count, a task more, a task less', () => {
+      const row = { state: 'completed', attempt: 1, crashes: 0 } as const;
+      const tasks = (rows: Record<string, TaskRow>): string[] =>
+        told(tasksAsStored(reread({ tasks: new Map(Object.entries(rows)) })));
+      expect(tasks({ a: row })).toEqual([]);
+      expect(tasks({ a: { ...row, crashes: 1 } })).toEqual([
+        'the library says completed, 1 attempts, 0 crashes, the store completed, 1 attempts, 1 crashes',
+      ]);
+      expect(tasks({ a: { ...row, attempt: 2 } })).toHaveLength(1);
+      expect(tasks({ a: { ...row, state: 'ready' } })).toEqual([
+        'the library says completed, 1 attempts, 0 crashes, the store ready, 1 attempts, 0 crashes',
+        '1 counted as completed, 0 stored',
+        '0 counted as ready, 1 stored',
+      ]);
+      expect(tasks({ a: row, b: row })).toHaveLength(2);
+      expect(tasks({})).toHaveLength(2);
+    });
+
+    test('history: a step more, a step less, another step', () => {
+      const { history } = sound();
+      const steps = (list: readonly Transition[]): string[] =>
+        told(historyAsStored(reread({ history: list })));
+      expect(steps(history.slice(0, 2))).toHaveLength(1);
+      expect(steps([...history, step('b', 'new', 'ready')])).toHaveLength(1);
+      expect(steps([...history].toReversed())).toHaveLength(1);
+      for (const field of ['at', 'attempt', 'token', 'session'] as const) {
+        const other = history.map((one, i) => (i === 1 ? { ...one, [field]: 7 } : one));
+        expect(steps(other)).toHaveLength(1);
+      }
+    });
+  });
+});
+
 describe('what is no violation', () => {
   test('M1: a message that comes again and says so', () => {
     const again = at(400, 'x', { e: 'received', from: 'w', to: 'box', n: 7, redelivered: true });
-    expect(checkAll(with_({}, [again]))).toEqual([]);
+    expect(checkAll(with_({ faults: [kill('x', 350)] }, [again]))).toEqual([]);
   });
 
   test('L3: a holder that is killed, and the next one in time', () => {
@@ -411,4 +794,35 @@ test('the plan of a seed is always the same, and has what was promised', () => {
   const pauses = steps.flatMap((one) => (one.do === 'freeze' ? [one.ms] : []));
   expect(Math.min(...pauses)).toBeGreaterThanOrEqual(1_500);
   expect(Math.max(...pauses)).toBeLessThanOrEqual(3_000);
+});
+
+describe('less was done than was meant to be', () => {
+  const { rounds, killEveryMs: _, ...each } = QUICK;
+  const whole: Tally = { ...each, poison: 0 };
+  for (const what of Object.keys(each) as (keyof typeof each)[]) whole[what] = rounds * each[what];
+
+  test('all of it was done', () => {
+    expect(tooFew(whole, QUICK)).toEqual([]);
+  });
+
+  test.each(['kills', 'freezes', 'partitions', 'servers', 'clocks'] as const)(
+    'one of the %s is missing',
+    (what) => {
+      const meant = whole[what];
+      expect(tooFew({ ...whole, [what]: meant - 1 }, QUICK)).toEqual([
+        { invariant: 'amounts', what: `${meant - 1} ${what}, meant were ${meant}` },
+      ]);
+    },
+  );
+
+  test('a tenth of the lost replies may be missing, and no more', () => {
+    const least = rounds * Math.floor(each.cuts * 0.9);
+    expect(tooFew({ ...whole, cuts: least }, QUICK)).toEqual([]);
+    expect(tooFew({ ...whole, cuts: least - 1 }, QUICK)).toHaveLength(1);
+  });
+
+  test('a process that a task killed counts for none that was to be killed', () => {
+    expect(tooFew({ ...whole, poison: 1 }, QUICK)).toHaveLength(1);
+    expect(tooFew({ ...whole, kills: whole.kills + 1, poison: 1 }, QUICK)).toEqual([]);
+  });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { memory } from '../../src/backends/memory/memory.ts';
 import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
@@ -249,3 +249,36 @@ describe('no call has more items than the store takes: locks', () => {
     expect(leases.every(({ signal }) => signal.aborted)).toBe(true);
   });
 });
+
+test.for([
+  { ordered: true, together: 2 },
+  { ordered: false, together: 1 },
+])(
+  'a store that keeps the order of calls ($ordered) is sent $together enqueues at once',
+  async ({ ordered, together }) => {
+    const calls: { readonly ids: readonly string[]; readonly land: () => void }[] = [];
+    const store = networked<Backend>(memory({ shared: true }), MOST);
+    const backend = intercept(
+      { ...store, capabilities: { ...store.capabilities, ordered } },
+      async (call) => {
+        if (call.port === 'tasks' && call.method === 'enqueue') {
+          const ids = (call.args[1] as readonly { readonly id: string }[]).map(({ id }) => id);
+          await new Promise<void>((land) => calls.push({ ids, land }));
+        }
+        return call.send();
+      },
+    );
+    const mesh = await CoordinationManager.start({ backend, env: {} });
+    const ids = numbers.map((i) => `t${i}`);
+    const stored = mesh.submitTasks(ids.map((id) => ({ id, type: 't' })));
+    await vi.waitUntil(() => calls.length === together);
+    expect(calls.flatMap((call) => call.ids)).toEqual(ids.slice(0, together * MOST));
+    for (let n = 0; n < Math.ceil(MANY / MOST); n++) {
+      await vi.waitUntil(() => calls.length > n);
+      calls[n]?.land();
+    }
+    await stored;
+    expect(calls.flatMap((call) => call.ids)).toEqual(ids);
+    await mesh.shutdown();
+  },
+);

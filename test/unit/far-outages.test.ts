@@ -84,6 +84,26 @@ describe('results of tasks that other processes run', () => {
     await pass(15_000);
     expect(await result).toBe('done');
   });
+
+  test('are refused when its schema is gone, also where the task ran here and its end could not be stored', async () => {
+    const { pass, processes } = await fleet(2, { session: LONG });
+    const [here, there] = processes;
+    const go = Promise.withResolvers<void>();
+    here.mesh.registerAgent({ id: 'here', capabilities: ['here'], handler: () => go.promise });
+    there.mesh.registerAgent({ id: 'there', capabilities: ['there'], handler: () => go.promise });
+    const submitted = here.mesh.submitTasks(
+      ['here', 'there'].map((capability) => ({ type: 't', capabilities: [capability] })),
+    );
+    await pass(500);
+    const codes: unknown[] = [];
+    for (const task of await submitted) task.result().catch((error: unknown) => codes.push(codeOf(error)));
+    here.faults.fault = 'gone';
+    await pass(5_000);
+    expect(codes, 'one of them still runs').toEqual(['SCHEMA_MISMATCH']);
+    go.resolve();
+    await pass(5_000);
+    expect(codes).toEqual(['SCHEMA_MISMATCH', 'SCHEMA_MISMATCH']);
+  });
 });
 
 describe('what was claimed, and the answer was lost', () => {

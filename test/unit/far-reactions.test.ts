@@ -99,6 +99,7 @@ describe('a submission to a store across a network', () => {
     const parts = world(emit);
     const submission = new Submission({
       ...parts,
+      ordered: false,
       farBatch: 10,
       host: {} as HandleHost,
       wake: () => undefined,

@@ -15,9 +15,13 @@ function opened() {
   const lazy = new LazyOperations();
   const renewals: number[] = [];
   lazy.use(operationsOf(1));
-  lazy.renewBy(async (session) => {
-    renewals.push(session);
-    lazy.use(operationsOf(2));
+  lazy.renewBy({
+    renew: async (session) => {
+      renewals.push(session);
+      lazy.use(operationsOf(2));
+    },
+    opened: () => undefined,
+    leftMs: () => Number.POSITIVE_INFINITY,
   });
   return { lazy, renewals, clock };
 }

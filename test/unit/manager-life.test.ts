@@ -352,6 +352,34 @@ describe('before and after', () => {
   });
 });
 
+test('a process that the store tells to leave is not ready any more, and says why', async () => {
+  const inner = memory({ shared: true });
+  let isTold = false;
+  const backend: Backend = {
+    ...inner,
+    sessions: {
+      open: (request) => inner.sessions.open(request),
+      close: (session) => inner.sessions.close(session),
+      list: (page) => inner.sessions.list(page),
+      beat: (session, report) => {
+        const answer = inner.sessions.beat(session, report);
+        if (!isTold || answer.status !== 'alive') return answer;
+        return { ...answer, orders: [{ kind: 'upgrade', oldestWriter: 7 }] };
+      },
+    },
+  };
+  const { mesh, clock, seen } = create({ backend });
+  await mesh.initialize();
+  expect(await mesh.getHealthStatus()).toMatchObject({ healthy: true });
+  isTold = true;
+  await clock.advance(20_000);
+  expect(seen).toContain('system:error SCHEMA_MISMATCH');
+  expect((await mesh.getHealthStatus()).components['manager']).toEqual({
+    healthy: false,
+    error: 'the schema asks for writers of level 7: this build takes no more tasks',
+  });
+});
+
 test('T2: two managers with one seed on a shared backend make the same ids, and no task takes the place of another', async () => {
   const backend = memory({ shared: true });
   const { mesh: one } = await startMesh({ backend, seed: 9 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CoordinationManager } from '../../src/index.ts';
+import { CoordinationManager, memory } from '../../src/index.ts';
 
 const make = (options: object): CoordinationManager => new CoordinationManager(options);
 const refused = (key: string, hint: RegExp): object =>
@@ -49,5 +49,30 @@ describe('a manager reads every option it takes, or refuses it', () => {
       }),
     ).not.toThrow();
     expect(() => make({ scheduling: { maxRetries: 1, retryDelay: 5 } })).not.toThrow();
+  });
+});
+
+describe('allow', () => {
+  test.each([[['ENCODIN']], [['ENCODING', 'all']], [[undefined]], [['']]])(
+    '%j is refused, with the list of codes',
+    (allow) => {
+      expect(() => make({ allow })).toThrow(
+        expect.objectContaining({
+          code: 'INVALID_OPTION',
+          message: expect.stringMatching(/^No start reports what `allow` names: /) as string,
+          hint: expect.stringMatching(/^Known are: .*ENCODING.*REPLICA/) as string,
+        }) as Error,
+      );
+    },
+  );
+
+  test('what is no array is refused', () => {
+    expect(() => make({ allow: 'ENCODING' })).toThrow(/an array of codes, got "ENCODING"/);
+  });
+
+  test('codes of any backend are taken, and those that a backend of your own names', () => {
+    make({ allow: ['EVICTION', 'ENCODING'] });
+    expect(() => make({ allow: ['MOON'] })).toThrow(/"MOON"/);
+    make({ allow: ['MOON', 'REPLICA'], backend: { ...memory(), problems: ['MOON'] } });
   });
 });

@@ -251,6 +251,57 @@ test('G6: shutdown of an idle mesh whose store is silent ends in its time too', 
   expect(world.state.stops).toBe(1);
 });
 
+describe.each(MODES)('G6: a store that is gone (%s) is waited for once, not by each part in turn', (mode) => {
+  const STORE_MS = 5_000;
+  /** The session and the backend have half a second each. */
+  const CLOSE_MS = 1_000 + 50;
+
+  /** What a shutdown with the default times takes. */
+  async function shutdownMs({ mesh, clock, given, state }: ReturnType<typeof create>): Promise<number> {
+    await clock.advance(100);
+    state.mode = mode;
+    await clock.advance(700);
+    const before = clock.mono();
+    given.add('shutdown', mesh.shutdown());
+    await clock.advance(20_000);
+    expect(given.open).toEqual([]);
+    return given.at('shutdown') - before;
+  }
+
+  async function started() {
+    const world = create({ shutdown: {}, scheduling: {} });
+    await world.mesh.initialize();
+    return world;
+  }
+
+  test('by a mesh that has locks, subscriptions and idle agents', async () => {
+    const world = await started();
+    const { mesh } = world;
+    mesh.registerAgent({ id: 'idle', handler: () => 1 });
+    await mesh.subscribe('b', () => undefined).ready;
+    await mesh.acquire('held');
+    await mesh.acquireResource('held too', 'idle');
+    expect(await shutdownMs(world)).toBeLessThanOrEqual(STORE_MS + CLOSE_MS);
+  });
+
+  test('by a mesh that has nothing to store', async () => {
+    expect(await shutdownMs(await started())).toBeLessThanOrEqual(STORE_MS + CLOSE_MS);
+  });
+
+  test('after handlers that obey: from when the last has ended', async () => {
+    const world = await started();
+    const { mesh } = world;
+    mesh.registerAgent({
+      id: 'obeys',
+      handler: ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', resolve)),
+    });
+    await mesh.submitTask({ type: 't' });
+    await mesh.acquire('held');
+    const drainMs = 5_000;
+    expect(await shutdownMs(world)).toBeLessThanOrEqual(drainMs + STORE_MS + CLOSE_MS);
+  });
+});
+
 test('G6: a silent store that comes back while the mesh stops: what it answers then changes nothing', async () => {
   const world = create();
   const { mesh, clock, state, given } = world;

@@ -1,13 +1,16 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { hintAbout, HintListeners } from '../../src/core/hint-listeners.ts';
+import { fenced } from '../../src/backends/postgres/fenced.ts';
 import { payloadsOf, readPayload } from '../../src/backends/postgres/hint-channel.ts';
+import { JoinedTransaction } from '../../src/backends/postgres/joined-transaction.ts';
 import { type PostgresOptions, postgresSettings, secretsOf } from '../../src/backends/postgres/options.ts';
 import { postgres } from '../../src/backends/postgres/postgres.ts';
 import { SqlErrors, verdictOf } from '../../src/backends/postgres/sql-errors.ts';
 import { inSchema, Statements } from '../../src/backends/postgres/statements.ts';
 import { parseArray } from '../../src/backends/postgres/value-parsers.ts';
 import type { Hint } from '../../src/core/ports/backend.ts';
+import { createRuntime } from '../../src/core/runtime/runtime.ts';
 
 const url = 'postgres://ann:canary-7f3a@db.example:5433/work';
 
@@ -65,6 +68,64 @@ describe('options', () => {
       expect(inspect(backend, { depth: 20, showHidden: true })).not.toContain('canary');
       expect(JSON.stringify(backend)).not.toContain('canary');
     }
+  });
+});
+
+describe('a driver that does not behave like one', () => {
+  const client = { query: () => Promise.resolve({ rows: [{ wallMs: 1 }] }), release: () => undefined };
+  const nothing = (): void => undefined;
+
+  test.each<[string, object, RegExp]>([
+    ['connect answers nothing', { connect: nothing }, /postgres\.pool\.connect\(\).* a method query/],
+    ['clients have no release', { connect: () => ({ query: nothing }) }, /a method release/],
+    [
+      'query answers nothing',
+      { connect: () => ({ ...client, query: nothing }) },
+      /`query` with { rows }, got undefined/,
+    ],
+    ['no rows', { connect: () => ({ ...client, query: () => [] }) }, /`query` with { rows }, got an array/],
+    [
+      'rows are empty',
+      { connect: () => ({ ...client, query: () => ({ rows: [] }) }) },
+      /columns by name.* got undefined/,
+    ],
+    [
+      'rows are arrays',
+      { connect: () => ({ ...client, query: () => ({ rows: [[1]] }) }) },
+      /columns by name.* an array/,
+    ],
+  ])('is said so, not that the server is away: %s', async (_, pool, message) => {
+    const refused = { code: 'INVALID_OPTION', message: expect.stringMatching(message) as string };
+    const backend = () => postgres({ pool: { query: nothing, ...pool } as never });
+    await expect(backend().start(createRuntime())).rejects.toMatchObject(refused);
+    await expect(backend().migrate()).rejects.toMatchObject(refused);
+  });
+
+  test('nor one whose transaction is to be joined', async () => {
+    const parts = { statements: new Statements('x', false), errors: new SqlErrors([]), hint: nothing };
+    const refused = {
+      code: 'INVALID_ARGUMENT',
+      message: 'Expected the client to answer `query` with { rows }, got undefined',
+    };
+    const joined = new JoinedTransaction({ query: nothing } as never, parts, () => undefined);
+    await expect(joined.run('select 1', [])).rejects.toMatchObject(refused);
+    const fence = { resource: 'r', token: 1 };
+    await expect(fenced({ query: nothing } as never, fence, nothing)).rejects.toMatchObject(refused);
+  });
+
+  test('migrate() refuses options that it has not', async () => {
+    await expect(postgres({ url }).migrate({ alow: [] } as object)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      hint: 'Did you mean `allow`?',
+    });
+    await expect(postgres({ url }).migrate({ allow: ['all'] })).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    });
+  });
+
+  test('fenced refuses options that it has not', async () => {
+    const call = fenced(client as never, { resource: 'r', token: 1 }, nothing, { shema: 'x' } as object);
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_OPTION', hint: 'Did you mean `schema`?' });
   });
 });
 

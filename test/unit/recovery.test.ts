@@ -15,7 +15,7 @@ let seed = 1;
 /** A manager with a clock of its own: one that doesn't advance stands still, as a process does that is stopped. */
 async function start(
   backend: MemoryBackend,
-  options: { readonly maxCrashes?: number } = {},
+  options: { readonly maxCrashes?: number; readonly prefetch?: number } = {},
   clock: TestClock = createTestClock(),
 ) {
   const world = await startMesh({
@@ -166,6 +166,48 @@ describe('tasks of a session that ended', () => {
     await mine.pass(5_000);
     expect((await mine.mesh.getTask(task.id))?.status).toBe('completed');
     expect(calls).toBe(2);
+  });
+
+  test('T6: one whose start is on its way to the store is given back: what it is told belongs to its former claim', async () => {
+    const store = memory({ shared: true });
+    const first = await start(store);
+    const taken = gate();
+    const sessions = new Set<unknown>();
+    const backend = intercept(networked<MemoryBackend>(store), async ({ port, method, op, send }) => {
+      if (port !== 'tasks') return send();
+      if (method === 'start') {
+        sessions.add(op?.session);
+        // Asked for again by the next session, it is overtaken by that one's call for what the former one left.
+        if (sessions.size === 2) await taken.promise;
+        return send();
+      }
+      const answer = await send();
+      if (method === 'takeover' && (answer as ClaimAnswer).claims.length > 0) setImmediate(taken.open);
+      return answer;
+    });
+    const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+    const mine = await start(backend, { prefetch: 1 }, clock);
+    const work = gate();
+    const calls: string[] = [];
+    mine.mesh.registerAgent({
+      id: 'a',
+      maxConcurrentTasks: 1,
+      handler: async ({ task }) => {
+        calls.push(task.id);
+        if (task.id === 'a') await work.promise;
+      },
+    });
+    const submitted = mine.mesh.submitTasks(['a', 'b'].map((id) => ({ id, type: 't' })));
+    await mine.pass(1_000);
+    await submitted;
+    expect(calls).toEqual(['a']);
+    await first.down();
+    await first.clock.advance(LEASE_MS + 5_000);
+    work.open();
+    await mine.pass(15_000);
+    expect(sessions.size, 'the start was asked for again').toBe(2);
+    expect((await mine.mesh.getTask('b'))?.status).toBe('completed');
+    expect(calls.filter((id) => id === 'b')).toHaveLength(1);
   });
 
   test('T6: one that had failed, and waits for a deadlock’s survivor, is run again, though its old claim is worth nothing', async () => {

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { type Backend, type Hint, type Lease, memory } from '../../src/index.ts';
 import { CoordinationError } from '../../src/core/errors.ts';
 import type { Sessions } from '../../src/core/ports/sessions.ts';
-import type { SessionNumber } from '../../src/core/ports/words.ts';
+import type { Awaitable, SessionNumber } from '../../src/core/ports/words.ts';
+import { networked } from '../../src/testing/networked.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 import { gate } from '../support/mesh.ts';
 import { createMesh, type MeshOptions } from '../support/started-mesh.ts';
@@ -192,6 +193,46 @@ describe('a session on a shared backend', () => {
     await expect(mesh.locks.tryAcquire('db')).resolves.toBeDefined();
   });
 
+  test('L2: what is asked for after the session was given up is not granted in it: nobody would hear of its end', async () => {
+    const { backend, inner, answers } = trickyBackend();
+    const { mesh } = await start({ backend: networked<Backend>(backend) });
+    const { mesh: other } = await start({ backend: inner });
+    const close = inner.sessions.close.bind(inner.sessions);
+    // Sessions alone are out of reach: the store keeps the one there is until its lease has run out.
+    answers.beat = away;
+    answers.open = away;
+    inner.sessions.close = () => ({ at: 0 as never });
+    await clock.advance(20_100);
+    inner.sessions.close = close;
+    let lease: Lease | undefined;
+    const asked = mesh.acquire('db').then((granted) => {
+      lease = granted;
+    });
+    await clock.advance(500);
+    expect(lease).toBeUndefined();
+    delete answers.beat;
+    delete answers.open;
+    await clock.advance(1_100);
+    await asked;
+    // The end of the former session takes nothing away from it.
+    await clock.advance(20_000);
+    expect(lossOf(lease as unknown as Lease)).toBeUndefined();
+    expect(await other.locks.tryAcquire('db')).toBeUndefined();
+  });
+
+  test('L4: a lock says that it is not held any more as soon as its process runs again after a pause, before any timer does', async () => {
+    let pausedMs = 0;
+    const paused = { ...clock, mono: () => clock.mono() + pausedMs };
+    const { mesh } = await start({ backend: trickyBackend().backend, clock: paused });
+    const lease = await mesh.acquire('db');
+    expect(lease.expiresInMs).toBe(Number.POSITIVE_INFINITY);
+    pausedMs = 19_900;
+    expect(lease.expiresInMs).toBe(Number.POSITIVE_INFINITY);
+    pausedMs = 20_100;
+    expect(lossOf(lease)).toBeUndefined();
+    expect(lease.expiresInMs).toBe(0);
+  });
+
   test('a beat that never answers counts as one that failed', async () => {
     const { backend, answers } = trickyBackend();
     const { mesh, errors } = await start({ backend });
@@ -332,6 +373,119 @@ describe('a session on a shared backend', () => {
     expect(calls.beat).toBeGreaterThan(4);
     expect(errors).toEqual([]);
   });
+
+  test.each([
+    ['that it is alive', 1],
+    ['that it is over', 2],
+  ] as const)('G2: an answer that came while the loop was blocked counts: %s', async (_, opens) => {
+    const { backend, inner, calls, answers } = trickyBackend();
+    const { errors } = await start({ backend, session: { leaseMs: 1_000 } });
+    const read = gate();
+    answers.beat = async (...args: Parameters<Sessions['beat']>) => {
+      const answer = await inner.sessions.beat(...args);
+      await read.promise;
+      delete answers.beat;
+      return opens > 1 ? { at: answer.at, status: 'expired' } : answer;
+    };
+    await clock.advance(340);
+    read.open();
+    clock.tick(400);
+    await clock.advance(1_000);
+    expect(errors).toHaveLength(opens - 1);
+    expect(calls).toMatchObject({ open: opens, close: 0 });
+  });
+
+  type Opening = Parameters<Sessions['open']>[0];
+  /** Answers as the store does, which does it at once; the answer is so long on its way, ms. */
+  const slow =
+    <A extends unknown[], R>(ms: number, call: (...args: A) => Awaitable<R>) =>
+    async (...args: A): Promise<R> => {
+      const answer = await call(...args);
+      await new Promise<void>((resolve) => void clock.after(ms, resolve));
+      return answer;
+    };
+
+  test.each([
+    ['a third of the lease', 300, 150],
+    ['half of the lease', 500, 150],
+    ['almost all of the lease', 950, 30],
+  ])('G2: a session whose opening takes %s is kept', async (_, openMs, beatMs) => {
+    const { backend, inner, calls, answers } = trickyBackend();
+    answers.open = slow(openMs, (request: Opening) => inner.sessions.open(request));
+    answers.beat = slow(beatMs, (...args: Parameters<Sessions['beat']>) => inner.sessions.beat(...args));
+    const { mesh, events } = createMesh({ clock, seed: ++seed, backend, session: { leaseMs: 1_000 } });
+    const expired: unknown[] = [];
+    events.on('session:expired', (payload) => expired.push(payload));
+    const started = mesh.initialize();
+    await clock.advance(openMs + beatMs + 10);
+    await started;
+    const lease = await mesh.acquire('db');
+    await clock.advance(5_000);
+    expect(expired).toEqual([]);
+    expect(calls).toMatchObject({ open: 1, close: 0 });
+    expect(lossOf(lease)).toBeUndefined();
+  });
+
+  test.each([
+    ['the lease is over', 1_050, undefined, 1_060],
+    ['no beat is answered', 500, () => new Promise(() => undefined), 1_180],
+  ] as const)(
+    'G2: a session whose opening takes so long that %s gives way to another',
+    async (_, openMs, beat, byMs) => {
+      const { backend, inner, calls, answers } = trickyBackend();
+      const { mesh, errors } = await start({ backend, session: { leaseMs: 1_000 } });
+      answers.open = (request: Opening) => {
+        delete answers.open;
+        return slow(openMs, () => inner.sessions.open(request))();
+      };
+      inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+      if (beat !== undefined) answers.beat = beat;
+      mesh.sendMessage('a', 'b', 1).catch(() => undefined);
+      await clock.advance(byMs);
+      delete answers.beat;
+      expect(calls.open).toBe(3);
+      await clock.advance(2_000);
+      expect(calls.open).toBe(3);
+      expect(errors.filter((error) => error.startsWith('session'))).toHaveLength(2);
+      expect(inner.sessions.list({ limit: 10, state: 'alive' }).items).toHaveLength(1);
+    },
+  );
+
+  test.each([
+    ['is being opened', 400, () => new Promise(() => undefined), 0],
+    ['is being renewed', 510, () => new Promise(() => undefined), 1],
+    ['could not be renewed', 510, async () => away(), 1],
+  ] as const)(
+    'G6: shutdown while a session that is long in opening %s: it is ended, and no timer is left',
+    async (_, afterMs, beat, beats) => {
+      const { backend, inner, answers, calls, closed } = trickyBackend();
+      const { mesh } = await start({ backend, session: { leaseMs: 1_000 } });
+      const opened: SessionNumber[] = [];
+      const answer = gate();
+      answers.open = async (request: Opening) => {
+        const { session, ...others } = await inner.sessions.open(request);
+        opened.push(session);
+        await answer.promise;
+        return { session, ...others };
+      };
+      answers.beat = beat;
+      inner.sessions.close(inner.sessions.list({ limit: 1 }).items[0]?.session as never);
+      mesh.sendMessage('a', 'b', 1).catch(() => undefined);
+      await clock.advance(400);
+      if (afterMs > 400) answer.open();
+      await clock.advance(afterMs - 400);
+      expect(calls.beat).toBe(beats);
+      const down = mesh.shutdown();
+      await clock.advance(100);
+      await down;
+      answer.open();
+      await clock.settle();
+      expect(calls.beat).toBe(beats);
+      expect(clock.nextDue()).toBe(Number.POSITIVE_INFINITY);
+      // One that nobody could hear of is left to its lease.
+      if (beats === 0) expect(closed).toEqual(opened);
+    },
+  );
 
   test.each(['orders', 'reconnected'] as const)(
     'a hint of %s is answered by a beat at once',

@@ -1,13 +1,15 @@
 import { type Contestant, defineQuestion } from '../harness/question.ts';
+import { bare } from '../systems/bare.ts';
+import { startCpu } from '../work/cpu.ts';
 import { bullmq, contenders, graphileWorker, ours, pgBoss } from '../systems/index.ts';
 import { agentmesh } from '../systems/agentmesh.ts';
-import { machineMs, type OpenSystem, payloadOf, type System } from '../systems/system.ts';
+import { machineMs, type OpenSystem, payloadOf, type Place, type System } from '../systems/system.ts';
 import { ARRAY, drained, mustBeWhole, range } from '../work/whole.ts';
 import { Tally } from '../work/tally.ts';
 
 const CLIENTS = 50;
-/** Jobs of each client before. */
-const WARM_UP = 20;
+/** Jobs before, each way: what runs for long is compiled. */
+const WARM_UP = 2_000;
 /** Of one rate, ms: who is slow stores fewer. */
 const LONGEST_MS = 4_000;
 /** Fifty clients that each wait for the one before: what is not batched. */
@@ -16,6 +18,9 @@ const serial = agentmesh({ name: 'agentmesh, each awaited', note: 'control: one 
 interface Storing {
   /** Jobs a second. */
   readonly rate: number;
+  /** CPU time of a job, µs. */
+  readonly clientUs: number;
+  readonly serverUs: number;
   /** The number of the next job. */
   readonly next: number;
 }
@@ -23,12 +28,14 @@ interface Storing {
 /** How fast so many clients store jobs, each `size` at a time, until `most` are stored or time is up. */
 async function storing(
   open: OpenSystem,
+  place: Place,
   from: number,
   most: number,
   clients: number,
   size = 1,
 ): Promise<Storing> {
   let next = from;
+  const cpu = await startCpu(place);
   const start = machineMs();
   const client = async (): Promise<void> => {
     while (next < from + most && machineMs() < start + LONGEST_MS) {
@@ -39,7 +46,10 @@ async function storing(
     }
   };
   await Promise.all(range(0, clients).map(client));
-  return { rate: ((next - from) * 1_000) / (machineMs() - start), next };
+  const jobs = next - from;
+  const rate = (jobs * 1_000) / (machineMs() - start);
+  const spent = await cpu();
+  return { rate, clientUs: spent.client / jobs, serverUs: spent.server / jobs, next };
 }
 
 function contestant(system: System, clients = CLIENTS): Contestant {
@@ -48,10 +58,11 @@ function contestant(system: System, clients = CLIENTS): Contestant {
     async run(place, scale) {
       const open = await system.open(place);
       // Connections, plans and compiled code are there.
-      const warm = await storing(open, 0, clients * WARM_UP, clients);
-      const c1 = await storing(open, warm.next, scale.of(3_000, 200), 1);
-      const c50 = await storing(open, c1.next, scale.of(60_000, 1_000), clients);
-      const bulk = await storing(open, c50.next, scale.of(100_000, 2_000), 1, ARRAY);
+      const alone = await storing(open, place, 0, WARM_UP, 1);
+      const together = await storing(open, place, alone.next, WARM_UP, clients);
+      const c1 = await storing(open, place, together.next, scale.of(3_000, 200), 1);
+      const c50 = await storing(open, place, c1.next, scale.of(60_000, 1_000), clients);
+      const bulk = await storing(open, place, c50.next, scale.of(100_000, 2_000), 1, ARRAY);
       // Nothing that was stored is missing; that of others is not ours to prove.
       if (system === ours) {
         const jobs = bulk.next;
@@ -62,7 +73,14 @@ function contestant(system: System, clients = CLIENTS): Contestant {
         await mustBeWhole(open, jobs, tally);
       }
       await open.close();
-      return { c1: c1.rate, c50: c50.rate, bulk: bulk.rate };
+      return Object.assign(
+        {},
+        ...Object.entries({ c1, c50, bulk }).map(([name, { rate, clientUs, serverUs }]) => ({
+          [name]: rate,
+          [`${name} client CPU`]: clientUs,
+          [`${name} server CPU`]: serverUs,
+        })),
+      ) as Record<string, number>;
     },
   };
 }
@@ -71,14 +89,14 @@ export const enqueue = defineQuestion({
   name: 'enqueue',
   asks: 'how many jobs a second are stored, by one client, by 50 at once, in arrays of 1,000?',
   settings: ['postgres', 'redis-everysec', 'redis-always'],
-  metrics: [
-    { name: 'c1', unit: '/s', better: 'higher' },
-    { name: 'c50', unit: '/s', better: 'higher' },
-    { name: 'bulk', unit: '/s', better: 'higher' },
-  ],
+  metrics: ['c1', 'c50', 'bulk'].flatMap((name) => [
+    { name, unit: '/s', better: 'higher' },
+    { name: `${name} client CPU`, unit: 'µs', better: 'lower' },
+    { name: `${name} server CPU`, unit: 'µs', better: 'lower' },
+  ]),
   contestants: (setting) => ({
     ...Object.fromEntries(
-      contenders(setting === 'postgres' ? 'postgres' : 'redis').map((system) => [
+      [...contenders(setting === 'postgres' ? 'postgres' : 'redis'), bare].map((system) => [
         system.name,
         contestant(system),
       ]),

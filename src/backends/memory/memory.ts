@@ -1,7 +1,7 @@
 import type { Backend, BackendReport, Capabilities, Hint } from '../../core/ports/backend.ts';
-import { checkInteger, checkMs, checkOptions, invalid } from '../../core/check.ts';
+import { checkInteger, checkMs, invalid } from '../../core/check.ts';
 import { describe } from '../../core/errors.ts';
-import { refuseUnknown } from '../../core/options.ts';
+import { checkOptions } from '../../core/options.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
 import { systemClock } from '../../core/runtime/runtime.ts';
 import { createMemoryCore, MAX_IN_FLIGHT } from './memory-core.ts';
@@ -50,6 +50,7 @@ export function memory(given: MemoryOptions = {}): MemoryBackend {
     roundTrip: 'none',
     encoding: 'reference',
     maxBatch: 10_000,
+    ordered: true,
     maxInFlight: MAX_IN_FLIGHT,
     transactions: false,
     shared: options.shared === true,
@@ -90,13 +91,12 @@ export function memory(given: MemoryOptions = {}): MemoryBackend {
 }
 
 function checkMemoryOptions(given: MemoryOptions): MemoryOptions {
-  const { tasks, ...options } = checkOptions<MemoryOptions>(given, 'the options of memory');
-  refuseUnknown('memory', options, ['shared']);
+  const { tasks, ...options } = checkOptions('memory', given, ['shared', 'tasks']);
   if (options.shared !== undefined && typeof options.shared !== 'boolean')
     throw invalid(`Expected shared to be true or false, got ${describe(options.shared)}`);
   if (tasks === undefined) return options;
-  const kept = checkOptions<MemoryTaskStoreOptions>(tasks, 'the tasks of memory');
-  refuseUnknown('memory.tasks', kept, ['keepEnded', 'rememberEnded', 'history', 'tombstoneMs']);
+  const known = ['keepEnded', 'rememberEnded', 'history', 'tombstoneMs'] as const;
+  const kept = checkOptions('memory.tasks', tasks, known, 'the tasks of memory');
   if (kept.keepEnded !== undefined) checkInteger(kept.keepEnded, 'keepEnded', 0);
   if (kept.rememberEnded !== undefined) checkInteger(kept.rememberEnded, 'rememberEnded', 0, MAX_REMEMBERED);
   if (kept.history !== undefined) checkInteger(kept.history, 'history', 0, MAX_HISTORY);

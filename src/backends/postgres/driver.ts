@@ -1,3 +1,7 @@
+import { reading } from '../../core/check.ts';
+import { CoordinationError, describe } from '../../core/errors.ts';
+import { checkMethods } from '../../core/options.ts';
+
 /**
  * What this backend needs of a driver: the shape of node-postgres (`pg`), so that a pool of it can be handed in, and other drivers that
  * keep to it.
@@ -43,4 +47,30 @@ export interface ListeningClient extends PostgresClient {
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'end', listener: () => void): unknown;
   removeAllListeners?(event?: string): unknown;
+}
+
+/**
+ * The rows of an answer: who hands in something of another shape hears of that, not of a server that can't be reached.
+ * @throws INVALID_OPTION, or INVALID_ARGUMENT for the client of a transaction
+ */
+export function rowsOf(
+  answer: unknown,
+  whose: string,
+  code: 'INVALID_OPTION' | 'INVALID_ARGUMENT',
+): readonly unknown[] {
+  const rows: unknown = reading(whose, () => (answer as Partial<DriverResult> | null | undefined)?.rows);
+  if (Array.isArray(rows)) return rows;
+  throw new CoordinationError(
+    code,
+    `Expected ${whose} to answer \`query\` with { rows }, got ${describe(answer)}`,
+    {
+      hint: 'Pass one of the package `pg`, or of its shape.',
+    },
+  );
+}
+
+/** A connection of a pool that may be anybody's. @throws INVALID_OPTION */
+export async function connectionOf(pool: PostgresPool): Promise<PooledClient> {
+  const client = (await pool.connect()) as PooledClient | undefined;
+  return checkMethods('await postgres.pool.connect()', client ?? (null as never), ['query', 'release']);
 }

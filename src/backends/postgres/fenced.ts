@@ -1,6 +1,7 @@
 import { checkFunction, checkId, checkNumber, checkObject, invalid } from '../../core/check.ts';
 import { CoordinationError, describe } from '../../core/errors.ts';
-import type { PostgresClient } from './driver.ts';
+import { checkOptions } from '../../core/options.ts';
+import { type PostgresClient, rowsOf } from './driver.ts';
 import { checkSchema } from './options.ts';
 import { SqlErrors } from './sql-errors.ts';
 import { inSchema } from './statements.ts';
@@ -38,7 +39,8 @@ export async function fenced<R>(
 ): Promise<R> {
   checkFunction(work, 'the write');
   const places = placesOf(fence);
-  const check = inSchema(CHECK, checkSchema(options.schema ?? 'agentmesh'));
+  const { schema = 'agentmesh' } = checkOptions('fenced', options, ['schema']);
+  const check = inSchema(CHECK, checkSchema(schema));
   const [row] = await query<{ readonly joined: boolean }>(client, JOINED, []);
   if (row?.joined !== true) {
     throw new CoordinationError('NOT_SUPPORTED', 'The client is not in a transaction', {
@@ -67,10 +69,11 @@ async function query<Row>(
   text: string,
   values: readonly unknown[],
 ): Promise<readonly Row[]> {
+  let answer: unknown;
   try {
-    const { rows } = await client.query({ text, values });
-    return rows as readonly Row[];
+    answer = await client.query({ text, values });
   } catch (error) {
     throw errors.refusal(error);
   }
+  return rowsOf(answer, 'the client', 'INVALID_ARGUMENT') as readonly Row[];
 }

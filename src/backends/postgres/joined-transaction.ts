@@ -1,7 +1,7 @@
 import { CoordinationError } from '../../core/errors.ts';
 import type { Hint } from '../../core/ports/backend.ts';
 import type { Runner } from './database.ts';
-import type { DriverQuery, PostgresClient } from './driver.ts';
+import { type DriverQuery, type PostgresClient, rowsOf } from './driver.ts';
 import { type SqlErrors, verdictOf } from './sql-errors.ts';
 import type { Statements } from './statements.ts';
 import { VALUE_PARSERS } from './value-parsers.ts';
@@ -65,12 +65,13 @@ export class JoinedTransaction implements Runner {
 
   async #send(query: DriverQuery): Promise<readonly unknown[]> {
     const { errors } = this.#parts;
+    let answer: unknown;
     try {
-      const { rows } = await this.#client.query(query);
-      return rows;
+      answer = await this.#client.query(query);
     } catch (error) {
       // Whatever it was, the transaction is over and its caller has to begin again: nothing of it is unknown.
       throw verdictOf(error) === 'connection' ? errors.unavailable(error) : errors.refusal(error);
     }
+    return rowsOf(answer, 'the client', 'INVALID_ARGUMENT');
   }
 }

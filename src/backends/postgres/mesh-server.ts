@@ -1,4 +1,4 @@
-import { CoordinationError } from '../../core/errors.ts';
+import { CoordinationError, isCoordinationError } from '../../core/errors.ts';
 import type { BackendReport, Hint } from '../../core/ports/backend.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
 import type { BackendTime } from '../../core/ports/words.ts';
@@ -6,7 +6,7 @@ import { systemClock } from '../../core/runtime/runtime.ts';
 import { Connections } from './connections.ts';
 import { Database } from './database.ts';
 import { dial, type Dialled } from './dial.ts';
-import type { PooledClient } from './driver.ts';
+import { connectionOf, type PooledClient } from './driver.ts';
 import { HintChannel } from './hint-channel.ts';
 import { HintListeners } from '../../core/hint-listeners.ts';
 import { type MigrationReport, Migrator, newerSchema, type SchemaLevel } from './migrator.ts';
@@ -19,16 +19,17 @@ import {
   isReplica,
   isUtf8,
   otherEncoding,
+  type Problem,
   problemsOf,
   type ServerFacts,
 } from './start-checks.ts';
 import { inSchema, Statements } from './statements.ts';
 import { VALUE_PARSERS } from './value-parsers.ts';
 
-type Problem = BackendReport['problems'][number];
-
 /** A notification writes a commit of its own: nobody has to wait until that is on disk, least of all the commits beside it. */
 const NOTIFY = `select pg_notify($1, payload), set_config('synchronous_commit', 'off', true) from unnest($2::text[]) as payload`;
+
+const OLDEST_WRITER = 'select oldest_writer as oldest from agentmesh.meta';
 
 /** A question that a healthy server answers at once, ms. */
 const CHECK_MS = 2_000;
@@ -69,12 +70,12 @@ export class MeshServer {
   }
 
   /** Managers that share a backend each start and stop it; it stops with the last. */
-  async start(runtime: Runtime): Promise<BackendReport> {
+  async start(runtime: Runtime, allowed: readonly string[] = []): Promise<BackendReport> {
     await this.#stopping;
     // Whoever comes back had stopped before.
     if (this.#users.has(runtime) && this.#stops > 0) this.#stops -= 1;
     this.#users.add(runtime);
-    this.#started ??= this.#begin(runtime);
+    this.#started ??= this.#begin(runtime, allowed);
     try {
       return await this.#started;
     } catch (error) {
@@ -98,10 +99,14 @@ export class MeshServer {
   async check(): Promise<{ readonly healthy: boolean; readonly detail?: string }> {
     if (!this.#connections.isOpen) return { healthy: false, detail: 'stopped' };
     try {
-      await this.#within(this.database.read('select 1'), CHECK_MS);
+      await this.#within(this.#checkLevel(), CHECK_MS);
       return { healthy: true };
     } catch (error) {
-      return { healthy: false, detail: this.#errors.textOf(error) };
+      const text = this.#errors.textOf(error);
+      return {
+        healthy: false,
+        detail: isCoordinationError(error, 'SCHEMA_MISMATCH') ? `${error.code}: ${text}` : text,
+      };
     }
   }
 
@@ -110,17 +115,16 @@ export class MeshServer {
   }
 
   /** @throws SCHEMA_MISMATCH when the schema is newer, or while older builds live; NOT_SUPPORTED when the encoding is another */
-  async migrate(): Promise<MigrationReport> {
+  async migrate(allowed: readonly string[] = []): Promise<MigrationReport> {
     const dialled = this.#dialled ?? (await dial(this.#settings));
     let client: PooledClient | undefined;
     let broken = true;
     try {
-      client = await dialled.pool.connect();
+      client = await connectionOf(dialled.pool);
       // A step may take as long as it takes; a connection that is dead shows at once.
-      await this.#within(client.query({ text: 'select 1' }), this.#settings.commandTimeoutMs);
+      const facts = await this.#within(inspectServer(client), this.#settings.commandTimeoutMs);
       broken = false;
-      const facts = await inspectServer(client);
-      if (!isUtf8(facts)) {
+      if (!mayHoldText(facts, allowed)) {
         const { message, hint } = otherEncoding(facts);
         throw new CoordinationError('NOT_SUPPORTED', message, { hint, retryable: false });
       }
@@ -135,11 +139,22 @@ export class MeshServer {
     }
   }
 
-  async #begin(runtime: Runtime): Promise<BackendReport> {
+  /** The schema may have been dropped, or brought to a level that asks for newer builds. @throws SCHEMA_MISMATCH */
+  async #checkLevel(): Promise<void> {
+    const [meta] = await this.database.read<{ readonly oldest: number }>(OLDEST_WRITER);
+    const { writer } = this.#build;
+    if (meta !== undefined && meta.oldest <= writer) return;
+    throw new CoordinationError(
+      'SCHEMA_MISMATCH',
+      `The schema ${this.#settings.schema} asks for writers of level ${meta?.oldest}, this build is of level ${writer}`,
+    );
+  }
+
+  async #begin(runtime: Runtime, allowed: readonly string[]): Promise<BackendReport> {
     const { connectTimeoutMs } = this.#settings;
     const dialled = await dial(this.#settings);
     let giveBack: ((broken: boolean) => void) | undefined;
-    const preparing = this.#prepare(dialled, runtime, (release) => {
+    const preparing = this.#prepare(dialled, runtime, allowed, (release) => {
       giveBack = release;
     });
     try {
@@ -162,9 +177,10 @@ export class MeshServer {
   async #prepare(
     dialled: Dialled,
     runtime: Runtime,
+    allowed: readonly string[],
     taken: (release: (broken: boolean) => void) => void,
   ): Promise<BackendReport> {
-    const client = await dialled.pool.connect();
+    const client = await connectionOf(dialled.pool);
     let broken = true;
     let given = false;
     const giveBack = (destroy: boolean): void => {
@@ -175,7 +191,7 @@ export class MeshServer {
     try {
       const facts = await inspectServer(client);
       const problems = problemsOf(facts, runtime.clock.wall());
-      const level = await this.#bringUp(client, facts, problems);
+      const level = await this.#bringUp(client, facts, problems, mayHoldText(facts, allowed));
       const at = level.version === 0 ? facts.wallMs * 1_000 : await this.#now(client);
       const channel = await this.#channelName(client);
       broken = false;
@@ -194,13 +210,18 @@ export class MeshServer {
   }
 
   /** Creates or migrates the schema, or sees that it needn't be. Adds what is odd about it to `problems`. */
-  async #bringUp(client: PooledClient, facts: ServerFacts, problems: Problem[]): Promise<SchemaLevel> {
+  async #bringUp(
+    client: PooledClient,
+    facts: ServerFacts,
+    problems: Problem[],
+    mayWrite: boolean,
+  ): Promise<SchemaLevel> {
     const { migrations, writer } = this.#build;
     const migrator = this.#migrator(client);
     let level = await migrator.level();
     if (isReplica(facts)) return level;
     // Such a database is refused: it gets no schema, which would fail at the first character that it lacks.
-    if (level.version === 0 && !isUtf8(facts)) return level;
+    if (level.version === 0 && !mayWrite) return level;
     const newest = migrations.at(-1)?.version ?? 0;
     if (level.version > newest) {
       if (level.oldestWriter > writer) throw newerSchema(level.version, newest);
@@ -212,7 +233,7 @@ export class MeshServer {
       });
       return level;
     }
-    if (this.#settings.migrate === 'auto' && level.version < newest && isUtf8(facts)) {
+    if (this.#settings.migrate === 'auto' && level.version < newest && mayWrite) {
       const { version, oldestWriter, waiting } = await migrator.run({ announce: false });
       level = { version, oldestWriter };
       if (waiting !== undefined) problems.push(pendingStep(waiting));
@@ -296,6 +317,11 @@ export class MeshServer {
     if (error instanceof CoordinationError) return error;
     return sqlStateOf(error) === undefined ? this.#errors.unavailable(error) : this.#errors.refusal(error);
   }
+}
+
+/** Whether a schema may be made in this database. */
+function mayHoldText(facts: ServerFacts, allowed: readonly string[]): boolean {
+  return isUtf8(facts) || allowed.includes(otherEncoding(facts).code);
 }
 
 function pendingStep({ version, writers }: { readonly version: number; readonly writers: number }): Problem {

@@ -1,5 +1,7 @@
 import type { Backend, BackendReport, Capabilities } from '../../core/ports/backend.ts';
+import { checkOptions } from '../../core/options.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
+import { checkAllow } from '../../core/start-problems.ts';
 import { PostgresLockStore } from './locks/lock-store.ts';
 import { type Build, MeshServer } from './mesh-server.ts';
 import { PostgresMessageTransport } from './messages/message-transport.ts';
@@ -15,6 +17,7 @@ const CAPABILITIES: Capabilities = {
   roundTrip: 'network',
   encoding: 'json',
   maxBatch: 1_000,
+  ordered: false,
   maxInFlight: 16,
   transactions: true,
   shared: true,
@@ -28,17 +31,18 @@ export interface PostgresBackend extends Backend {
   readonly locks: PostgresLockStore;
   readonly messages: PostgresMessageTransport;
   readonly state: PostgresStateStore;
-  start(runtime: Runtime): Promise<BackendReport>;
+  start(runtime: Runtime, allowed?: readonly string[]): Promise<BackendReport>;
   check(): Promise<{ readonly healthy: boolean; readonly detail?: string }>;
   stop(): Promise<void>;
   /**
    * Brings the schema to the version of this build, whatever the option `migrate` says; may run before `start` and in any number of
    * processes. A step that takes away what older builds need tells their live sessions to leave and waits: then it rejects.
    * @throws SCHEMA_MISMATCH when the schema is newer than this build, or live sessions are of older builds; repeat it later
+   * @param options `allow: ['ENCODING']` for a database that isn't encoded in UTF8, as the manager takes it
    * @throws NOT_SUPPORTED when the database is encoded otherwise than in UTF8: nothing is created there
-   * @throws BACKEND_UNAVAILABLE
+   * @throws BACKEND_UNAVAILABLE, INVALID_OPTION
    */
-  migrate(): Promise<MigrationReport>;
+  migrate(options?: { readonly allow?: readonly string[] }): Promise<MigrationReport>;
 }
 
 /**
@@ -62,11 +66,11 @@ export function postgresOfBuild(options: PostgresOptions, build: Build): Postgre
     locks: new PostgresLockStore(db),
     messages: new PostgresMessageTransport(db),
     state: new PostgresStateStore(db),
-    start: (runtime) => server.start(runtime),
+    start: (runtime, allowed) => server.start(runtime, allowed),
     check: () => server.check(),
     stop: () => server.stop(),
     pulse: (session, how) => pulseOfPostgres(settings, session, how),
     onHint: (interest, listener) => server.onHint(interest, listener),
-    migrate: () => server.migrate(),
+    migrate: async (options) => server.migrate(checkAllow(checkOptions('migrate', options, ['allow']).allow)),
   };
 }

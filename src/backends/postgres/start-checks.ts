@@ -1,8 +1,10 @@
+import { CoordinationError, describe } from '../../core/errors.ts';
 import type { BackendReport, Durability } from '../../core/ports/backend.ts';
-import type { PostgresClient } from './driver.ts';
+import type { StartProblem } from '../../core/start-problems.ts';
+import { type PostgresClient, rowsOf } from './driver.ts';
 import { VALUE_PARSERS } from './value-parsers.ts';
 
-type Problem = BackendReport['problems'][number];
+export type Problem = BackendReport['problems'][number] & { readonly code: StartProblem };
 
 /** What the server says of itself. */
 export interface ServerFacts {
@@ -30,9 +32,16 @@ const FACTS = `select current_setting('server_version') as version,
 const OLDEST_SERVER = 13;
 const MAX_SKEW_MS = 5_000;
 
+/** @throws INVALID_OPTION when the client is one of a pool of the caller's and doesn't answer as `pg` does */
 export async function inspectServer(client: PostgresClient): Promise<ServerFacts> {
-  const { rows } = await client.query({ text: FACTS, types: VALUE_PARSERS });
-  return rows[0] as ServerFacts;
+  const answer: unknown = await client.query({ text: FACTS, types: VALUE_PARSERS });
+  const [facts] = rowsOf(answer, 'the clients of `postgres.pool`', 'INVALID_OPTION');
+  if (typeof (facts as Partial<ServerFacts> | null | undefined)?.wallMs === 'number')
+    return facts as ServerFacts;
+  throw new CoordinationError(
+    'INVALID_OPTION',
+    `Expected the clients of \`postgres.pool\` to answer with rows that have their columns by name, numbers as such, got ${describe(facts)}`,
+  );
 }
 
 export function isReplica({ inRecovery, readOnly }: ServerFacts): boolean {

@@ -14,6 +14,8 @@ export interface RedisClient {
   call(command: string, args: (string | number | Buffer)[]): Promise<unknown>;
   connect(): Promise<unknown>;
   disconnect(): void;
+  /** Of a cluster: its nodes. */
+  nodes?(role: 'master'): readonly RedisClient[];
   /** Another connection to the same place. */
   duplicate(): RedisClient;
   subscribe(channel: string): Promise<unknown>;

@@ -32,6 +32,7 @@ export class RedisStore {
   /** Scripts that the server of this connection has. */
   readonly #loaded = new Set<Script>();
   #client: RedisClient | undefined;
+  #scriptsLost: (() => void) | undefined;
   #runtime: Runtime | undefined;
   #stopped = false;
   /** What the connection last failed with. */
@@ -61,9 +62,13 @@ export class RedisStore {
     this.#problem = text;
   }
 
-  /** Sends through this client from now on. */
-  use(client: RedisClient, runtime: Runtime): void {
+  /**
+   * Sends through this client from now on.
+   * @param scriptsLost called when the server has none of its scripts any more: it may have been started anew, which a cluster's client doesn't tell
+   */
+  use(client: RedisClient, runtime: Runtime, scriptsLost?: () => void): void {
     this.#client = client;
+    this.#scriptsLost = scriptsLost;
     this.#runtime = runtime;
     this.#loaded.clear();
     this.#stopped = false;
@@ -109,15 +114,26 @@ export class RedisStore {
       } catch (error) {
         // Somebody flushed the scripts, or another node of the cluster took over.
         if (!isNoScript(error)) throw error;
+        this.#scriptsLost?.();
         this.#loaded.delete(script);
         return full();
       }
     });
   }
 
-  /** Sends one command that reads. @throws as {@link run} */
-  async read(command: string, ...args: readonly Argument[]): Promise<unknown> {
-    return this.#trying('read', () => this.#send(command, args, this.#commandTimeoutMs));
+  /** The one server, or the masters of a cluster. */
+  get masters(): readonly RedisClient[] {
+    const client = this.#client;
+    return client === undefined ? [] : (client.nodes?.('master') ?? [client]);
+  }
+
+  /**
+   * Sends one command that does no harm when it comes twice.
+   * @param node one of {@link masters}; @default whichever the client takes
+   * @throws as {@link run}
+   */
+  async ask([command, ...args]: readonly [string, ...Argument[]], node?: RedisClient): Promise<unknown> {
+    return this.#trying('read', () => this.#send(command, args, this.#commandTimeoutMs, node));
   }
 
   /** The backend's time. @throws as {@link run} */
@@ -139,7 +155,7 @@ export class RedisStore {
     }
   }
 
-  #send(command: string, args: readonly Argument[], timeoutMs: number): Promise<unknown> {
+  #send(command: string, args: readonly Argument[], timeoutMs: number, node?: RedisClient): Promise<unknown> {
     const client = this.#client;
     const runtime = this.#runtime;
     if (this.#stopped) return Promise.reject(stopped());
@@ -159,7 +175,7 @@ export class RedisStore {
         reject(new NoReply('timeout', `no reply within ${timeoutMs} ms`));
       });
       this.#waits.add(stop);
-      client.call(command, [...args]).then(
+      (node ?? client).call(command, [...args]).then(
         (reply) => {
           end();
           resolve(reply);

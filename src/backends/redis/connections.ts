@@ -4,7 +4,7 @@ import type { Runtime, Timer } from '../../core/ports/runtime.ts';
 import type { ClientListener, RedisClient } from './client.ts';
 import { whenReady } from './connect.ts';
 import { type RedisStore, stopped } from './connection.ts';
-import { repairAfterCrash } from './crash-repair.ts';
+import { CrashRepair } from './crash-repair.ts';
 import type { Hints } from './hints.ts';
 import { openClient } from './open-client.ts';
 import type { CheckedRedisOptions } from './options.ts';
@@ -15,7 +15,6 @@ import { lookAtServer } from './server-checks.ts';
 const CLOSED = 'the connection was closed';
 
 const MIN_PROBE_MS = 100;
-const REPAIR_AGAIN_MS = 500;
 
 type Events = Readonly<Record<string, ClientListener>>;
 
@@ -113,32 +112,29 @@ export class RedisConnections {
   }
 
   async #connect(runtime: Runtime, attempt: Attempt): Promise<BackendReport> {
-    const commands = await this.#commands(runtime, attempt);
+    const repair = new CrashRepair(this.#store, runtime);
+    attempt.onLeave(() => repair.stop());
+    const commands = await this.#commands(runtime, attempt, repair);
     await whenReady(commands);
     await this.#listen(runtime, attempt, commands);
-    return lookAtServer(this.#store, () => runtime.clock.wall());
+    return lookAtServer(
+      this.#store,
+      () => runtime.clock.wall(),
+      () => repair.begin(),
+    );
   }
 
-  async #commands(runtime: Runtime, attempt: Attempt): Promise<RedisClient> {
+  async #commands(runtime: Runtime, attempt: Attempt, repair: CrashRepair): Promise<RedisClient> {
     const { client: given } = this.#options.given;
     const client = given ?? (await openClient(this.#options, runtime));
     let known = client.status === 'ready';
-    let again: Timer | undefined;
-    attempt.onLeave(() => again?.cancel());
-    const repair = (): void => {
-      again?.cancel();
-      repairAfterCrash(this.#store).catch(() => {
-        // A server that has just been started may be slow.
-        if (!this.#store.stopped) again = runtime.clock.after(REPAIR_AGAIN_MS, repair);
-      });
-    };
     attempt.use(client, given === undefined, {
       ready: () => {
         this.#store.problem = CLOSED;
         this.#store.reconnected();
         if (known) {
           this.#hints.send({ about: 'reconnected' });
-          repair();
+          repair.look();
         }
         known = true;
       },
@@ -146,7 +142,7 @@ export class RedisConnections {
         this.#store.problem = textOf(error);
       },
     });
-    this.#store.use(client, runtime);
+    this.#store.use(client, runtime, () => repair.look());
     return client;
   }
 

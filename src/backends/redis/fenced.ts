@@ -1,5 +1,6 @@
-import { checkArray, checkId, checkInteger, checkObject, checkOptions, invalid } from '../../core/check.ts';
+import { checkArray, checkId, checkInteger, checkObject, invalid } from '../../core/check.ts';
 import { CoordinationError, describe } from '../../core/errors.ts';
+import { checkOptions } from '../../core/options.ts';
 import { isReply, toFencedError, toPortError } from './redis-errors.ts';
 
 /** What a write is made under: one resource with its token, or a whole lease (each of its resources with its own). */
@@ -199,7 +200,7 @@ function wordsOf(command: unknown): (string | number | Buffer)[] {
 
 /** What the key of a register begins with. */
 function registerOf(options: FencedOptions): string {
-  const given = checkOptions<FencedOptions>(options, 'the options of fenced');
+  const given = checkOptions('fenced', options, ['prefix', 'mesh', 'hashTag']);
   const { prefix = 'agentmesh', mesh = 'default', hashTag = mesh } = given;
   for (const name of [prefix, mesh, hashTag]) {
     if (typeof name !== 'string' || !NAME.test(name))

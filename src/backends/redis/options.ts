@@ -1,7 +1,7 @@
 import type { ClusterNode, ClusterOptions, RedisOptions as ClientOptions } from 'ioredis';
-import { checkInteger, checkMs, checkOptions, reading } from '../../core/check.ts';
+import { checkInteger, checkMs, reading } from '../../core/check.ts';
 import { CoordinationError, describe } from '../../core/errors.ts';
-import { checkMethods, refuseUnknown } from '../../core/options.ts';
+import { checkMethods, checkOptions, refuseUnknown } from '../../core/options.ts';
 import type { RedisClient } from './client.ts';
 import type { RedisTaskStoreOptions } from './tasks/redis-task-store.ts';
 
@@ -69,8 +69,7 @@ export interface CheckedRedisOptions {
 
 /** @throws INVALID_OPTION, never with a password in it */
 export function checkRedisOptions(options: RedisOptions): CheckedRedisOptions {
-  const given = checkOptions<RedisOptions>(options, 'the options of redis');
-  refuseUnknown('redis', given, NAMES);
+  const given = checkOptions('redis', options, NAMES);
   const ways = WAYS.filter((name) => given[name] !== undefined);
   const [way] = ways;
   if (way === undefined || ways.length > 1)
@@ -130,8 +129,7 @@ function checkClient(name: string, client: RedisClient): void {
 }
 
 function checkTasks(given: RedisTaskStoreOptions | undefined): RedisTaskStoreOptions {
-  const tasks = checkOptions<RedisTaskStoreOptions>(given, 'the tasks of redis');
-  refuseUnknown('redis.tasks', tasks, ['keepEnded', 'history']);
+  const tasks = checkOptions('redis.tasks', given, ['keepEnded', 'history'], 'the tasks of redis');
   if (tasks.keepEnded !== undefined) checkInteger(tasks.keepEnded, 'redis.tasks.keepEnded', 0);
   if (tasks.history !== undefined) checkInteger(tasks.history, 'redis.tasks.history', 0);
   return tasks;

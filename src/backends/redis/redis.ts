@@ -48,6 +48,7 @@ const CAPABILITIES: Capabilities = {
   roundTrip: 'network',
   encoding: 'json',
   maxBatch: 250,
+  ordered: true,
   maxInFlight: 16,
   transactions: false,
   shared: true,

@@ -1,8 +1,8 @@
 import type { BackendReport, Durability } from '../../core/ports/backend.ts';
 import { CoordinationError } from '../../core/errors.ts';
 import type { BackendTime } from '../../core/ports/words.ts';
+import type { StartProblem } from '../../core/start-problems.ts';
 import type { RedisStore } from './connection.ts';
-import { repairAfterCrash } from './crash-repair.ts';
 import { defineScript } from './scripts.ts';
 
 /** Layout of keys that this build reads and writes. */
@@ -10,7 +10,7 @@ export const LAYOUT = 1;
 /** Clocks that differ by more make times on the dashboard hard to read; nothing else depends on it. */
 const MAX_SKEW_MS = 5_000;
 
-type Problem = BackendReport['problems'][number];
+export type Problem = BackendReport['problems'][number] & { readonly code: StartProblem };
 
 /** Sections of INFO or '' where the user of the connection may not ask. In a cluster a script asks the very node that has the mesh. */
 const LOOK = defineScript(
@@ -36,21 +36,30 @@ return redis.call('HMGET', meta, 'layout', 'oldest')
 `,
 );
 
-/** Looks at the server: what survives what, and what stands in the way. @throws SCHEMA_MISMATCH when the layout is newer */
-export async function lookAtServer(store: RedisStore, wallMs: () => number): Promise<BackendReport> {
+/**
+ * Looks at the server: what survives what, and what stands in the way.
+ * @param repair what is the matter with its log
+ * @throws SCHEMA_MISMATCH when the layout is newer
+ */
+export async function lookAtServer(
+  store: RedisStore,
+  wallMs: () => number,
+  repair: () => Promise<readonly Problem[]>,
+): Promise<BackendReport> {
   const before = wallMs();
   const [at, ...sections] = (await store.run(LOOK, [], 'read')) as [string, ...string[]];
   const here = (before + wallMs()) / 2;
   const info = parseInfo(sections.join('\n'));
   const problems: Problem[] = [];
   const isReplica = info.get('role') === 'slave';
-  if (info.size === 0) problems.push(unchecked('INFO', 'version, persistence, eviction and replication'));
+  if (info.size === 0)
+    problems.push(unchecked('INFO', 'version, persistence, eviction, replication and starts after a crash'));
   else problems.push(...problemsOf(info));
   const durability = await durabilityOf(store, info, problems);
   const skewMs = Math.abs(Number(at) / 1_000 - here);
   if (skewMs > MAX_SKEW_MS) problems.push(skewed(skewMs));
   const schema = isReplica ? { version: LAYOUT, oldestWriter: 1 } : await claimLayout(store);
-  if (!isReplica && !(await repairAfterCrash(store))) problems.push(UNREPAIRED);
+  if (!isReplica) problems.push(...(await repair()));
   const server = `Redis ${info.get('redis_version') ?? '(version unknown)'}`;
   return { at: Number(at) as BackendTime, durability, server, schema, problems };
 }
@@ -129,7 +138,7 @@ async function durabilityOf(
 /** `undefined` where the user of the connection may not ask, and where a provider has taken the command away. */
 async function fsyncOf(store: RedisStore): Promise<string | undefined> {
   try {
-    const answer = await store.read('CONFIG', 'GET', 'appendfsync');
+    const answer = await store.ask(['CONFIG', 'GET', 'appendfsync']);
     return Array.isArray(answer) ? (answer[1] as string | undefined) : undefined;
   } catch (error) {
     if (error instanceof CoordinationError && error.code === 'BACKEND_UNAVAILABLE') throw error;
@@ -137,20 +146,12 @@ async function fsyncOf(store: RedisStore): Promise<string | undefined> {
   }
 }
 
-const UNREPAIRED: Problem = {
-  code: 'AOF_UNREPAIRED',
-  severity: 'warn',
-  message:
-    'Redis was started anew and BGREWRITEAOF is not allowed on this connection: if it had died in the middle of a transaction, its next start may carry that out in part',
-  hint: 'Run BGREWRITEAOF, or `redis-check-aof --fix` before each start after a crash; or allow the command.',
-};
-
 function unchecked(command: string, what: string): Problem {
   return {
     code: 'UNCHECKED',
     severity: 'warn',
     message: `${command} is not allowed on this connection, so ${what} could not be checked`,
-    hint: 'Check by hand: appendonly yes, maxmemory-policy noeviction, a master of version 7.0 or newer; or allow the command.',
+    hint: 'Check by hand: appendonly yes, maxmemory-policy noeviction, a master of version 7.0 or newer, BGREWRITEAOF after each crash; or allow the command.',
   };
 }
 

@@ -1,9 +1,9 @@
-import { checkInteger, checkObject } from '../../core/check.ts';
+import { checkInteger } from '../../core/check.ts';
 import { CoordinationError } from '../../core/errors.ts';
-import { refuseUnknown } from '../../core/options.ts';
+import { checkOptions } from '../../core/options.ts';
 import { attempt } from '../attempt.ts';
 import { untilAborted } from '../linked-abort.ts';
-import type { Policy } from './policy.ts';
+import { type Policy, signalOf } from './policy.ts';
 
 export interface BulkheadOptions {
   /** Calls at the same time. */
@@ -23,9 +23,9 @@ export interface Bulkhead extends Policy {
  * @throws QUEUE_FULL; INVALID_ARGUMENT, INVALID_OPTION
  */
 export function bulkheadPolicy(options: BulkheadOptions): Bulkhead {
-  refuseUnknown('bulkhead', checkObject(options, 'the options of a bulkhead'), ['concurrency', 'queue']);
-  const concurrency = checkInteger(options.concurrency, 'bulkhead.concurrency', 1);
-  const capacity = checkInteger(options.queue ?? 0, 'bulkhead.queue', 0);
+  const given = checkOptions('bulkhead', options, ['concurrency', 'queue']);
+  const concurrency = checkInteger(given.concurrency, 'bulkhead.concurrency', 1);
+  const capacity = checkInteger(given.queue ?? 0, 'bulkhead.queue', 0);
   /** In order of arrival; a set, so that one who gives up leaves in O(1). */
   const line = new Set<() => void>();
   let running = 0;
@@ -64,8 +64,8 @@ export function bulkheadPolicy(options: BulkheadOptions): Bulkhead {
     get waiting() {
       return line.size;
     },
-    execute: async (call, { signal } = {}) => {
-      signal?.throwIfAborted();
+    execute: async (call, options) => {
+      const signal = signalOf(options);
       const wait = enter(signal);
       if (wait !== undefined) await wait;
       const work = signal?.aborted === true ? Promise.reject(signal.reason as Error) : attempt(call, signal);

@@ -1,7 +1,7 @@
 import { invalid } from '../../core/check.ts';
 import { describe } from '../../core/errors.ts';
 import { attempt, type Call } from '../attempt.ts';
-import type { AnswerOf, Policy } from './policy.ts';
+import { type AnswerOf, type Policy, signalOf } from './policy.ts';
 
 /**
  * One policy out of several, the outermost first: `compose(retry, breaker, timeout)` retries what the breaker lets through, and each
@@ -21,17 +21,9 @@ export function compose<const P extends readonly Policy<unknown>[]>(
   const line = policies as readonly Policy<unknown>[] as readonly Policy<Answer>[];
   const through = <R>(i: number, call: Call<R>, signal: AbortSignal | undefined): Promise<R | Answer> => {
     const policy = line[i];
-    if (policy === undefined) return plain.execute(call, { signal });
+    if (policy === undefined) return attempt(call, signal);
     if (i === line.length - 1) return policy.execute(call, { signal });
     return policy.execute((inner) => through(i + 1, call, inner), { signal });
   };
-  return { execute: (call, options) => through(0, call, options?.signal) };
+  return { execute: async (call, options) => through(0, call, signalOf(options)) };
 }
-
-/** Makes the call, no more. */
-const plain: Policy = {
-  execute: async (call, options) => {
-    options?.signal?.throwIfAborted();
-    return await attempt(call, options?.signal);
-  },
-};

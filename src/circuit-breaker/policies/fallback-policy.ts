@@ -1,6 +1,6 @@
 import { checkFunction } from '../../core/check.ts';
 import { attempt, type Call } from '../attempt.ts';
-import type { Policy } from './policy.ts';
+import { type CallOptions, type Policy, signalOf } from './policy.ts';
 
 /**
  * Answers with `fallback(error)` when the call fails, unless its own signal aborted; `when` says for which errors.
@@ -13,12 +13,8 @@ export function fallbackPolicy<F>(
   checkFunction(fallback, 'the fallback');
   checkFunction(when, 'the condition of a fallback');
   return {
-    execute: async <R>(
-      call: Call<R>,
-      how: { readonly signal?: AbortSignal | undefined } = {},
-    ): Promise<R | F> => {
-      const { signal } = how;
-      signal?.throwIfAborted();
+    execute: async <R>(call: Call<R>, options?: CallOptions): Promise<R | F> => {
+      const signal = signalOf(options);
       try {
         return await attempt(call, signal);
       } catch (error) {

@@ -1,10 +1,10 @@
-import { checkInteger, checkNumber, checkObject } from '../../core/check.ts';
+import { checkInteger, checkNumber } from '../../core/check.ts';
 import { CoordinationError } from '../../core/errors.ts';
-import { refuseUnknown } from '../../core/options.ts';
+import { checkOptions } from '../../core/options.ts';
 import type { Timer } from '../../core/ports/runtime.ts';
 import { attempt, type Call } from '../attempt.ts';
 import { type LinkedAbort, linkAbort } from '../linked-abort.ts';
-import { type Policy, policyRuntime, type PolicyRuntime } from './policy.ts';
+import { type Policy, policyRuntime, type PolicyRuntime, signalOf } from './policy.ts';
 
 export interface HedgeOptions {
   /** ms without an answer after which another call is started; the 95th percentile of the latency is a good choice. */
@@ -19,9 +19,9 @@ export interface HedgeOptions {
  * @throws the error of the first call; INVALID_ARGUMENT, INVALID_OPTION
  */
 export function hedgePolicy(options: HedgeOptions, runtime?: Partial<PolicyRuntime>): Policy {
-  refuseUnknown('hedge', checkObject(options, 'the options of a hedge'), ['delayMs', 'maxHedges']);
-  const delayMs = checkNumber(options.delayMs, 'hedge.delayMs', 0);
-  const most = 1 + checkInteger(options.maxHedges ?? 1, 'hedge.maxHedges', 1, 100);
+  const given = checkOptions('hedge', options, ['delayMs', 'maxHedges']);
+  const delayMs = checkNumber(given.delayMs, 'hedge.delayMs', 0);
+  const most = 1 + checkInteger(given.maxHedges ?? 1, 'hedge.maxHedges', 1, 100);
   const { clock } = policyRuntime(runtime);
 
   const race = <R>(call: Call<R>, signal: AbortSignal | undefined): Promise<R> =>
@@ -65,9 +65,6 @@ export function hedgePolicy(options: HedgeOptions, runtime?: Partial<PolicyRunti
     });
 
   return {
-    execute: async (call, { signal } = {}) => {
-      signal?.throwIfAborted();
-      return await race(call, signal);
-    },
+    execute: async (call, options) => race(call, signalOf(options)),
   };
 }

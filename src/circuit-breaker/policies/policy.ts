@@ -1,3 +1,5 @@
+import { checkSignal } from '../../core/check.ts';
+import { checkOptions } from '../../core/options.ts';
 import type { Clock, Random, Runtime } from '../../core/ports/runtime.ts';
 import { createRuntime } from '../../core/runtime/runtime.ts';
 import type { Call } from '../attempt.ts';
@@ -12,7 +14,19 @@ declare const ANSWER: unique symbol;
 export interface Policy<F = never> {
   readonly [ANSWER]?: F;
   /** Makes the call; when `signal` aborts, rejects with its reason and tells the call. */
-  execute<R>(call: Call<R>, options?: { readonly signal?: AbortSignal | undefined }): Promise<R | F>;
+  execute<R>(call: Call<R>, options?: CallOptions): Promise<R | F>;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The signal of a call that may begin. @throws INVALID_ARGUMENT, INVALID_OPTION, and the signal's reason when it has aborted */
+export function signalOf(options: CallOptions | undefined): AbortSignal | undefined {
+  if (options === undefined) return undefined;
+  const { signal } = checkOptions('execute', options, ['signal']);
+  checkSignal(signal, 'options.signal')?.throwIfAborted();
+  return signal;
 }
 
 /** What a policy, or any of a union of them, may answer with in place of the call. */

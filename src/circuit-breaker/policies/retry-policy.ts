@@ -4,7 +4,7 @@ import { resolveOptions } from '../../core/options.ts';
 import type { Clock } from '../../core/ports/runtime.ts';
 import { attempt, type Call } from '../attempt.ts';
 import { type BackoffRules, backoff } from './backoff.ts';
-import { type Policy, policyRuntime, type PolicyRuntime } from './policy.ts';
+import { type CallOptions, type Policy, policyRuntime, type PolicyRuntime, signalOf } from './policy.ts';
 
 export interface RetryOptions {
   /** All attempts, the first included. @default 4 */
@@ -37,12 +37,9 @@ export function retryPolicy(options: RetryOptions = {}, runtime?: Partial<Policy
     return retryDelay(made + 1, rules, retryAfterOf(error), random.next());
   };
   return {
-    execute: async <R>(
-      call: Call<R>,
-      how: { readonly signal?: AbortSignal | undefined } = {},
-    ): Promise<R> => {
+    execute: async <R>(call: Call<R>, options?: CallOptions): Promise<R> => {
       checkFunction(call, 'what is to be executed');
-      const { signal } = how;
+      const signal = signalOf(options);
       for (let made = 1; ; made++) {
         signal?.throwIfAborted();
         try {

@@ -20,6 +20,11 @@ export interface Capabilities {
   readonly encoding: 'reference' | 'json';
   /** Most items of one batch. Redis 250: a script of 1,000 ids takes 2–4.6 ms and stalls others (ping max 16 ms); pipelined 250s are even faster in bulk. */
   readonly maxBatch: number;
+  /**
+   * Whether calls of one process are carried out in the order in which they were made, unless a connection fails. Then core keeps two enqueues
+   * under way, else one, so that tasks come to their queues as they were submitted.
+   */
+  readonly ordered: boolean;
   /** Most unacknowledged operations per session. */
   readonly maxInFlight: number;
   /** {@link TaskStore.within} works: enqueue and settle may join the caller's own transaction. */
@@ -80,8 +85,13 @@ export interface Backend {
   readonly locks?: LockStore;
   readonly messages?: MessageTransport;
   readonly state?: StateStore;
-  /** Connects, checks server and schema, starts listening. Rejects within `connectTimeoutMs`, never hangs. Idempotent. */
-  start(runtime: Runtime): Awaitable<BackendReport>;
+  /** Codes of problems that its start may report, for the manager's `allow`. @default those of the backends of this library */
+  readonly problems?: readonly string[];
+  /**
+   * Connects, checks server and schema, starts listening. Rejects within `connectTimeoutMs`, never hangs. Idempotent.
+   * @param allowed problems of severity `refuse` that are no reason to leave anything undone; they are reported all the same
+   */
+  start(runtime: Runtime, allowed?: readonly string[]): Awaitable<BackendReport>;
   /** Whether it answers: quick, without side effects. Never rejects. */
   check(): Awaitable<{ readonly healthy: boolean; readonly detail?: string }>;
   /** Closes what it opened (never a client that the user passed in). Pending calls reject with `STOPPED`. Idempotent. */

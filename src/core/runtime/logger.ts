@@ -1,6 +1,6 @@
-import { checkFunction, checkOptions, invalid } from '../check.ts';
+import { checkFunction, invalid } from '../check.ts';
 import { describe } from '../errors.ts';
-import { refuseUnknown } from '../options.ts';
+import { checkOptions } from '../options.ts';
 import type { Logger as LoggerPort } from '../ports/runtime.ts';
 import { printable } from './printable.ts';
 
@@ -18,8 +18,7 @@ export class Logger implements LoggerPort {
 
   /** @param options level: the least that is written. @default level 'warn' */
   constructor(options: { readonly level?: LogLevel; readonly write?: (line: string) => void } = {}) {
-    const given = checkOptions<typeof options>(options, 'the options of a logger');
-    refuseUnknown('logger', given, ['level', 'write']);
+    const given = checkOptions('logger', options, ['level', 'write']);
     const { level = 'warn', write = (line: string) => void process.stderr.write(`${line}\n`) } = given;
     if (!LEVELS.includes(level))
       throw invalid(`Expected level to be ${LEVELS.join(', ')}, got ${describe(level)}`);

@@ -10,6 +10,7 @@ export interface StoredTask {
   readonly attempt: number;
   readonly crashes: number;
   readonly reason?: string;
+  readonly key?: string;
   /** Which submission it is, as its submitter wrote into it. */
   readonly by?: string;
   readonly n?: number;
@@ -39,8 +40,9 @@ export type Fault =
       /** What it was running, by the store. */
       readonly tasks: readonly string[];
     }
+  /** `cut`: a reply was lost between these two times. */
   | {
-      readonly f: 'freeze' | 'partition' | 'server';
+      readonly f: 'freeze' | 'partition' | 'server' | 'cut';
       readonly p: string;
       readonly t: number;
       readonly until: number;
@@ -50,6 +52,8 @@ export type Fault =
 /** The store at one moment, read in one statement or script. */
 export interface Sample {
   readonly t: number;
+  /** By the store's clock, a little before `t`, µs. */
+  readonly at: number;
   readonly enqueued: number;
   readonly pruned: number;
   readonly states: Readonly<Record<string, number>>;
@@ -72,7 +76,22 @@ export interface Rest {
   readonly waiters: number;
   /** Rows of tasks that the store really has, counted by hand. */
   readonly rows: number;
+  /** Messages that wait, or are being handled. */
+  readonly letters: number;
   readonly sample: Sample;
+}
+
+/** As the store's own rows say it. */
+export type RestRows = Omit<Rest, 't' | 'sample'>;
+
+export type TaskRow = Pick<StoredTask, 'state' | 'attempt' | 'crashes'>;
+
+/** What the store's own rows and keys say, read past the library once nothing goes on any more. */
+export interface Reading {
+  readonly tasks: ReadonlyMap<string, TaskRow>;
+  readonly history: readonly Transition[];
+  /** Which process each was of, and when it ended or would end, µs. */
+  readonly sessions: ReadonlyMap<number, { readonly pid: number; readonly endsAt: number }>;
 }
 
 /** Everything that was recorded of a run. */
@@ -81,6 +100,7 @@ export interface Evidence {
   readonly faults: readonly Fault[];
   readonly history: readonly Transition[];
   readonly tasks: ReadonlyMap<string, StoredTask>;
+  readonly reading: Reading;
   readonly effects: readonly Effect[];
   readonly writes: readonly GuardedWrite[];
   /** Rows that were to be committed together with a task, by task id. Absent: the store has no transactions. */
@@ -99,6 +119,18 @@ export interface Problem {
   readonly what: string;
   /** Task, resource or process it is about: its history is printed. */
   readonly about?: string;
+}
+
+export const found = (invariant: string, what: string, about?: string): Problem => ({
+  invariant,
+  what,
+  ...(about === undefined ? {} : { about }),
+});
+
+/** How many items a check looked at: one that looks at none shows nothing. */
+export interface Look {
+  readonly looked: number;
+  readonly problems: readonly Problem[];
 }
 
 /** Entries of one sort. */

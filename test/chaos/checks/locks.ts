@@ -1,5 +1,5 @@
 import type { HeldMode } from '../journal.ts';
-import { type Evidence, type Problem, type Taking, takings } from './evidence.ts';
+import { type Evidence, found, type Look, type Problem, type Taking, takings } from './evidence.ts';
 import { EXCUSED, isBroken } from './tasks.ts';
 
 const MAX_OVERTAKES = 32;
@@ -8,7 +8,6 @@ const UNDISTURBED_MS = 6_000;
 /** What a wait or a hold may end with while a process, a connection or the store is taken away. */
 const LOST: ReadonlySet<string> = new Set([...EXCUSED, 'LEASE_LOST', 'LOCK_REVOKED']);
 
-const found = (invariant: string, what: string, about: string): Problem => ({ invariant, what, about });
 const nameOf = ({ p, n }: Taking): string => `${p}#${n}`;
 
 function excludes(a: HeldMode, b: HeldMode): boolean {
@@ -242,6 +241,21 @@ export function staleWrites({ writes }: Pick<Evidence, 'writes'>): Problem[] {
     newest.set(resource, Math.max(last, token));
   }
   return problems;
+}
+
+/** L2: what was written under a token was written by who was granted it. */
+export function writesGranted({ entries, writes }: Pick<Evidence, 'entries' | 'writes'>): Look {
+  const granted = new Set(
+    takings({ entries }).flatMap(({ p, resource, token, upgradedToken }) =>
+      [token, upgradedToken].map((one) => `${p} ${resource} ${one}`),
+    ),
+  );
+  const problems = writes
+    .filter(({ p, resource, token }) => !granted.has(`${p} ${resource} ${token}`))
+    .map(({ p, resource, token }) =>
+      found('L2', `${p} wrote under token ${token}, which it never had`, resource),
+    );
+  return { looked: writes.length, problems };
 }
 
 /** D1, G2: nobody is a victim where no wait can close a cycle, and refusals have a reason that there is. */

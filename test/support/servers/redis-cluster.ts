@@ -21,19 +21,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
     await Promise.all(servers.map((server) => server.stop()));
   };
   try {
-    for (let i = 0; i < NODES; i++) {
-      // Not the port + 10,000, which may be too high or taken.
-      const bus = await freePort();
-      const settings = [
-        '--cluster-enabled',
-        'yes',
-        '--cluster-port',
-        String(bus),
-        '--cluster-node-timeout',
-        '5000',
-      ];
-      servers.push(await startRedis({ settings }));
-    }
+    for (let i = 0; i < NODES; i++) servers.push(await startNode());
     const nodes = servers.map(({ port }) => ({ host: '127.0.0.1', port }));
     const addresses = nodes.map(({ host, port }) => `${host}:${port}`);
     await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-yes'], { timeout: READY_MS });
@@ -42,6 +30,27 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+async function startNode(): Promise<RedisServer> {
+  for (let tries = 1; ; tries++) {
+    // Not the port + 10,000, which may be too high or taken.
+    const bus = await freePort();
+    const settings = [
+      '--cluster-enabled',
+      'yes',
+      '--cluster-port',
+      String(bus),
+      '--cluster-node-timeout',
+      '5000',
+    ];
+    try {
+      return await startRedis({ settings });
+    } catch (error) {
+      // Somebody may have taken that one meanwhile.
+      if (tries === 3) throw error;
+    }
   }
 }
 

@@ -4,7 +4,7 @@ import { STATE_ON_CLOSE } from '../state/lua/hooks.ts';
 import { TASK_ORDERS, TASKS_ON_CLOSE } from '../tasks/lua/hooks.ts';
 
 /*
- * meta     hash  run: the server's run that was last seen; layout: version of the layout; oldest: the oldest writer that may open a session; wanted: the oldest one after the
+ * meta     hash  run: the server's last run that needs no new log; layout: version of the layout; oldest: the oldest writer that may open a session; wanted: the oldest one after the
  *                upgrade that is announced
  * s:last   the newest session number: at least the time in ms, so a store that lost it uses none twice
  * s:live   zset  session → when its lease ends, µs. Whoever is past it is gone, noticed or not.

@@ -35,6 +35,13 @@ export function enqueueTests(test: TaskTest): void {
     assert.deepEqual(await harness.states('a', 'b', 'c'), ['ready', 'ready', 'ready']);
   });
 
+  test('enqueue: an ordered store carries calls out in the order in which they were made', async (harness, me) => {
+    if (!harness.env.backend.capabilities.ordered) return;
+    const ids = Array.from({ length: 12 }, (_, i) => `t${i}`);
+    await Promise.all(ids.map((id) => me.add(id)));
+    assert.deepEqual(idsOf(await me.claim({ limit: ids.length })), ids);
+  });
+
   test('T2: the same id with the same payload is the same task, with another a conflict', async (harness, me) => {
     await me.add('a', { payload: { x: 1, y: [2] } });
     const again = await me.enqueue(harness.task('a', { payload: { x: 1, y: [2] } }));

@@ -211,7 +211,7 @@ local function replay(record)
       local text = nil
       if deliveries[n] == '0' then
         text = kept[id]
-      elseif held[n] and texts[n] and string.sub(held[n], 1, #flight + 1) == flight .. ' ' then
+      elseif held[n] and string.sub(held[n], 1, #flight + 1) == flight .. ' ' then
         text = texts[n]
       end
       if text then
