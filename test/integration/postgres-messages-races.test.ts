@@ -1,37 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
-import { afterEach, expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { REPORT } from '../../src/testing/suites/caller.ts';
 import { newMessage } from '../../src/testing/suites/messages/harness.ts';
-import { mesh, type Peer } from '../support/postgres-peers.ts';
+import { LONG_MS, mesh, type Peer } from '../support/postgres-peers.ts';
+import { begin, comesTo, isBlocked, OpenPeer, stopClock } from '../support/postgres-races.ts';
 import { sql } from '../support/postgres-scratch.ts';
-
-const begun: pg.Client[] = [];
-afterEach(async () => {
-  for (const client of begun.splice(0)) await client.end();
-});
-
-/** A transaction that is driven by hand. It is the first to notice that it waits in a circle. */
-async function begin(schema: string): Promise<(text: string) => Promise<unknown>> {
-  const client = new pg.Client({ connectionString: inject('postgresUrl') });
-  begun.push(client);
-  await client.connect();
-  await client.query(`begin; set local search_path = ${schema}; set local deadlock_timeout = '20ms'`);
-  return (text) => client.query(text.replaceAll('agentmesh.', `${schema}.`));
-}
-
-/** Until a process waits for a lock. */
-async function isBlocked(schema: string, name: string): Promise<void> {
-  await expect
-    .poll(
-      async () =>
-        (
-          await sql(`select from pg_stat_activity
-            where application_name = '${schema} ${name}' and cardinality(pg_blocking_pids(pid)) > 0`)
-        ).length,
-      { timeout: 5_000 },
-    )
-    .toBeGreaterThan(0);
-}
 
 function membersOf(schema: string, { session }: Peer): Promise<{ address: string; gone: string | null }[]> {
   return sql(`select address, gone_until as gone from ${schema}.message_members where session = ${session}`);
@@ -71,28 +44,45 @@ test('a beat that is under way when the lease ends saves the memberships', async
   expect((await slow.receive('shared')).map(({ message }) => message.id)).toEqual(['a']);
 });
 
-test('a beat that waited for who buried its session is too late', async () => {
-  const { boot, schema } = await mesh('other');
-  const slow = await boot('slow', 500);
+test.each(['beat', 'pulse'])('a %s that waited for who buried its session is too late', async (way) => {
+  const { slow, schema } = await mesh('slow');
+  const pass = await stopClock(schema);
+  const { session, backend } = slow;
   const burial = await begin(schema);
-  await burial(`select from agentmesh.sessions where number = ${slow.session} for share`);
-  const beat = Promise.resolve(
-    slow.backend.sessions.beat(slow.session, {
-      host: '',
-      pid: 1,
-      build: '',
-      load: { running: 0, unstarted: 0, slots: 0, weight: 0 },
-      rssBytes: 0,
-      loopLagMs: 0,
-      agents: [],
-      progress: [],
-    }),
-  );
+  await burial(`select from agentmesh.sessions where number = ${session} for share`);
+  const lives = async (): Promise<boolean> =>
+    way === 'beat'
+      ? (await backend.sessions.beat(session, REPORT)).status === 'alive'
+      : await backend.sessions.pulse(session);
+  const late = lives();
   await isBlocked(schema, 'slow');
-  await sleep(600);
+  await pass(LONG_MS);
   await burial('commit');
-  expect(await beat).toMatchObject({ status: 'expired' });
+  expect(await late).toBe(false);
 });
+
+test.each(['leaves', 'closes'])(
+  'M3: who %s waits for what is on its way to its topics: the last of a group leaves nothing behind',
+  async (way) => {
+    const { sender, reader, worker, schema } = await mesh('sender', 'reader', 'worker');
+    await reader.join('r', { topics: [{ topic: 'jobs' }] });
+    await worker.join('w', { topics: [{ topic: 'jobs', group: 'workers' }] });
+    // The sender has looked who the members are, and waits for the first mailbox.
+    const busy = await begin(schema);
+    await busy(
+      `select agentmesh.message_lock_v1(array[b.id]) from agentmesh.message_boxes b where b.address = 'r'`,
+    );
+    const sent = sender.publish([newMessage({ id: 'a', to: 'jobs', topic: true })]);
+    await isBlocked(schema, 'sender');
+    const left =
+      way === 'leaves' ? worker.leave('w') : Promise.resolve(worker.backend.sessions.close(worker.session));
+    await comesTo(left, schema, 'worker');
+    await busy('commit');
+    await sent;
+    await left;
+    expect(await sender.totals()).toMatchObject({ published: 2, waiting: 1, dropped: 1 });
+  },
+);
 
 test('who sweeps waits for nobody who waits for an id that it forgets', async () => {
   const { sweeper, boot, schema } = await mesh('sweeper');
@@ -110,6 +100,32 @@ test('who sweeps waits for nobody who waits for an id that it forgets', async ()
   await publish('commit');
   await swept;
   expect(await membersOf(schema, dying)).toEqual([]);
+});
+
+test('who sweeps waits for nobody who takes up an id that is old enough to be forgotten', async () => {
+  const { sweeper, schema } = await mesh('sweeper');
+  await sql(`insert into ${schema}.message_ids values ('tnews', 'x', 0), ('tnews', 'y', 0)`);
+  const publish = await begin(schema);
+  await publish(`update agentmesh.message_ids set seen_at = 1 where id = 'x'`);
+  const swept = sweeper.call((op) => sweeper.backend.messages.sweep(op, 100));
+  expect(await comesTo(swept, schema, 'sweeper')).toBe('answered');
+  expect(await sql(`select id from ${schema}.message_ids`)).toEqual([{ id: 'x' }]);
+});
+
+test('who sweeps while somebody else does has nothing to do', async () => {
+  const { one, schema } = await mesh('one');
+  const slow = await OpenPeer.boot(schema, 'slow');
+  const sweep = (peer: Peer) => peer.call((op) => peer.backend.messages.sweep(op, 100));
+  // Counts of mailboxes that were forgotten, to be added up.
+  await sql(`insert into ${schema}.message_retired (published, delivered, dropped, expired)
+    select 1, 1, 0, 0 from generate_series(1, 2)`);
+  await slow.begin();
+  await sweep(slow);
+  const swept = sweep(one);
+  expect(await comesTo(swept, schema, 'one')).toBe('answered');
+  await slow.commit();
+  expect(await one.totals()).toMatchObject({ published: 2, delivered: 2 });
+  expect(await sql(`select published from ${schema}.message_retired`)).toHaveLength(1);
 });
 
 test('who sweeps waits for no mailbox that somebody works on: it may have locked others', async () => {

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Entry } from '../../src/core/ports/state.ts';
+import type { Entry, Swap } from '../../src/core/ports/state.ts';
 import { openCaller } from '../../src/testing/suites/caller.ts';
 import { POSTGRES, postgresEnvironment } from '../support/postgres-environment.ts';
+import { mesh, type Peer } from '../support/postgres-peers.ts';
+import { comesTo, OpenPeer, stopClock } from '../support/postgres-races.ts';
 import { checkState, type StateWorld, stateStep } from '../support/state-model.ts';
 
 /** Each step is a trip to the server, so there are fewer runs than on memory. */
@@ -64,5 +66,48 @@ describe('state in PostgreSQL', () => {
     } finally {
       await env.stop();
     }
+  });
+});
+
+describe('revisions', () => {
+  const swap = (peer: Peer, key: string, more: Partial<Swap> = {}) =>
+    peer.call(async (op) => peer.backend.state.compareAndSet(op, [{ key, expected: 0, value: 1, ...more }]));
+  const changes = async ({ backend }: Peer, after: number) => backend.state.changes('', after, 100);
+
+  test.each(['look', 'close'])('what ends at a %s comes after what is being written', async (way) => {
+    const { one, schema } = await mesh('one');
+    const writer = await OpenPeer.boot(schema, 'writer');
+    const pass = await stopClock(schema);
+    await swap(one, 'before');
+    // The clock went back: no time alone tells revisions apart.
+    await pass(-1_000);
+    await swap(one, 'ends', way === 'look' ? { expiresInMs: 10 } : { session: true });
+    const { revision: seen } = await changes(one, 0);
+    await writer.begin();
+    const { entries } = await swap(writer, 'new');
+    await pass(20);
+    const ending = way === 'look' ? changes(one, seen) : one.backend.sessions.close(one.session);
+    expect(await comesTo(ending, schema, 'one')).toBe('waits');
+    await writer.commit();
+    await ending;
+    const after = await changes(writer, entries[0]?.revision ?? 0);
+    expect(after.entries.map(({ key, value }) => [key, value])).toEqual([['ends', undefined]]);
+  });
+
+  test.each(['swap', 'look'])('of a %s that the server lost is given to nothing else', async (way) => {
+    const { one, schema } = await mesh('one');
+    const slow = await OpenPeer.boot(schema, 'slow');
+    const pass = await stopClock(schema);
+    if (way === 'look') await swap(one, 'ends', { expiresInMs: 10 });
+    await pass(20);
+    const write = async (peer: Peer): Promise<number> =>
+      way === 'look'
+        ? (await changes(peer, 0)).revision
+        : ((await swap(peer, 'a')).entries[0]?.revision ?? 0);
+    await slow.begin();
+    const lost = await write(slow);
+    await slow.lose();
+    await pass(1);
+    expect(await write(one)).toBeGreaterThan(lost);
   });
 });
