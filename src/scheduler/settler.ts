@@ -1,4 +1,5 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
+import { isCoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { Batches } from '../core/batches.ts';
 import { roughBytes } from '../core/json.ts';
@@ -133,11 +134,18 @@ export class Settler {
       );
       this.#followUp(answer);
     } catch (error) {
+      if (ends.length > 1 && isCoordinationError(error, 'NOT_SUPPORTED')) return this.#sendHalves(ends);
       this.#lose(
         ends.map(({ run }) => run),
         error,
       );
     }
+  }
+
+  /** What the store refuses as a whole it may take in part: one end that can't be stored must not keep its neighbours' from being. */
+  async #sendHalves(ends: readonly End[]): Promise<void> {
+    const middle = Math.ceil(ends.length / 2);
+    await Promise.all([this.#sendFar(ends.slice(0, middle)), this.#sendFar(ends.slice(middle))]);
   }
 
   /** Resolves when nothing is left to store. */

@@ -209,6 +209,22 @@ describe('claims', () => {
     await done();
   });
 
+  test('batches of every size fit into a row of the journal, also when their numbers are no sequence', async () => {
+    const [worker] = await mesh(1);
+    for (let n = 960; n <= 1_000; n++) {
+      // Every other task is one of its kind, as when two claim side by side.
+      const tasks = Array.from({ length: 2 * n }, (_, i) =>
+        task(`${n}-${i}`, i % 2 === 0 ? {} : { capabilities: ['other'] }),
+      );
+      await worker.add(...tasks);
+      const claims = await worker.claim(n);
+      assert.equal(claims.length, n);
+      const { results } = await worker.complete(claims);
+      assert.ok(results.every(({ status }) => status === 'settled'));
+    }
+    await done();
+  });
+
   test('maxLength holds when several clients submit at once', async () => {
     const workers = await mesh(4);
     await workers[0].configure('work', { maxLength: 50 });

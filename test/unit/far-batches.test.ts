@@ -2,7 +2,8 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { memory } from '../../src/backends/memory/memory.ts';
 import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
-import { CoordinationManager } from '../../src/index.ts';
+import type { Settlement } from '../../src/core/ports/tasks.ts';
+import { CoordinationError, CoordinationManager } from '../../src/index.ts';
 import { networked } from '../../src/testing/networked.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 import { intercept } from '../../src/testing/wrappers.ts';
@@ -282,3 +283,27 @@ test.for([
     await mesh.shutdown();
   },
 );
+
+test('ends that the store refuses together are stored one by one, but for the one that it refuses', async () => {
+  const sizes: number[] = [];
+  const store = networked<Backend>(memory({ shared: true }), 100);
+  const backend = intercept(store, async (call) => {
+    if (call.port === 'tasks' && call.method === 'settle') {
+      const tasks = (call.args[1] as readonly Settlement[]).map(({ claim }) => claim.task);
+      sizes.push(tasks.length);
+      if (tasks.includes('t3')) throw new CoordinationError('NOT_SUPPORTED', 'too big');
+    }
+    return call.send();
+  });
+  const mesh = await CoordinationManager.start({ backend, env: {} });
+  const errors: unknown[] = [];
+  mesh.events.on('system:error', (payload) => errors.push(payload));
+  const ids = Array.from({ length: 8 }, (_, i) => `t${i}`);
+  mesh.registerAgent({ id: 'a', maxConcurrentTasks: 8, handler: ({ task }) => task.id });
+  const handles = await mesh.submitTasks(ids.map((id) => ({ id, type: 't' })));
+  const others = handles.filter(({ id }) => id !== 't3');
+  expect(await Promise.all(others.map((handle) => handle.result()))).toEqual(others.map(({ id }) => id));
+  expect(sizes.toSorted((a, b) => b - a)).toEqual([8, 4, 4, 2, 2, 1, 1]);
+  expect(errors).toMatchObject([{ code: 'NOT_SUPPORTED' }]);
+  await mesh.shutdown();
+});

@@ -3,7 +3,7 @@ import type { Runtime, Timer } from '../../core/ports/runtime.ts';
 import type { ListeningClient } from './driver.ts';
 import { hintAbout, hintKey, HintListeners, nameOf } from '../../core/hint-listeners.ts';
 
-/** Hints that come within this time go out together, ms. */
+/** Least time between two notifications: hints that come meanwhile go out together, ms. */
 const GATHER_MS = 3;
 /** Hints of a caller's transaction go out after this, ms, when it has probably committed. */
 const LATER_MS = 50;
@@ -28,8 +28,8 @@ export interface HintChannelParts {
 }
 
 /**
- * Wakes other processes: hints go out in a notification that gathers what comes within a few ms, one at a time, and come in on one
- * connection however many listen. What this process says itself it hears at once, and not again.
+ * Wakes other processes: after a pause hints go out at once, then in a notification that gathers what comes within a few ms, one at a time;
+ * they come in on one connection however many listen. What this process says itself it hears at once, and not again.
  */
 export class HintChannel {
   readonly #parts: HintChannelParts;
@@ -38,6 +38,8 @@ export class HintChannel {
   #waiting = new Map<string, Hint>();
   #local = new Map<string, Hint>();
   #sending = false;
+  #isDue = false;
+  #sentAt = Number.NEGATIVE_INFINITY;
   #gather: Timer | undefined;
   #stopped = false;
   #failures = 0;
@@ -95,11 +97,17 @@ export class HintChannel {
   }
 
   #schedule(): void {
-    if (this.#gather !== undefined || this.#sending || this.#waiting.size === 0 || this.#stopped) return;
-    this.#gather = this.#parts.runtime.clock.after(GATHER_MS, () => {
-      this.#gather = undefined;
+    if (this.#isDue || this.#sending || this.#waiting.size === 0 || this.#stopped) return;
+    this.#isDue = true;
+    const { clock } = this.#parts.runtime;
+    const go = (): void => {
+      this.#isDue = false;
       void this.#flush();
-    });
+    };
+    const restMs = this.#sentAt + GATHER_MS - clock.mono();
+    if (restMs > 0) this.#gather = clock.after(restMs, go);
+    // What else this turn of the loop has to say goes with it.
+    else clock.soon(go);
   }
 
   async #flush(): Promise<void> {
@@ -108,6 +116,7 @@ export class HintChannel {
     const payloads = payloadsOf(this.#sender, this.#waiting.values());
     this.#waiting = new Map();
     this.#sending = true;
+    this.#sentAt = this.#parts.runtime.clock.mono();
     try {
       await this.#parts.notify(channel, payloads);
     } catch {

@@ -200,7 +200,7 @@ begin
   insert into agentmesh.task_queues (name) values (p_queue) on conflict do nothing;
   -- Claims under way have seen the former settings; they are waited for, and those to come wait.
   perform pg_advisory_xact_lock(hashtextextended('agentmesh.task_queues', 1));
-  select * into q from agentmesh.task_queues x where x.name = p_queue for update;
+  select * into q from agentmesh.task_queues x where x.name = p_queue;
   if p_revision is not null and p_revision <> q.revision then
     v_answer := json_build_object('at', agentmesh.now_us(), 'status', 'changed-meanwhile', 'revision', q.revision)::text;
   else

@@ -51,7 +51,6 @@ declare
 begin
   for r in
     select x.ctid as place, x.due_at, x.seqs from agentmesh.task_expiries x where x.due_at <= p_now order by x.due_at limit p_limit
-    for update skip locked
   loop
     exit when v_looked >= p_limit;
     if cardinality(r.seqs) > p_limit - v_looked then
@@ -121,7 +120,7 @@ begin
   while p_fx.room > 0 and p_fx.edges > 0 loop
     with d as (
       delete from agentmesh.task_frontier y using (
-        select x.number from agentmesh.task_frontier x where x.parent is not null order by x.number limit 500 for update skip locked
+        select x.number from agentmesh.task_frontier x where x.parent is not null order by x.number limit 500
       ) o where y.number = o.number returning y.number, y.parent, y.journal
     )
     select array_agg(d.parent order by d.number) filter (where e.journal = d.journal), count(*) into v_parents, v_found
@@ -132,7 +131,7 @@ begin
       continue;
     end if;
     delete from agentmesh.task_frontier x where x.number = (
-      select y.number from agentmesh.task_frontier y where y.root is not null order by y.number limit 1 for update skip locked)
+      select y.number from agentmesh.task_frontier y where y.root is not null order by y.number limit 1)
     returning * into f;
     exit when f.number is null;
     p_fx := agentmesh.task_walk_v1(p_fx, f.root, f.behind, f.walk, f.reason, f.revoke);
