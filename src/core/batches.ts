@@ -35,7 +35,7 @@ export class Batches<I> {
     return this.#waiting.length;
   }
 
-  /** Takes out what was waiting already when the last call was sent, and didn't fit into it. For one call at a time. */
+  /** Takes out what was waiting already when the last call was sent, and didn't fit into it. */
   takeBehind(): readonly I[] {
     const items = this.#waiting.splice(0, this.#behind);
     this.#behind = 0;

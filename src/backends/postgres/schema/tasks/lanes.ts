@@ -56,6 +56,7 @@ create function agentmesh.task_lanes_since_v1(p_uptime bigint, p_horizon text) r
       select json_agg(json_build_array(l.lane, l.queue, q.name, l.type, l.capabilities::json, l.placement, l.agent, l.grp,
         l.created >= pg_snapshot_xmin(pg_current_snapshot())))
       from agentmesh.task_lanes l join agentmesh.task_queues q on q.number = any(array[l.queue])
-      where l.created >= p_horizon::xid8 or not exists (select from agentmesh.uptime u where u.began = p_uptime)), '[]'::json))::text
+      where l.created >= case
+        when exists (select from agentmesh.uptime u where u.began = p_uptime) then p_horizon::xid8 else '0'::xid8 end), '[]'::json))::text
 $$;
 `;
