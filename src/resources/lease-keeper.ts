@@ -3,17 +3,20 @@ import type { LockAnswer, LockStore } from '../core/ports/locks.ts';
 import type { Clock, Timer } from '../core/ports/runtime.ts';
 import type { SessionNumber, Token } from '../core/ports/words.ts';
 import { slices } from '../core/slices.ts';
+import type { ModeChange } from './mode-change.ts';
 
 /** Something the store is asked about from time to time: a lease to renew, a wait that nobody tells us of. */
 export interface Kept {
   readonly id: string;
   /** Read whenever the store is asked: upgrades change it. */
   readonly token: Token | undefined;
+  /** The latest change of it that the store was asked for. */
+  readonly change?: ModeChange | undefined;
   /**
    * Returns ms until the next time; `undefined`: no more.
-   * @param sentAt mono ms when the store was asked; @param token that it was asked with
+   * @param sentAt mono ms when the store was asked; @param change the latest one then
    */
-  answered(answer: LockAnswer, sentAt: number, token: Token | undefined): number | undefined;
+  answered(answer: LockAnswer, sentAt: number, change: ModeChange | undefined): number | undefined;
 }
 
 /** Refs of one call. */
@@ -108,8 +111,9 @@ export class LeaseKeeper {
     };
     try {
       const refs = part.map(({ id, token }) => ({ id, token }));
+      const changes = part.map(({ change }) => change);
       const done = andThen(this.#store.keep(this.#session(), refs), ({ answers }) => {
-        part.forEach((kept, i) => this.#answered(kept, answers[i] as LockAnswer, sentAt, refs[i]?.token));
+        part.forEach((kept, i) => this.#answered(kept, answers[i] as LockAnswer, sentAt, changes[i]));
       });
       if (!isPromise(done)) return;
       const call = { since: sentAt };
@@ -120,10 +124,10 @@ export class LeaseKeeper {
     }
   }
 
-  #answered(kept: Kept, answer: LockAnswer, sentAt: number, token: Token | undefined): void {
+  #answered(kept: Kept, answer: LockAnswer, sentAt: number, change: ModeChange | undefined): void {
     if (!this.#due.has(kept)) return;
     this.#due.delete(kept);
-    const next = kept.answered(answer, sentAt, token);
+    const next = kept.answered(answer, sentAt, change);
     if (next !== undefined) this.add(kept, next);
   }
 }

@@ -49,10 +49,13 @@ export class LeaseTimers {
       get token() {
         return lock.ref.token;
       },
-      answered: (answer, at, token) => {
+      get change() {
+        return lock.change;
+      },
+      answered: (answer, at, change) => {
         if (lock.status !== 'held' || lock.isRevoked) return undefined;
-        // An upgrade may have overtaken the question: it is asked again, without a token if need be.
-        if (answer.status === 'lost' && token !== undefined && token !== lock.ref.token) return 0;
+        // An upgrade may have overtaken the question, even one that was taken back since: the token asked with was not the lock's then.
+        if (answer.status === 'lost' && change !== lock.change) return 0;
         if (answer.status !== 'granted' || answer.revoked !== undefined) {
           lock.lockChanged(answer);
           return undefined;
