@@ -2,7 +2,7 @@ import { andThen, isPromise } from '../core/awaitable.ts';
 import { toStoredError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { HANDING_OVER, type Operations } from '../core/operations.ts';
-import type { Runtime } from '../core/ports/runtime.ts';
+import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { ClaimAnswer, ClaimRequest, TaskStore } from '../core/ports/tasks.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { AheadRuns } from './ahead-runs.ts';
@@ -57,6 +57,10 @@ export class Claims {
   #quiet: (() => void)[] = [];
   /** The last claim was for fewer than there may be. */
   #cutShort = false;
+  /** Most of one claim, after a larger one was refused. */
+  #cap = Number.POSITIVE_INFINITY;
+  /** Asks again after a failure. */
+  #repeat: Timer | undefined;
 
   constructor(parts: ClaimsParts) {
     this.#parts = parts;
@@ -107,13 +111,14 @@ export class Claims {
     const answer = andThen(
       operations().run((op) => store.claim(op, request), HANDING_OVER),
       (claimed) => {
+        this.#cap *= 2;
         ahead?.answered(sentAt);
         this.#arrive(claimed);
         if (claimed.claims.length === 0) this.#parts.starved(request);
         else this.#parts.fed();
       },
     );
-    if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error));
+    if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(error, request.limit));
   }
 
   #arrive(answer: ClaimAnswer): void {
@@ -156,7 +161,7 @@ export class Claims {
   }
 
   get #most(): number {
-    return this.#parts.farBatch ?? CLAIMS_A_TURN;
+    return Math.min(this.#cap, this.#parts.farBatch ?? CLAIMS_A_TURN);
   }
 
   /** Of a claim, what will begin at once, or so soon that it may count as begun. */
@@ -172,14 +177,22 @@ export class Claims {
     return agents.areAlike ? ahead.room : -ahead.size;
   }
 
-  #failed(error: unknown): void {
+  /** @param limit of the claim */
+  #failed(error: unknown, limit = 0): void {
     this.#isUnderWay = false;
     this.#answered();
     const { code } = toStoredError(error);
     // Agents may come before the mesh is started; it asks then.
     if (code === 'NOT_STARTED') return;
     const { runtime, isStopped, wake } = this.#parts;
+    // What the store refuses as a whole it may give in parts.
+    if (code === 'NOT_SUPPORTED' && limit > 1) {
+      this.#cap = Math.floor(limit / 2);
+      return wake();
+    }
     reportFailure(this.#parts, 'Could not claim tasks', error);
-    if (!isStopped() && code !== 'STOPPED') runtime.clock.after(CLAIM_AGAIN_MS, wake);
+    if (isStopped() || code === 'STOPPED') return;
+    this.#repeat?.cancel();
+    this.#repeat = runtime.clock.after(CLAIM_AGAIN_MS, wake);
   }
 }

@@ -24,6 +24,16 @@ export function settleFailure(
   return { claim, as: 'bury', reason, error: stored, signature: errorSignature(stored) };
 }
 
+/**
+ * How an attempt is settled whose own end the store refuses for good: as a dead letter, rather than claimed as long as this process lives.
+ * `undefined`: it is one already, or says no more than that somebody else may have the task. Pure.
+ */
+export function settleRefused(settlement: Settlement, refusal: unknown): Settlement | undefined {
+  if (settlement.as !== 'complete' && settlement.as !== 'retry') return undefined;
+  const error = toStoredError(refusal);
+  return { claim: settlement.claim, as: 'bury', reason: 'REFUSED', error, signature: errorSignature(error) };
+}
+
 /** What a handler meets when the session it was claimed under is over: claim, locks and fences went with it. */
 const LOST_WITH_SESSION: ReadonlySet<unknown> = new Set([
   'SESSION_EXPIRED',

@@ -1,5 +1,5 @@
 import { andThen, isPromise } from '../core/awaitable.ts';
-import { isCoordinationError } from '../core/errors.ts';
+import { type CoordinationError, isCoordinationError } from '../core/errors.ts';
 import type { EventSink } from '../core/events.ts';
 import { Batches } from '../core/batches.ts';
 import { roughBytes } from '../core/json.ts';
@@ -8,10 +8,13 @@ import type { Runtime } from '../core/ports/runtime.ts';
 import type { Consequences, SettleAnswer, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
 import { reportFailure } from './report-failure.ts';
+import { settleRefused } from './settlement.ts';
 
 const MAX_BATCH = 1_000;
 /** Calls to a store across a network that may be under way: the order of ends means nothing. */
 const FLIGHTS = 2;
+/** After so many refusals of single ends, and nothing stored, the rest of their batch isn't tried: the store takes none. */
+const MAX_REFUSED = 8;
 /** Never changed: what comes first makes a list of its own. */
 const NO_RUNS: Run[] = [];
 const NO_SETTLEMENTS: Settlement[] = [];
@@ -28,6 +31,14 @@ interface End {
   readonly run: Run;
   readonly settlement: Settlement;
   readonly endedAt: number;
+}
+
+/** A batch that was refused and is sent in parts. */
+interface Parts {
+  /** Some of it was stored. */
+  stored: boolean;
+  /** Parts that could not be made smaller, and were refused. */
+  refused: number;
 }
 
 /**
@@ -125,7 +136,7 @@ export class Settler {
   }
 
   /** While the store is away an end waits for it: nobody else knows of it. */
-  async #sendFar(ends: readonly End[]): Promise<void> {
+  async #sendFar(ends: readonly End[], parts?: Parts): Promise<void> {
     const settlements = ends.map(({ settlement }) => settlement);
     try {
       const answer = await this.#operations().run((op) => this.#store.settle(op, settlements), ENDLESS);
@@ -133,19 +144,28 @@ export class Settler {
         this.#tell(run, settlement, answer.results[i] as SettleResult, endedAt),
       );
       this.#followUp(answer);
+      if (parts !== undefined) parts.stored = true;
     } catch (error) {
-      if (ends.length > 1 && isCoordinationError(error, 'NOT_SUPPORTED')) return this.#sendHalves(ends);
-      this.#lose(
-        ends.map(({ run }) => run),
-        error,
-      );
+      const more = isCoordinationError(error, 'NOT_SUPPORTED') ? inParts(ends, error) : [];
+      if (more.length === 0) this.#giveUp(ends, error, parts);
+      else await this.#sendParts(more, error, parts ?? { stored: false, refused: 0 });
     }
   }
 
   /** What the store refuses as a whole it may take in part: one end that can't be stored must not keep its neighbours' from being. */
-  async #sendHalves(ends: readonly End[]): Promise<void> {
-    const middle = Math.ceil(ends.length / 2);
-    await Promise.all([this.#sendFar(ends.slice(0, middle)), this.#sendFar(ends.slice(middle))]);
+  async #sendParts(batches: readonly (readonly End[])[], error: unknown, parts: Parts): Promise<void> {
+    for (const ends of batches) {
+      if (parts.stored || parts.refused < MAX_REFUSED) await this.#sendFar(ends, parts);
+      else this.#giveUp(ends, error, parts);
+    }
+  }
+
+  #giveUp(ends: readonly End[], error: unknown, parts: Parts | undefined): void {
+    if (parts !== undefined) parts.refused += 1;
+    this.#lose(
+      ends.map(({ run }) => run),
+      error,
+    );
   }
 
   /** Resolves when nothing is left to store. */
@@ -211,6 +231,16 @@ export class Settler {
     this.#waiters = [];
     for (const wake of waiters) wake();
   }
+}
+
+/** What to try when a store refuses these ends for good: two halves, of a single one the refusal as its end; nothing when that was it. */
+function inParts(ends: readonly End[], refusal: CoordinationError): readonly (readonly End[])[] {
+  const middle = Math.ceil(ends.length / 2);
+  if (middle < ends.length) return [ends.slice(0, middle), ends.slice(middle)];
+  return ends.flatMap((end) => {
+    const settlement = settleRefused(end.settlement, refusal);
+    return settlement === undefined ? [] : [[{ ...end, settlement }]];
+  });
 }
 
 function bytesOfEnd({ settlement }: End): number {

@@ -5,7 +5,7 @@ import type { Backend } from '../../src/core/ports/backend.ts';
 import type { Settlement } from '../../src/core/ports/tasks.ts';
 import { CoordinationError, CoordinationManager } from '../../src/index.ts';
 import { networked } from '../../src/testing/networked.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
+import { createTestClock, type TestClock } from '../../src/testing/test-clock.ts';
 import { intercept } from '../../src/testing/wrappers.ts';
 
 /** What a store across a network takes in one call here, and more than that. */
@@ -36,13 +36,16 @@ async function narrowMesh() {
     await over;
     expect(refused).toEqual([]);
   });
-  /** What comes of it when time goes on. */
-  const during = async <T>(work: Promise<T>, ms = 5_000): Promise<T> => {
+  return { clock, store, mesh, during: duringOn(clock), refused };
+}
+
+/** What comes of something when time goes on. */
+function duringOn(clock: TestClock) {
+  return async <T>(work: Promise<T>, ms = 5_000): Promise<T> => {
     work.catch(() => undefined);
     await clock.advance(ms);
     return work;
   };
-  return { clock, store, mesh, during, refused };
 }
 
 describe('no call has more items than the store takes: tasks', () => {
@@ -284,26 +287,89 @@ test.for([
   },
 );
 
-test('ends that the store refuses together are stored one by one, but for the one that it refuses', async () => {
-  const sizes: number[] = [];
+/** A mesh whose store refuses calls of this method as `isRefused` says; what it was sent, and what was reported. */
+async function refusingMesh(method: 'settle' | 'claim', isRefused: (asked: never) => boolean) {
+  const asked: never[] = [];
   const store = networked<Backend>(memory({ shared: true }), 100);
   const backend = intercept(store, async (call) => {
-    if (call.port === 'tasks' && call.method === 'settle') {
-      const tasks = (call.args[1] as readonly Settlement[]).map(({ claim }) => claim.task);
-      sizes.push(tasks.length);
-      if (tasks.includes('t3')) throw new CoordinationError('NOT_SUPPORTED', 'too big');
+    if (call.port === 'tasks' && call.method === method) {
+      asked.push(call.args[1] as never);
+      if (isRefused(call.args[1] as never)) throw new CoordinationError('NOT_SUPPORTED', 'too big');
     }
     return call.send();
   });
-  const mesh = await CoordinationManager.start({ backend, env: {} });
+  const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+  const mesh = new CoordinationManager({ backend, clock, seed: 1, env: {} });
   const errors: unknown[] = [];
   mesh.events.on('system:error', (payload) => errors.push(payload));
-  const ids = Array.from({ length: 8 }, (_, i) => `t${i}`);
-  mesh.registerAgent({ id: 'a', maxConcurrentTasks: 8, handler: ({ task }) => task.id });
-  const handles = await mesh.submitTasks(ids.map((id) => ({ id, type: 't' })));
-  const others = handles.filter(({ id }) => id !== 't3');
-  expect(await Promise.all(others.map((handle) => handle.result()))).toEqual(others.map(({ id }) => id));
-  expect(sizes.toSorted((a, b) => b - a)).toEqual([8, 4, 4, 2, 2, 1, 1]);
-  expect(errors).toMatchObject([{ code: 'NOT_SUPPORTED' }]);
-  await mesh.shutdown();
+  await mesh.initialize();
+  onTestFinished(async () => {
+    const over = mesh.shutdown();
+    await clock.advance(60_000);
+    await over;
+  });
+  return { mesh, clock, asked, errors, during: duringOn(clock) };
+}
+
+describe('what the store refuses as a whole', () => {
+  const batch = (settlements: readonly Settlement[]) => settlements.map(({ claim }) => claim.task);
+
+  test('ends are stored in parts, but for the one that it refuses: that task is dead with the refusal', async () => {
+    const { mesh, during, asked, errors } = await refusingMesh('settle', (settlements) =>
+      (settlements as readonly Settlement[]).some(
+        ({ claim, as }) => claim.task === 't3' && as === 'complete',
+      ),
+    );
+    const ids = Array.from({ length: 8 }, (_, i) => `t${i}`);
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: 8, handler: ({ task }) => task.id });
+    const handles = await during(mesh.submitTasks(ids.map((id) => ({ id, type: 't' }))));
+    const ends = handles.map((handle) => handle.result().catch((error: unknown) => error));
+    expect(await during(Promise.all(ends))).toMatchObject(
+      ids.map((id) => (id === 't3' ? { code: 'TASK_FAILED', cause: { code: 'NOT_SUPPORTED' } } : id)),
+    );
+    expect(asked.map((settlements) => batch(settlements).length).toSorted((a, b) => b - a)).toEqual([
+      8, 4, 4, 2, 2, 1, 1, 1,
+    ]);
+    expect(errors).toEqual([]);
+    expect(await during(mesh.getTask('t3') as Promise<unknown>)).toMatchObject({ status: 'dead' });
+  });
+
+  test('ends that it refuses one by one too are given up together soon', async () => {
+    const { mesh, during, asked, errors } = await refusingMesh('settle', () => true);
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: 64, handler: () => 'done' });
+    await during(mesh.submitTasks(Array.from({ length: 64 }, () => ({ type: 't' }))));
+    // 64, 32, …, 1 and 8 ends alone, each as it was and as a dead letter.
+    expect(asked.length).toBeLessThan(35);
+    expect(errors.length).toBeLessThan(20);
+    expect(errors).toContainEqual(expect.objectContaining({ code: 'NOT_SUPPORTED' }));
+  });
+
+  test('a claim is asked for again with half of its size, and grows again', async () => {
+    const { mesh, during, asked, errors } = await refusingMesh(
+      'claim',
+      ({ limit }: { limit: number }) => limit > 3,
+    );
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: 16, handler: ({ task }) => task.id });
+    const ids = Array.from({ length: 16 }, (_, i) => `t${i}`);
+    const handles = await during(mesh.submitTasks(ids.map((id) => ({ id, type: 't' }))));
+    expect(await during(Promise.all(handles.map((handle) => handle.result())))).toEqual(ids);
+    const sizes = asked.map(({ limit }: { limit: number }) => limit);
+    expect(sizes.slice(0, 4)).toEqual([16, 8, 4, 2]);
+    expect(sizes.slice(4)).toContain(4);
+    expect(errors).toEqual([]);
+  });
+
+  test('a claim of one that is refused is reported, and asked for again after a second', async () => {
+    const { mesh, clock, during, asked, errors } = await refusingMesh('claim', () => true);
+    mesh.registerAgent({ id: 'a', maxConcurrentTasks: 4, handler: () => 'done' });
+    const sizes = (): number[] => asked.map(({ limit }: { limit: number }) => limit);
+    await during(mesh.submitTask({ type: 't' }), 500);
+    expect(sizes().slice(0, 3)).toEqual([4, 2, 1]);
+    const before = { asked: asked.length, errors: errors.length };
+    expect(errors).toContainEqual(expect.objectContaining({ code: 'NOT_SUPPORTED' }));
+    await clock.advance(10_000);
+    expect(asked.length - before.asked).toBe(errors.length - before.errors);
+    expect(asked.length - before.asked).toBeLessThanOrEqual(10);
+    expect(new Set(sizes().slice(before.asked))).toEqual(new Set([1]));
+  });
 });
