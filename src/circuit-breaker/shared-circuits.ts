@@ -39,6 +39,8 @@ interface Known {
   /** Of the entry that was seen last; 0: there is none. */
   revision: number;
   generation: number;
+  /** By how much generations in the store are larger than here: it may have changed often before this process had heard of it. */
+  ahead: number;
   isBusy: boolean;
 }
 
@@ -63,7 +65,7 @@ export class SharedCircuits {
   }
 
   add(circuit: SharedCircuit): void {
-    this.#known.set(circuit.name, { circuit, revision: 0, generation: 0, isBusy: false });
+    this.#known.set(circuit.name, { circuit, revision: 0, generation: 0, ahead: 0, isBusy: false });
     if (this.#timer !== undefined || this.#isStopped) {
       this.#look();
       return;
@@ -98,7 +100,8 @@ export class SharedCircuits {
     known.isBusy = true;
     try {
       for (;;) {
-        const snapshot = known.circuit.snapshot();
+        const own = known.circuit.snapshot();
+        const snapshot = { ...own, generation: own.generation + known.ahead };
         if (snapshot.generation <= known.generation || this.#isStopped) return;
         // Whoever makes the first call is to probe, not whose clock was first.
         if (snapshot.state === CircuitState.HALF_OPEN && !known.circuit.isProbing()) return;
@@ -150,12 +153,17 @@ export class SharedCircuits {
   }
 
   #take(known: Known, { revision, value, changedAt }: Entry, at: BackendTime): void {
+    const isFirst = known.revision === 0;
     known.revision = revision;
     if (value === undefined) return;
     const { by, ...snapshot } = value as Stored;
+    const { circuit } = known;
     known.generation = snapshot.generation;
+    if (isFirst && snapshot.state === CircuitState.CLOSED)
+      known.ahead = aheadOf(circuit.snapshot(), snapshot);
     const passedMs = Math.max(0, at - changedAt) / 1_000;
-    known.circuit.adopt(this.#asSeenHere(snapshot, passedMs, by, known.circuit));
+    const seen = this.#asSeenHere(snapshot, passedMs, by, circuit);
+    circuit.adopt({ ...seen, generation: Math.max(0, seen.generation - known.ahead) });
   }
 
   #asSeenHere(
@@ -177,4 +185,13 @@ export class SharedCircuits {
     if (code !== 'NOT_STARTED' && code !== 'STOPPED')
       this.#parts.runtime.logger.warn('The state of circuit breakers could not be shared', { code, message });
   }
+}
+
+/**
+ * Of a breaker that this process hears of for the first time, and that is closed for the others: what has been counted here goes on, and if
+ * it has opened here, that is news for them.
+ */
+function aheadOf(own: CircuitSnapshot, theirs: CircuitSnapshot): number {
+  const from = own.state === CircuitState.CLOSED ? theirs.generation : theirs.generation + 1;
+  return Math.max(0, from - own.generation);
 }

@@ -27,7 +27,7 @@ export interface RecoveryDeps {
 /**
  * Takes the claims of sessions that have ended without giving them back (T6), and gives them back: a task that crashed too often is buried
  * as `POISON`, any other may be claimed again, its attempt uncounted (T5). What this very process runs, whose session had lapsed, goes on
- * under the new claim.
+ * under the new claim, and what it has completed, which the store hasn't heard yet, is stored under that.
  */
 export class Recovery {
   readonly #deps: RecoveryDeps;
@@ -77,6 +77,7 @@ export class Recovery {
     const { home, settler } = this.#deps;
     const handle = claim.local instanceof LocalHandle ? claim.local : undefined;
     const former = handle?.run;
+    if (former !== undefined && settler.renew(former, claim)) return;
     if (former?.claimed.home === home && claim.poison !== true && isAdoptable(former)) {
       former.claim = claim;
       // Its handler may have met the loss of the former claim already.
@@ -100,7 +101,7 @@ export class Recovery {
 }
 
 /**
- * Whether a run of this process can go on under another claim: not where the former one is on its way to the store, as a start or an end,
+ * Whether a run of this process can go on under another claim: not where the former one is on its way to the store, as a start or a failure,
  * and not where an external agent answers with it.
  */
 function isAdoptable({ phase, started, agent }: Run): boolean {

@@ -5,7 +5,14 @@ import { Batches } from '../core/batches.ts';
 import { roughBytes } from '../core/json.ts';
 import { ENDLESS, type Operations } from '../core/operations.ts';
 import type { Runtime } from '../core/ports/runtime.ts';
-import type { Consequences, SettleAnswer, Settlement, SettleResult, TaskStore } from '../core/ports/tasks.ts';
+import type {
+  Claim,
+  Consequences,
+  SettleAnswer,
+  Settlement,
+  SettleResult,
+  TaskStore,
+} from '../core/ports/tasks.ts';
 import type { Run } from './agent.ts';
 import { reportFailure } from './report-failure.ts';
 import { settleRefused } from './settlement.ts';
@@ -57,6 +64,8 @@ export class Settler {
   #flying = 0;
   #waiters: (() => void)[] = [];
   readonly #far: Batches<End> | undefined;
+  /** Runs that are over and done, which a store across a network hasn't said yet. */
+  readonly #completing = new Set<Run>();
 
   constructor(parts: {
     readonly store: TaskStore;
@@ -85,8 +94,10 @@ export class Settler {
   }
 
   add(run: Run, settlement: Settlement): void {
-    if (this.#far !== undefined)
+    if (this.#far !== undefined) {
+      if (settlement.as === 'complete') this.#completing.add(run);
       return this.#far.add({ run, settlement, endedAt: this.#runtime.clock.mono() });
+    }
     // Of exact length for one: a first push would make room for 17.
     if (this.#runs.length === 0) {
       this.#runs = [run];
@@ -100,6 +111,16 @@ export class Settler {
       this.#scheduled = true;
       queueMicrotask(this.#turn);
     }
+  }
+
+  /**
+   * The session was lost and its claims are this process's again: a completion that is on its way is stored under the new one. False: there
+   * is none.
+   */
+  renew(run: Run, claim: Claim): boolean {
+    if (!this.#completing.has(run)) return false;
+    run.claim = claim;
+    return true;
   }
 
   readonly #turn = (): void => {
@@ -140,9 +161,7 @@ export class Settler {
     const settlements = ends.map(({ settlement }) => settlement);
     try {
       const answer = await this.#operations().run((op) => this.#store.settle(op, settlements), ENDLESS);
-      ends.forEach(({ run, settlement, endedAt }, i) =>
-        this.#tell(run, settlement, answer.results[i] as SettleResult, endedAt),
-      );
+      ends.forEach((end, i) => this.#land(end, answer.results[i] as SettleResult));
       this.#followUp(answer);
       if (parts !== undefined) parts.stored = true;
     } catch (error) {
@@ -150,6 +169,16 @@ export class Settler {
       if (more.length === 0) this.#giveUp(ends, error, parts);
       else await this.#sendParts(more, error, parts ?? { stored: false, refused: 0 });
     }
+  }
+
+  #land(end: End, result: SettleResult): void {
+    const { run, settlement, endedAt } = end;
+    // It was sent under the claim of a session that is over by now.
+    const isOutdated = result.status === 'stale' && settlement.claim !== run.claim;
+    if (isOutdated && this.#completing.has(run))
+      return this.#far?.add({ ...end, settlement: { ...settlement, claim: run.claim } });
+    this.#completing.delete(run);
+    this.#tell(run, settlement, result, endedAt);
   }
 
   /** What the store refuses as a whole it may take in part: one end that can't be stored must not keep its neighbours' from being. */
@@ -214,6 +243,7 @@ export class Settler {
   #lose(runs: readonly Run[], error: unknown): void {
     this.#report('Could not store how tasks ended', error, runs.length);
     for (const run of runs) {
+      this.#completing.delete(run);
       // Whoever waits for its result asks the store from now on.
       if (run.handle?.run === run) run.handle.run = undefined;
       run.facts.onSettled?.(undefined, error);

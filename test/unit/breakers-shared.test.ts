@@ -98,6 +98,38 @@ test('a process that starts later, or begins to use it later, finds it as it is'
   expect(retryAfterMs).toBeLessThanOrEqual(7_000);
 });
 
+test.each([
+  ['before', 'together'],
+  ['while', 'one after the other'],
+] as const)(
+  'one that opens %s it hears of the others opens for all, however often theirs has changed',
+  async (_, how) => {
+    const { clock, meshes } = await breakers(2);
+    const late = (mesh: CoordinationManager | undefined) =>
+      mesh?.breakers.getBreaker('late') as CircuitBreaker;
+    const theirs = late(meshes[0]);
+    for (let n = 0; n < 3; n++) {
+      await failed(theirs);
+      await failed(theirs);
+      await clock.advance(10_100);
+      await theirs.execute(works);
+      await clock.advance(200);
+    }
+    const ours = late(meshes[1]);
+    if (how === 'together') await Promise.all([failed(ours), failed(ours)]);
+    else for (let n = 0; n < 2; n++) await failed(ours);
+    await clock.advance(6_000);
+    expect([ours, theirs].map((breaker) => breaker.getState())).toEqual([
+      CircuitState.OPEN,
+      CircuitState.OPEN,
+    ]);
+    await clock.advance(4_200);
+    expect(await theirs.execute(works)).toBe('up');
+    await clock.advance(200);
+    expect(ours.getState()).toBe(CircuitState.CLOSED);
+  },
+);
+
 test('a breaker on its own has nothing to share it over', () => {
   expect(() => new CircuitBreaker('x', { shared: true })).toThrow(
     expect.objectContaining({ code: 'NOT_SUPPORTED' }),

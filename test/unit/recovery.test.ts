@@ -5,6 +5,7 @@ import { networked } from '../../src/testing/networked.ts';
 import { createTestClock, type TestClock } from '../../src/testing/test-clock.ts';
 import { intercept } from '../../src/testing/wrappers.ts';
 import { crossedLocks } from '../support/crossed-locks.ts';
+import { faulty } from '../support/faulty.ts';
 import { gate } from '../support/mesh.ts';
 import { startMesh } from '../support/started-mesh.ts';
 
@@ -208,6 +209,45 @@ describe('tasks of a session that ended', () => {
     expect(sessions.size, 'the start was asked for again').toBe(2);
     expect((await mine.mesh.getTask('b'))?.status).toBe('completed');
     expect(calls.filter((id) => id === 'b')).toHaveLength(1);
+  });
+
+  test('T6: one that had completed while the store was away, and whose end comes after the takeover, is completed under that', async () => {
+    const { backend, faults } = faulty(networked<MemoryBackend>(memory({ shared: true })));
+    const taken = gate();
+    const late = intercept(backend, async ({ port, method, send }) => {
+      if (port !== 'tasks' || faults.fault === 'away') return send();
+      // The server hears of its former claims first, and of their ends afterwards.
+      if (method === 'settle') await taken.promise;
+      const answer = await send();
+      if (method === 'takeover' && (answer as ClaimAnswer).claims.length > 0) setImmediate(taken.open);
+      return answer;
+    });
+    const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+    const mine = await start(late, {}, clock);
+    const work = gate();
+    let calls = 0;
+    mine.mesh.registerAgent({
+      id: 'a',
+      handler: async () => {
+        calls += 1;
+        await work.promise;
+        return 'done';
+      },
+    });
+    const submitted = mine.mesh.submitTask({ type: 't' });
+    await mine.pass(1_000);
+    const task = await submitted;
+    faults.fault = 'away';
+    await mine.pass(LEASE_MS);
+    work.open();
+    await mine.pass(15_000);
+    faults.fault = 'none';
+    await mine.pass(30_000);
+    expect(mine.named('session:expired')).toHaveLength(1);
+    expect(calls).toBe(1);
+    const ends = Promise.all([mine.mesh.getTask(task.id), task.result()]);
+    await mine.pass(1_000);
+    expect(await ends).toMatchObject([{ status: 'completed' }, 'done']);
   });
 
   test('T6: one that had failed, and waits for a deadlock’s survivor, is run again, though its old claim is worth nothing', async () => {
