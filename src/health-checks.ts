@@ -47,7 +47,10 @@ export function healthChecks(sources: HealthSources): HealthChecks {
     scheduler: () => {
       const { running, queued, agents, zombies } = tasks.getSchedulingMetrics();
       const metrics = { running, queued, agents, zombies };
-      return { ...punctual('its sweep is', tasks.overdueMs(), stuckMs), metrics };
+      return {
+        ...punctual('its sweep, or the record of what ended, is', tasks.overdueMs(), stuckMs),
+        metrics,
+      };
     },
     session: () => session.health(),
     resources: () => ({

@@ -49,6 +49,7 @@ import type {
   TypeName,
   WaitReason,
 } from './scheduler/types.ts';
+import { sessionReport } from './session-report.ts';
 import type { WorkStealingCoordinator } from './work-stealing/work-stealing-coordinator.ts';
 
 /** Settled conflicts older than this are forgotten by maintenance, ms. */
@@ -193,7 +194,10 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     return this.#life.isReady ? this.tasks.submitTasks<L>(tasks, options) : this.#life.refused();
   }
 
-  /** Gives a task to an agent, also to one that was never registered (an external agent). Resolves when the assignment is recorded. */
+  /**
+   * Gives a task to an agent, also to one that was never registered: in memory an external agent, on a backend that processes share one of
+   * whichever process registers it. Resolves when the assignment is recorded.
+   */
   assignTask<N extends TypeName<T>, O = T[N]['output']>(
     task: Submittable<T, N, O>,
     agentId?: string,
@@ -334,10 +338,13 @@ export class CoordinationManager<T extends TaskTypes = AnyTasks> implements Asyn
     return this.#life.health.check();
   }
 
-  /** The processes that share this mesh's backend, this one included, with their agents, as each described itself last. */
+  /**
+   * The processes that share this mesh's backend, with their agents: this one as it is now, each other as it described itself last, at most a
+   * third of its lease ago while it lives.
+   */
   async processes(): Promise<readonly ProcessView[]> {
     if (!this.#life.isReady) return this.#life.refused();
-    return listProcesses(this.#sessions, this.#operations.session);
+    return listProcesses(this.#sessions, this.#operations.session, sessionReport(this.tasks));
   }
 
   /** @throws NOT_SUPPORTED with `metrics: false` */

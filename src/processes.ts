@@ -1,9 +1,9 @@
 import { andThen } from './core/awaitable.ts';
 import { backendMs } from './core/backend-ms.ts';
-import type { Sessions } from './core/ports/sessions.ts';
+import type { SessionReport, Sessions } from './core/ports/sessions.ts';
 import type { Awaitable, SessionNumber } from './core/ports/words.ts';
 
-/** A process of the mesh as it described itself at its last sign of life. */
+/** A process of the mesh: this one as it is now, another as it described itself at its last sign of life. */
 export interface ProcessView {
   /** Of one boot: the same process has another number after its session was lost. */
   readonly session: number;
@@ -31,12 +31,16 @@ export interface ProcessView {
 /** Most processes that are listed. */
 const MOST = 1_000;
 
-/** The processes that live, this one included. */
-export function listProcesses(sessions: Sessions, own: SessionNumber): Awaitable<readonly ProcessView[]> {
+/** The processes that live, this one included. @param now what this one says of itself */
+export function listProcesses(
+  sessions: Sessions,
+  own: SessionNumber,
+  now: SessionReport,
+): Awaitable<readonly ProcessView[]> {
   return andThen(sessions.list({ limit: MOST }), ({ items, at }) =>
     items.flatMap(({ session, expiresAt, report }) => {
       if (expiresAt <= at) return [];
-      const { host, pid, rssBytes, agents, load } = report;
+      const { host, pid, rssBytes, agents, load } = session === own ? now : report;
       const { running, unstarted, slots } = load;
       const view = { session, own: session === own, host, pid, expiresAt: backendMs(expiresAt) };
       return [{ ...view, running, unstarted, slots, rssBytes, agents }];

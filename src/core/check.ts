@@ -86,9 +86,9 @@ export function checkSignal(value: unknown, what: string): AbortSignal | undefin
   return value as AbortSignal;
 }
 
-export function checkObject(value: unknown, what: string): object {
+export function checkObject(value: unknown, what: string, hint?: string): object {
   if (typeof value !== 'object' || value === null || isArray(value, what)) {
-    throw invalid(`Expected ${what} to be an object, got ${describe(value)}`);
+    throw invalid(`Expected ${what} to be an object, got ${describe(value)}`, hint);
   }
   return value;
 }

@@ -20,14 +20,14 @@ export class HintListeners {
 
   /** `tell` hears hints equal to one of `interest`; an interest in queue, resource, address or prefix `*` hears all of its kind. */
   on(interest: readonly Hint[], tell: (hint: Hint) => void): Disposable {
-    const listener = { interest, keys: new Set(interest.map(hintKey)), tell };
+    const listener = { interest, keys: new Set(interest.map(subjectOf)), tell };
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   tell(hints: Iterable<Hint>): void {
     for (const hint of hints) {
-      const key = hintKey(hint);
+      const key = subjectOf(hint);
       const every = nameOf(hint) === ALL;
       for (const { interest, keys, tell } of this.#listeners) {
         if (keys.has(`${hint.about} ${ALL}`) || keys.has(key)) tell(hint);
@@ -37,7 +37,14 @@ export class HintListeners {
   }
 }
 
+/** Equal for hints that say the same. */
 export function hintKey(hint: Hint): string {
+  const { request } = hint as Hint & { readonly about: 'locks' };
+  return request === undefined ? subjectOf(hint) : `${hint.about}:${request} ${nameOf(hint)}`;
+}
+
+/** What it is about, as listeners say it. */
+function subjectOf(hint: Hint): string {
   const name = nameOf(hint);
   return name === undefined ? hint.about : `${hint.about} ${name}`;
 }
@@ -58,12 +65,12 @@ export function nameOf(hint: Hint): string | undefined {
 }
 
 /** The hint of a kind about a name; `undefined` for kinds that this build doesn't know. */
-export function hintAbout(about: string, name: string): Hint | undefined {
+export function hintAbout(about: string, name: string, request?: string): Hint | undefined {
   switch (about) {
     case 'tasks':
       return { about, queue: name };
     case 'locks':
-      return { about, resource: name };
+      return request === undefined ? { about, resource: name } : { about, resource: name, request };
     case 'messages':
       return { about, address: name };
     case 'state':

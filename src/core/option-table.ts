@@ -286,8 +286,8 @@ export const OPTIONS = {
     then: {
       kind: 'choice',
       of: ['abort', 'release'],
-      default: 'abort',
-      doc: 'After that: abort and count the attempt, or give it back uncounted.',
+      default: undefined,
+      doc: 'After that: abort and count the attempt, or give it back uncounted, to run elsewhere at once. Default release where processes share the backend, abort in memory.',
     },
   },
   health: {

@@ -160,6 +160,15 @@ export function readOptions<T extends object>(part: string, given: T): T {
   return reading(`\`${part}\``, () => ({ ...given }));
 }
 
+/** Refuses an address where options of a backend are expected, without showing it: there may be a password in it. */
+export function notAnAddress(part: string): CoordinationError {
+  return new CoordinationError(
+    'INVALID_OPTION',
+    `Expected the options of \`${part}\` to be an object, got a string`,
+    { hint: 'Pass an address as { url }.' },
+  );
+}
+
 function checkIsRecord(part: string, given: unknown): void {
   if (typeof given === 'object' && given !== null && !reading(`\`${part}\``, () => Array.isArray(given)))
     return;

@@ -67,7 +67,9 @@ export class LockDepartures {
 
   /** The session of this process is gone: there is nothing to give back. */
   sessionLost(): void {
-    const lost = new CoordinationError('SESSION_EXPIRED', 'The session of this process ran out');
+    const lost = new CoordinationError('SESSION_EXPIRED', 'The session of this process ran out', {
+      hint: 'Acquire it again: that goes by the next session.',
+    });
     const records = [...this.#client.owners.records()];
     for (const record of records) this.#client.waits.fail(record, lost);
     for (const record of records) this.#client.held.lost(record, lost);

@@ -6,10 +6,15 @@ import type { Offer } from '../core/ports/tasks.ts';
 import { Agent } from './agent.ts';
 import { AgentPool } from './candidate-pool.ts';
 import { type NormalisedAgent, normaliseAgent } from './normalise.ts';
+import type { Company } from './parts.ts';
 
-/** The agents of this process: those that were registered, and unknown ids that were given work (external agents without limits). */
+/**
+ * The agents of this process: those that were registered, and, where nobody else uses the store, unknown ids that were given work (external
+ * agents without limits).
+ */
 export class AgentRegistry {
   readonly #clock: Clock;
+  readonly #company: Company;
   readonly #agents = new Map<string, Agent>();
   /** Ids that left; refused until registered again. */
   readonly #left = new BoundedSet<string>(MOST_DEPARTED);
@@ -20,8 +25,9 @@ export class AgentRegistry {
   /** Assigned tasks that wait in run queues. */
   queuedTotal = 0;
 
-  constructor(clock: Clock, pool: AgentPool) {
+  constructor(clock: Clock, pool: AgentPool, company: Company) {
     this.#clock = clock;
+    this.#company = company;
     this.pool = pool;
   }
 
@@ -113,13 +119,15 @@ export class AgentRegistry {
   }
 
   /**
-   * The agent that is to get work by name; an unknown id becomes an external agent without limits, which strategies never choose.
+   * The agent that is to get work by name; an unknown id becomes an external agent without limits, which strategies never choose. Where
+   * others use the store it may be an agent of theirs, whose work must not be claimed here: then `undefined`.
    * @throws UNKNOWN_AGENT for an id that left
    */
-  named(id: string): Agent {
+  named(id: string): Agent | undefined {
     const known = this.#agents.get(id);
     if (known !== undefined && !known.gone) return known;
     this.checkWelcome(id);
+    if (this.#company !== 'alone') return undefined;
     const facts = { ...normaliseAgent({ id }, 1), slots: Number.POSITIVE_INFINITY };
     const agent = new Agent(facts, true, this.#clock.mono());
     this.#agents.set(id, agent);

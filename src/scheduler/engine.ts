@@ -23,7 +23,7 @@ import { FleetStealing } from './fleet-stealing.ts';
 import { Idleness } from './idleness.ts';
 import { Intake } from './intake.ts';
 import { takeLocks } from './locked-start.ts';
-import type { SchedulerParts } from './parts.ts';
+import type { Company, SchedulerParts } from './parts.ts';
 import type { Peer } from './peers.ts';
 import { Placement } from './placement.ts';
 import { makeWay } from './preemption.ts';
@@ -63,6 +63,7 @@ export class Engine {
   readonly operations: () => Operations;
   /** Most items of one call to a store across a network; absent: it is in this process. */
   readonly farBatch: number | undefined;
+  readonly company: Company;
   readonly parts: SchedulerParts;
   readonly history: TaskHistory;
   readonly agents: AgentRegistry;
@@ -116,10 +117,15 @@ export class Engine {
     const operations = parts.operations ?? alone?.operations;
     this.operations = () => operations as Operations;
     this.farBatch = parts.capabilities?.roundTrip === 'network' ? parts.capabilities.maxBatch : undefined;
+    this.company = this.farBatch !== undefined ? 'far' : parts.onHint === undefined ? 'alone' : 'shared';
     const { clock } = this.runtime;
     this.#ageSteps = new AgeSteps(this.store);
     this.history = new TaskHistory(this.options.historySize);
-    this.agents = new AgentRegistry(clock, new AgentPool((type, agent) => this.history.of(type, agent)));
+    this.agents = new AgentRegistry(
+      clock,
+      new AgentPool((type, agent) => this.history.of(type, agent)),
+      this.company,
+    );
     this.placement = new Placement(this, builtInStrategies(this.options.historySize));
     this.host = this.#makeHost();
     this.ending = this.#makeEnding();
@@ -314,7 +320,7 @@ export class Engine {
         this.idleness.look();
       },
       farBatch: this.farBatch,
-      company: this.farBatch !== undefined ? 'far' : onHint === undefined ? 'alone' : 'shared',
+      company: this.company,
     });
   }
 

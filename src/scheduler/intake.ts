@@ -73,12 +73,13 @@ export class Intake {
   /** Stores one as its options say. @throws as above, and NOT_SUPPORTED */
   async submitBy(task: TaskSpec, given: SubmitOptions): Promise<TaskHandle> {
     this.#deps.shutdown.refuse();
-    const { client } = checkOptions('submitTask', given, ['client']);
-    if (client === undefined) return this.submit(task);
+    const options = checkOptions('submitTask', given, ['client']);
+    // Who names a client that isn't there would learn from the rollback that the task was stored all the same.
+    if (!Object.hasOwn(options, 'client')) return this.submit(task);
     const { submission, transactions } = this.#deps;
     const spec = withCheckedInput(task);
     const normal = this.normalise(spec === undefined ? task : await spec);
-    return submission.accept(normal, await transactions.enqueue(client, normal));
+    return submission.accept(normal, await transactions.enqueue(options.client, normal));
   }
 
   /** Stores many, in order. All are checked before any is stored. @throws as for one; the error's `handles` has those that were stored */

@@ -8,6 +8,9 @@ import type { Awaitable } from '../core/ports/words.ts';
 import type { Peer } from './peers.ts';
 import type { WaitLink } from './types.ts';
 
+/** Who else uses the store: nobody, others in this process, others across a network. */
+export type Company = 'alone' | 'shared' | 'far';
+
 /** A run as locks, messages and the wait-for graph see it. Its node is `runNode` of its task's id. */
 export interface RunOwner {
   readonly node: string;

@@ -38,7 +38,7 @@ export class Reassignment {
     const agent = agents.named(checkId(agentId, 'agentId'));
     const record = await lookup.known(taskId);
     const run = runOf(record) ?? executor.externals.get(taskId);
-    if (run?.agent === agent) return;
+    if (agent !== undefined && run?.agent === agent) return;
     if (run !== undefined) {
       const stored = run.untilSettled();
       run.extras.moveTo = agentId;

@@ -105,7 +105,7 @@ export class Recovery {
  * and not where an external agent answers with it.
  */
 function isAdoptable({ phase, started, agent }: Run): boolean {
-  if (phase === 'ending' || phase === 'ended' || agent?.external === true) return false;
+  if (phase === 'ending' || agent?.external === true) return false;
   return started || phase !== 'running';
 }
 

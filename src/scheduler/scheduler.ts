@@ -178,7 +178,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
 
   /**
    * Gives a task to an agent: the named one, or the strategy's choice. Resolves when the assignment is recorded, or when it is known that
-   * the task has to wait (for its dependencies, its time, a free agent); `task:assigned` then follows.
+   * the task has to wait (for its dependencies, its time, a free agent); `task:assigned` then follows. An id that was never registered is an
+   * external agent, where nobody else uses the store; where others do, the task is left to the process that registers the id.
    * @param options it has none
    * @throws UNKNOWN_AGENT for an agent that left, and as submitTask
    */
@@ -336,9 +337,9 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
     this.#engine.sweeper.due(0, false);
   }
 
-  /** How long the store's chores are overdue, ms. */
+  /** How long the store's chores are overdue, or the ends of tasks wait to be stored, ms. */
   overdueMs(): number {
-    return this.#engine.sweeper.overdueMs();
+    return Math.max(this.#engine.sweeper.overdueMs(), this.#engine.settler.overdueMs());
   }
 
   /** Has the store do its chores now. */
@@ -365,8 +366,8 @@ export class AdvancedTaskScheduler<T extends TaskTypes = AnyTasks> {
   }
 
   /**
-   * Drains for `drainMs`, then aborts what still runs: `'abort'` counts the attempt as failed, `'release'` gives it back uncounted. All
-   * open `result()` promises settle, with STOPPED where the task hasn't ended. Idempotent.
+   * Drains for `drainMs`, then aborts what still runs: `'abort'` counts the attempt as failed, `'release'`, the default where others use the
+   * store, gives it back uncounted. All open `result()` promises settle, with STOPPED where the task hasn't ended. Idempotent.
    */
   shutdown(options: ShutdownOptions = {}): Promise<void> {
     return this.#engine.shutdown.run(options);

@@ -66,6 +66,8 @@ export class Settler {
   readonly #far: Batches<End> | undefined;
   /** Runs that are over and done, which a store across a network hasn't said yet. */
   readonly #completing = new Set<Run>();
+  /** Calls to it that aren't answered, the oldest first. */
+  readonly #unanswered = new Set<{ readonly since: number }>();
 
   constructor(parts: {
     readonly store: TaskStore;
@@ -83,7 +85,7 @@ export class Settler {
     this.#runtime = parts.runtime;
     const { farBatch: maxBatch } = parts;
     if (maxBatch === undefined) return;
-    const send = (ends: readonly End[]): Promise<void> => this.#sendFar(ends);
+    const send = (ends: readonly End[]): Promise<void> => this.#sendTimed(ends);
     this.#far = new Batches({
       clock: parts.runtime.clock,
       maxBatch,
@@ -154,6 +156,19 @@ export class Settler {
       (stored) => this.#apply(runs, settlements, stored, endedAt),
     );
     if (isPromise(answer)) answer.catch((error: unknown) => this.#failed(runs, error));
+  }
+
+  /** For how long the oldest end waits to be stored, ms; 0 when none does. */
+  overdueMs(): number {
+    const [oldest] = this.#unanswered;
+    return oldest === undefined ? 0 : this.#runtime.clock.mono() - oldest.since;
+  }
+
+  async #sendTimed(ends: readonly End[]): Promise<void> {
+    const call = { since: this.#runtime.clock.mono() };
+    this.#unanswered.add(call);
+    await this.#sendFar(ends);
+    this.#unanswered.delete(call);
   }
 
   /** While the store is away an end waits for it: nobody else knows of it. */

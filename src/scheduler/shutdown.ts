@@ -6,6 +6,7 @@ import type { Run, StopCause } from './agent.ts';
 import type { Cancellation } from './cancellation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Executor } from './executor.ts';
+import type { Company } from './parts.ts';
 import type { Settler } from './settler.ts';
 import type { SurvivorWaits } from './survivor-waits.ts';
 
@@ -14,7 +15,7 @@ const STORE_MS = 5_000;
 
 export interface ShutdownOptions {
   readonly drainMs?: number;
-  readonly then?: 'abort' | 'release';
+  readonly then?: 'abort' | 'release' | undefined;
 }
 
 export interface ShutdownDeps {
@@ -26,6 +27,7 @@ export interface ShutdownDeps {
   readonly survivors: SurvivorWaits;
   readonly settler: Settler;
   readonly cancellation: Cancellation;
+  readonly company: Company;
   /** Nothing runs any more, or nothing more can be done about it: everybody who waits hears so. */
   readonly over: () => void;
 }
@@ -68,12 +70,14 @@ export class Shutdown {
   }
 
   async #stop({ drainMs, then }: Resolved<'shutdown'>): Promise<void> {
-    const { options, runtime } = this.#deps;
+    const { options, runtime, company } = this.#deps;
+    // Where others go on, a process that is replaced must not cost its tasks more than one that is killed.
+    const isReleased = then === undefined ? company !== 'alone' : then === 'release';
     this.isStopped = true;
     const drained = this.drain(undefined);
     const rested = this.#untilRested();
     if (!(await this.#within(rested, drainMs))) {
-      this.#stopAll(then === 'abort' ? 'shutdown-abort' : 'shutdown-release');
+      this.#stopAll(isReleased ? 'shutdown-release' : 'shutdown-abort');
       await this.#within(rested, options.graceMs);
     }
     if (!(await this.#within(drained, STORE_MS)))

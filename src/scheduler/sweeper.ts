@@ -5,6 +5,7 @@ import type { Operations } from '../core/operations.ts';
 import type { Runtime, Timer } from '../core/ports/runtime.ts';
 import type { QueueCounts, TaskStore } from '../core/ports/tasks.ts';
 import { Rest } from '../core/rest.ts';
+import type { Company } from './parts.ts';
 
 /** After the first end since there was nothing to do, ms. */
 const TEND_MS = 1_000;
@@ -14,9 +15,6 @@ const SWEEP_AGAIN_MS = 1_000;
 /** How often changes that no hint told of are looked for, ms: at first, and after a while in which there were none. */
 const LOOK_MS = 1_000;
 const LONGEST_LOOK_MS = 2_000;
-
-/** Who else uses the store: nobody, others in this process, others across a network. */
-export type Company = 'alone' | 'shared' | 'far';
 
 export type Swept = Awaited<ReturnType<TaskStore['sweep']>>;
 

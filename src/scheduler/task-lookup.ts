@@ -9,7 +9,7 @@ import type { Agent, Run } from './agent.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Outcome } from './outcome.ts';
-import type { SchedulerParts } from './parts.ts';
+import type { Company, SchedulerParts } from './parts.ts';
 import type { Placement } from './placement.ts';
 import { type Shutdown, stopped } from './shutdown.ts';
 import type { Slots } from './slots.ts';
@@ -27,6 +27,7 @@ export interface TaskLookupDeps {
   readonly slots: Slots;
   readonly placement: Placement;
   readonly shutdown: Shutdown;
+  readonly company: Company;
   readonly host: HandleHost;
 }
 
@@ -89,7 +90,7 @@ export class TaskLookup {
 
   /** @throws UNKNOWN_TASK */
   async why(id: string): Promise<WaitReason> {
-    const { runtime, store, parts, agents, placement, shutdown, slots } = this.#deps;
+    const { runtime, store, parts, agents, placement, shutdown, slots, company } = this.#deps;
     const reason = await whyTask(checkId(id, 'taskId'), {
       record: (one) => this.record(one),
       run: runOf,
@@ -99,6 +100,7 @@ export class TaskLookup {
       freeInProcess: () => slots.free,
       strategy: () => placement.current.name,
       drained: () => shutdown.isDrained,
+      company,
       breakerMs: (name) => parts.breaker?.(name).closedInMs() ?? 0,
       elsewhere: (one) => parts.locks?.why(runNode(one)) ?? [],
       now: () => runtime.clock.wall() * 1_000,

@@ -28,7 +28,7 @@ export class Transactions {
   /** @throws NOT_SUPPORTED */
   async enqueue(client: unknown, task: NewTask): Promise<EnqueueAnswer> {
     const { operations, clock, wake } = this.#deps;
-    const store = this.#within(client);
+    const store = this.#within(client, 'To submit without a transaction, leave `client` out.');
     const answer = await operations().run((op) => store.enqueue(op, [task]), ONCE);
     for (const ms of LOOKS_MS) clock.after(ms, wake);
     return answer;
@@ -41,7 +41,7 @@ export class Transactions {
    */
   async complete(client: unknown, run: Run, value: unknown): Promise<void> {
     checkJson(value, 'the result', RESULT_LIMITS);
-    const store = this.#within(client);
+    const store = this.#within(client, 'To complete without a transaction, return the result.');
     const result = copyJson(value);
     const settlement = { claim: run.claim, as: 'complete', result } as const;
     // From here on only the store knows whether it is completed.
@@ -54,8 +54,9 @@ export class Transactions {
       });
   }
 
-  #within(client: unknown): Pick<TaskStore, 'enqueue' | 'settle'> {
-    checkObject(client, 'the client');
+  /** @param otherwise what to do without a client */
+  #within(client: unknown, otherwise: string): Pick<TaskStore, 'enqueue' | 'settle'> {
+    checkObject(client, 'the client', otherwise);
     const { store } = this.#deps;
     if (store.within === undefined)
       throw new CoordinationError('NOT_SUPPORTED', 'This backend has no transactions to join', {

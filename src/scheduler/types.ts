@@ -274,7 +274,7 @@ export interface TaskContext<T extends TaskTypes = AnyTasks, N extends TypeName<
 export interface SubmitOptions {
   /**
    * A client in which you began a transaction: the task is there if and when you commit. Stores with transactions only (PostgreSQL, READ
-   * COMMITTED). It must not take part in a deadlock of yours: submit last.
+   * COMMITTED). It must not take part in a deadlock of yours: submit last. A `client` that is `undefined` is refused: leave it out.
    */
   readonly client?: unknown;
 }

@@ -1,5 +1,6 @@
 import type { QueueCounts, TaskBody, TaskRecord } from '../core/ports/tasks.ts';
 import type { Agent, Run } from './agent.ts';
+import type { Company } from './parts.ts';
 import { mayRun } from './run-waits.ts';
 import { settingsOf } from './settings.ts';
 import type { WaitLink } from './types.ts';
@@ -15,6 +16,7 @@ export interface UnplacedFacts {
   strategy(): string;
   /** Whether this process starts nothing any more. */
   drained(): boolean;
+  readonly company: Company;
 }
 
 /** Why a task that is ready, or was claimed and not placed, has no agent. */
@@ -33,7 +35,12 @@ export async function whyUnplaced(
   const all = [...facts.agents()];
   const able = all.filter((agent) => mayRun(agent, record));
   if (able.length === 0)
-    return { kind: 'no-capable-agent', subject: body.type, sinceMs, detail: whyNoneAble(record, all) };
+    return {
+      kind: 'no-capable-agent',
+      subject: body.type,
+      sinceMs,
+      detail: whyNoneAble(record, all, facts.company),
+    };
   const { exclude = [], maxLoadRatio = Number.POSITIVE_INFINITY } = settingsOf(body);
   const welcome = able.filter(({ id }) => !exclude.includes(id));
   if (welcome.length === 0) {
@@ -69,14 +76,20 @@ function holderOf(run: Run | undefined): { readonly holder?: string } {
   return run === undefined ? {} : { holder: run.id };
 }
 
-function whyNoneAble({ body }: TaskRecord, all: readonly Agent[]): string {
+function whyNoneAble({ body }: TaskRecord, all: readonly Agent[], company: Company): string {
   const { agent: alone } = body;
   const only = alone === undefined ? '' : `only ${alone}: `;
   const present = all.filter(
     ({ gone, isImplicit, id }) => !gone && !isImplicit && (alone === undefined || id === alone),
   );
-  if (present.length === 0) return alone === undefined ? 'no agent is registered' : `only ${alone}`;
+  if (present.length === 0) return whyNonePresent(alone, company);
   return `${only}${whyUnfit(body, present)}`;
+}
+
+function whyNonePresent(alone: string | undefined, company: Company): string {
+  if (company === 'alone') return alone === undefined ? 'no agent is registered' : `only ${alone}`;
+  if (alone === undefined) return 'no agent is registered in this process';
+  return `only ${alone}, which is not registered in this process: it is left to the one that has it`;
 }
 
 function whyUnfit(body: TaskBody, present: readonly Agent[]): string {

@@ -26,7 +26,7 @@ export interface Amounts {
 
 export const QUICK: Amounts = {
   rounds: 5,
-  ...{ kills: 6, freezes: 1, partitions: 2, servers: 1, cuts: 44, clocks: 2, killEveryMs: 1_100 },
+  ...{ kills: 6, freezes: 1, partitions: 2, servers: 1, cuts: 48, clocks: 2, killEveryMs: 1_100 },
 };
 export const FULL: Amounts = {
   rounds: 20,

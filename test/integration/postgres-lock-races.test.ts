@@ -214,7 +214,7 @@ describe('several processes at once', () => {
       two.backend.onHint([{ about: 'locks', resource: 'bell' }], resolve);
     });
     await release(one, held.id);
-    expect(await heard).toEqual({ about: 'locks', resource: 'bell' });
+    expect(await heard).toEqual({ about: 'locks', resource: 'bell', request: wanted.id });
     expect((await keep(two, wanted.id)).status).toBe('granted');
     await fleet.stop();
   }, 30_000);

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import type { Delivery } from '../../src/core/ports/messages.ts';
 import { REPORT } from '../../src/testing/suites/caller.ts';
 import { newMessage } from '../../src/testing/suites/messages/harness.ts';
 import { LONG_MS, mesh, type Peer } from '../support/postgres-peers.ts';
@@ -59,6 +60,35 @@ test.each(['beat', 'pulse'])('a %s that waited for who buried its session is too
   await pass(LONG_MS);
   await burial('commit');
   expect(await late).toBe(false);
+});
+
+test('whose lease ends while it waits for a mailbox has given back what it had in hand', async () => {
+  const { slow, sender, schema } = await mesh('slow', 'sender');
+  await slow.join('r');
+  await sender.publish([newMessage({ id: 'a', to: 'r' })]);
+  const [delivery] = await slow.receive('r');
+  const pass = await stopClock(schema);
+  const busy = await begin(schema);
+  await busy('select agentmesh.message_lock_v1(array(select id from agentmesh.message_boxes))');
+  const settled = slow.settle([{ delivery: delivery as Delivery, as: 'ack' }]);
+  await isBlocked(schema, 'slow');
+  await pass(LONG_MS);
+  await busy('commit');
+  expect(await settled).toEqual([false]);
+});
+
+test('what expires while its receiver waits for the mailbox is not handed out', async () => {
+  const { slow, sender, schema } = await mesh('slow', 'sender');
+  const pass = await stopClock(schema);
+  await slow.join('r');
+  await sender.publish([newMessage({ id: 'a', to: 'r', expiresInMs: 1_000 })]);
+  const busy = await begin(schema);
+  await busy('select agentmesh.message_lock_v1(array(select id from agentmesh.message_boxes))');
+  const received = slow.receive('r');
+  await isBlocked(schema, 'slow');
+  await pass(1_000);
+  await busy('commit');
+  expect(await received).toEqual([]);
 });
 
 test.each(['leaves', 'closes'])(

@@ -3,6 +3,7 @@ import { REPORT } from '../../src/testing/suites/caller.ts';
 import { LONG_MS, mesh, type Peer } from '../support/postgres-peers.ts';
 import { begin, comesTo, OpenPeer, stopClock } from '../support/postgres-races.ts';
 import { sql } from '../support/postgres-scratch.ts';
+import { task, tasksOf } from '../support/postgres-task-calls.ts';
 
 async function openSession({ backend }: Peer, boot: string): Promise<number> {
   const { session } = await backend.sessions.open({ boot, leaseMs: LONG_MS, writer: 1, report: REPORT });
@@ -53,4 +54,19 @@ test('who opens a session forgets those of long ago, and waits for nobody who is
   const opened = openSession(one, 'boot');
   expect(await comesTo(opened, schema, 'one')).toBe('answered');
   expect(await sql(`select number::int from ${schema}.sessions where boot = 'old'`)).toEqual([{ number: 1 }]);
+});
+
+test('of those that come first to a server that lost its last moments, one makes all numbers pass over these', async () => {
+  const { one, schema } = await mesh('one');
+  const slow = await OpenPeer.boot(schema, 'slow');
+  // Their lane is there.
+  await tasksOf(one).add(task('before'));
+  await sql(`delete from ${schema}.uptime`);
+  await slow.begin();
+  await tasksOf(slow).add(task('a'));
+  const second = tasksOf(one).add(task('b'));
+  expect(await comesTo(second, schema, 'one')).toBe('waits');
+  await slow.commit();
+  await second;
+  expect(await sql(`select from ${schema}.uptime`)).toHaveLength(1);
 });

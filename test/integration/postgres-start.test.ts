@@ -1,6 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { DriverQuery, DriverResult, PostgresPool } from '../../src/backends/postgres/driver.ts';
 import type { Build } from '../../src/backends/postgres/mesh-server.ts';
 import type { PostgresOptions } from '../../src/backends/postgres/options.ts';
 import { type PostgresBackend, postgresOfBuild } from '../../src/backends/postgres/postgres.ts';
@@ -24,7 +26,8 @@ afterEach(async () => {
 const OWN: Build = { migrations: MIGRATIONS, writer: WRITER };
 
 function backendOf(options: Partial<PostgresOptions> = {}, build: Build = OWN): PostgresBackend {
-  const settings = { url: inject('postgresUrl'), schema: scratchSchema(), listen: false, ...options };
+  const source = options.pool === undefined ? { url: inject('postgresUrl') } : {};
+  const settings = { ...source, schema: scratchSchema(), listen: false, ...options };
   const backend = postgresOfBuild(settings, build);
   backends.push(backend);
   return backend;
@@ -32,6 +35,26 @@ function backendOf(options: Partial<PostgresOptions> = {}, build: Build = OWN): 
 
 async function start(options: Partial<PostgresOptions> = {}, build: Build = OWN): Promise<BackendReport> {
   return backendOf(options, build).start(createRuntime());
+}
+
+/** A pool of a server that says of itself what is given. */
+function agedPool(pool: pg.Pool, facts: object): PostgresPool {
+  const aged = async (query: DriverQuery, answer: Promise<DriverResult>): Promise<DriverResult> => {
+    const { rows } = await answer;
+    return {
+      rows: query.text.includes('server_version_num') ? [{ ...(rows[0] as object), ...facts }] : rows,
+    };
+  };
+  return {
+    query: (query) => pool.query(query as pg.QueryConfig),
+    connect: async () => {
+      const client = await pool.connect();
+      return {
+        query: (query) => aged(query, client.query(query as pg.QueryConfig)),
+        release: (destroy) => client.release(destroy),
+      };
+    },
+  };
 }
 
 async function failure(call: () => Promise<unknown>): Promise<{ code: string; message: string }> {
@@ -159,6 +182,30 @@ describe('what start finds', () => {
     await sql(`drop database ${name} with (force)`);
   });
 
+  test('a server that is too old is refused, and gets no schema', async () => {
+    const pool = new pg.Pool({ connectionString: inject('postgresUrl'), max: 2 });
+    const old = agedPool(pool, { version: '12.20', number: 120_020 });
+    const schema = scratchSchema();
+    const report = await backendOf({ pool: old, schema }).start(createRuntime());
+    expect(codes(report)).toContain('refuse SERVER_TOO_OLD');
+    expect(report.schema.version).toBe(0);
+    const mesh = new CoordinationManager({ backend: backendOf({ pool: old, schema }) });
+    const refused = {
+      message: expect.stringContaining('PostgreSQL 12.20 is older than 13') as string,
+      hint: expect.stringContaining('Upgrade the server') as string,
+    };
+    await expect(mesh.initialize()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', ...refused });
+    await mesh.shutdown();
+    await expect(backendOf({ pool: old, schema }).migrate()).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED',
+      retryable: false,
+      ...refused,
+    });
+    expect(await sql(`select to_regnamespace('${schema}')::text as name`)).toEqual([{ name: null }]);
+    for (const backend of backends.splice(0)) await backend.stop();
+    await pool.end();
+  });
+
   test('a clock that is off', async () => {
     const clock = createClock();
     const off = { ...clock, wall: () => clock.wall() + 60_000 };
@@ -175,6 +222,29 @@ describe('what start finds', () => {
     expect((await failure(() => start({ url: role.url, schema }))).code).toBe('NOT_SUPPORTED');
     await sql(`create schema ${schema} authorization ${role.name}`);
     expect((await start({ url: role.url, schema })).schema.version).toBe(1);
+  });
+
+  test('a role that may not make the tables is told who may', async () => {
+    const role = await scratchRole();
+    const schema = scratchSchema();
+    await sql(`create schema ${schema}; grant usage on schema ${schema} to ${role.name}`);
+    await expect(start({ url: role.url, schema })).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED',
+      message: expect.stringContaining(`permission denied for schema ${schema}`) as string,
+      hint: expect.stringMatching(/`migrate\(\)`.*owns/) as string,
+      retryable: false,
+    });
+  });
+
+  test('a schema that holds a table of somebody else under one of our names', async () => {
+    const schema = scratchSchema();
+    await sql(`create schema ${schema}; create table ${schema}.tasks (n int)`);
+    await expect(start({ schema })).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED',
+      message: expect.stringContaining('relation "tasks" already exists') as string,
+      hint: expect.stringMatching(/another `schema`/) as string,
+    });
+    expect(await sql(`select n from ${schema}.tasks`)).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Claim, NewTask } from '../../src/core/ports/tasks.ts';
 import { mesh, type Peer } from '../support/postgres-peers.ts';
-import { begin, comesTo, isBlocked, OpenPeer, stopClock } from '../support/postgres-races.ts';
+import { begin, comesTo, gateBefore, isBlocked, OpenPeer, stopClock } from '../support/postgres-races.ts';
 import { sql } from '../support/postgres-scratch.ts';
 import { on, task, tasksOf } from '../support/postgres-task-calls.ts';
 
@@ -45,6 +45,17 @@ describe('a pause is not answered before those have committed who have not seen 
     await slow.commit();
     await paused;
   });
+});
+
+test('T3: of two hosts of one agent, who has seen a task before the other claimed it leaves it to that one', async () => {
+  const { one, two, schema } = await mesh('one', 'two');
+  await tasksOf(one).add(task('t', { agent: 'helper' }));
+  const shut = await gateBefore(schema, 'one', 'task_own_v1', 'select t.ctid, t.journal into');
+  const late = tasksOf(one).claim(1, ['helper']);
+  await isBlocked(schema, 'one');
+  expect(await tasksOf(two).claim(1, ['helper'])).toHaveLength(1);
+  await shut('commit');
+  expect(await late).toEqual([]);
 });
 
 describe('two that want the last place below a limit come one after the other', () => {

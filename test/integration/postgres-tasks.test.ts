@@ -807,6 +807,92 @@ test('a trigger or another language submits in its own transaction, and its key 
   await done();
 });
 
+describe('what submitTask would refuse is refused from SQL too, with a message that names the argument', () => {
+  const long = 'x'.repeat(201);
+  const cases: readonly (readonly [name: string, args: string, message: RegExp])[] = [
+    ...['null', `''`, `'${long}'`, `'${'ä'.repeat(101)}'`, `E'a\\nb'`, `E'\\u007f'`].flatMap(
+      (text): (readonly [string, string, RegExp])[] => [
+        [`queue ${text}`, `${text}, 't', '1'`, /p_queue/],
+        [`type ${text}`, `'q', ${text}, '1'`, /p_type/],
+        [`capability ${text}`, `'q', 't', '1', p_capabilities => array['a', ${text}]`, /p_capabilities/],
+        ...(text === 'null'
+          ? []
+          : ([
+              [`id ${text}`, `'q', 't', '1', p_id => ${text}`, /p_id/],
+              [`key ${text}`, `'q', 't', '1', p_key => ${text}`, /p_key/],
+            ] as const)),
+      ],
+    ),
+    ...['null', '1001', '-1001'].map(
+      (n) => [`priority ${n}`, `'q', 't', '1', p_priority => ${n}`, /p_priority.*-1000 to 1000/] as const,
+    ),
+    ...['null', '-1', `'NaN'`, `'Infinity'`].flatMap((n) => [
+      [`delay ${n}`, `'q', 't', '1', p_delay_ms => ${n}`, /p_delay_ms/] as const,
+      [`time to keep ${n}`, `'q', 't', '1', p_keep_ms => ${n}`, /p_keep_ms/] as const,
+    ]),
+    ...['null', '-1'].map(
+      (n) => [`crashes ${n}`, `'q', 't', '1', p_max_crashes => ${n}`, /p_max_crashes/] as const,
+    ),
+    ['a payload of more than 256 KiB', `'q', 't', to_json(repeat('x', 262143))`, /p_payload.*262144 bytes/],
+    [
+      'more than 1,000 capabilities',
+      `'q', 't', '1', p_capabilities => array(select 'c' || n from generate_series(1, 1001) n)`,
+      /p_capabilities.*1000/,
+    ],
+  ];
+  let submit: (args: string) => Promise<{ readonly rows: readonly { readonly id: string }[] }>;
+
+  beforeAll(async () => {
+    await mesh(1);
+    const here = schema;
+    submit = (args) => pool.query(`select ${here}.task_submit_v1(${args}) as id`);
+  });
+  afterAll(() => done());
+
+  test.each(cases)('%s', async (_, args, message) => {
+    await expect(submit(args)).rejects.toMatchObject({
+      code: '22023',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('what is just within the limits is taken', async () => {
+    const name = 'x'.repeat(200);
+    const most = `p_priority => 1000, p_delay_ms => 0.5, p_key => '${name}', p_keep_ms => 0, p_max_crashes => 0`;
+    const { rows } = await submit(
+      `'${name}', '${name}', to_json(repeat('x', 262142)), p_id => '${'ä'.repeat(100)}', ${most}`,
+    );
+    assert.deepEqual(rows, [{ id: 'ä'.repeat(100) }]);
+  });
+
+  test('nulls where nothing is said: no input, no id, no key, no capabilities', async () => {
+    const { rows } = await submit(`'q', 't', null, p_id => null, p_key => null, p_capabilities => null`);
+    assert.match(rows[0]?.id ?? '', /^[0-9a-f-]{36}$/);
+  });
+
+  test('capabilities that are said twice count once', async () => {
+    await submit(`'twice', 't', '1', p_capabilities => array['b', 'a', 'b']`);
+    const { rows } = await pool.query<{ capabilities: string }>(
+      `select distinct l.capabilities from ${schema}.task_lanes l
+       join ${schema}.task_queues q on q.number = l.queue where q.name = 'twice'`,
+    );
+    assert.deepEqual(rows, [{ capabilities: '["a","b"]' }]);
+  });
+
+  test('a key or an id of another task: the message names what the caller gave', async () => {
+    await submit(`'q', 't', '1', p_key => 'k1', p_id => 'one'`);
+    const refused = { code: '23505' };
+    await expect(submit(`'q', 't', '2', p_key => 'k1'`)).rejects.toMatchObject({
+      ...refused,
+      message: 'Key k1 was used for another queue, type or payload',
+    });
+    await expect(submit(`'q', 't', '2', p_key => 'k2', p_id => 'one'`)).rejects.toMatchObject({
+      ...refused,
+      message: 'Id one was used for another queue, type or payload',
+    });
+  });
+});
+
 test('what a task from SQL leaves unsaid is as submitTask has it', async () => {
   await mesh(1);
   const manager = await CoordinationManager.start({

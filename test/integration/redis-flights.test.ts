@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { idsOf, MessageHarness } from '../../src/testing/suites/messages/harness.ts';
 import { openCaller } from '../../src/testing/suites/caller.ts';
 import type { SuiteEnvironment } from '../../src/testing/suites/suite.ts';
+import { memoryEnvironment } from '../support/memory-environment.ts';
 import { redisEnvironment } from '../support/redis-environment.ts';
 
 let env: SuiteEnvironment;
@@ -43,3 +44,28 @@ test('what is late is given back, not what was given back before and is in hand 
   expect(await my.ids('r')).toEqual(['b']);
   await my.settle(again, { as: 'ack' });
 });
+
+test.each([
+  ['memory', memoryEnvironment],
+  ['redis', redisEnvironment],
+] as const)(
+  'what was given back to the front of less urgent ones makes nothing urgent that comes behind these (%s)',
+  async (_, create) => {
+    const other = await create();
+    const { messages } = other.backend;
+    if (messages === undefined) throw new Error('it has messages');
+    const mine = new MessageHarness(other, messages, await openCaller(other, 'here'));
+    await mine.join('r');
+    await mine.publish(
+      { id: 'first', to: 'r', from: 'x', priority: 5 },
+      { id: 'slow', to: 'r', from: 'x', priority: 0 },
+    );
+    const held = await mine.receive('r', { limit: 1 });
+    expect(idsOf(held)).toEqual(['first']);
+    await mine.publish({ id: 'other', to: 'r', from: 'y', priority: 0 });
+    await mine.settle(held, { as: 'release' });
+    await mine.publish({ id: 'last', to: 'r', from: 'x', priority: 5 });
+    expect(await mine.ids('r')).toEqual(['first', 'slow', 'other', 'last']);
+    await other.stop();
+  },
+);

@@ -250,9 +250,11 @@ describe('who waits is told', () => {
     await using holder = await LockProcess.start(inject('redisUrl'), mesh);
     await using waiter = await LockProcess.start(inject('redisUrl'), mesh);
     const heard: string[] = [];
-    using _ = waiter.backend.onHint([{ about: 'locks', resource: '*' }, { about: 'orders' }], (hint) =>
-      heard.push(hint.about === 'locks' ? hint.resource : hint.about),
-    );
+    const told = new Set<string | undefined>();
+    using _ = waiter.backend.onHint([{ about: 'locks', resource: '*' }, { about: 'orders' }], (hint) => {
+      heard.push(hint.about === 'locks' ? hint.resource : hint.about);
+      if (hint.about === 'locks') told.add(hint.request);
+    });
     const hears = (what: string): Promise<void> => vi.waitFor(() => expect(heard).toContain(what), 2_000);
     const exclusive = (resource: string): LockItem[] => [{ resource, mode: 'exclusive' }];
 
@@ -261,7 +263,7 @@ describe('who waits is told', () => {
     await vi.waitFor(async () => expect((await holder.locks.snapshot()).resources).toHaveLength(1));
     await holder.give(grant);
     await hears('given');
-    await given;
+    expect(told).toEqual(new Set([(await given).grant.id]));
 
     await holder.take(exclusive('expired'), { lease: { leaseMs: 100 } });
     // Whoever asks for anything finds out for all.
@@ -290,4 +292,33 @@ describe('who waits is told', () => {
     await expect(aborted).rejects.toThrow('aborted');
     expect(await orders()).toEqual([]);
   });
+});
+
+describe('taking a lock back', () => {
+  test('whoever renews it hears of that, and keeps it no longer than it may', async () => {
+    const env = await redisEnvironment();
+    const world = new LockWorld(env, await openCaller(env, 'here'));
+    const { token } = await world.take('holder', 'r', { lease: { leaseMs: 5_000 } });
+    await world.wait('next', 'r');
+    const revoke = { graceMs: 300, reason: 'moved' };
+    expect((await world.release({ id: 'holder', token, revoke })).ended).toEqual([true]);
+    expect(await world.keep('holder', token)).toMatchObject({ revoked: 'moved', expiresInMs: 300 });
+    await env.pass(301);
+    expect((await world.keep('next')).status).toBe('granted');
+    expect((await world.keep('holder', token)).status).toBe('lost');
+    await env.stop();
+  });
+});
+
+test('a newcomer passes at most 500 at once, however urgent it is: a script does no more', async () => {
+  const env = await redisEnvironment();
+  const world = new LockWorld(env, await openCaller(env, 'here'));
+  await world.take('holder', 'r');
+  for (let from = 0; from < 600; from += 200) {
+    const wishes = Array.from({ length: 200 }, (_, i) => requestOf(`w${from + i}`, item('r'), {}));
+    await world.store.request(world.caller.op(), wishes);
+  }
+  const { ahead } = await world.wait('urgent', 'r', { priority: 1_000 });
+  expect(ahead).toBe(101);
+  await env.stop();
 });

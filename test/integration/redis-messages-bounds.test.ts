@@ -118,3 +118,19 @@ test('a script ends at most 50 memberships, of however many sessions', async () 
   }
   expect(left).toEqual([110, 60, 10, 0]);
 });
+
+test('of a mailbox’s dead letters no more are kept than it says, to the one: the oldest go', async () => {
+  await my.join('r');
+  for (const count of [1_000, 1]) {
+    await publish(count, (n) => ({ id: `${count}:${n}`, to: 'r' }));
+    for (let held = await my.receive('r'); held.length > 0; held = await my.receive('r'))
+      await my.settle(held, { as: 'bury', reason: 'test' });
+  }
+  await my.assertTotals({ published: 1_001, dead: 1_000, dropped: 1 });
+  const { changed } = await my.store.revise(my.caller.op(), {
+    set: 'redrive',
+    ids: ['1000:0', '1000:1', '1:0'],
+    limit: 10,
+  });
+  expect(changed).toBe(2);
+});

@@ -7,7 +7,7 @@ import { EMPTY_REPORT } from '../../src/core/empty-report.ts';
 import type { Hint } from '../../src/core/ports/backend.ts';
 import { createRuntime } from '../../src/core/runtime/runtime.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
-import { refusalOf, useRedis } from '../support/redis-backends.ts';
+import { refusalOf, untilAnswered, useRedis } from '../support/redis-backends.ts';
 import { freePort } from '../support/servers/free-port.ts';
 import { startRedisCluster } from '../support/servers/redis-cluster.ts';
 import { type RedisServer, startRedis } from '../support/servers/redis-server.ts';
@@ -49,7 +49,7 @@ describe('what start finds on the server', () => {
       problems: [],
       schema: { version: 1, oldestWriter: 1 },
     });
-    expect(mesh.report.server).toMatch(/^Redis \d+\.\d+/);
+    expect(mesh.report.server).toMatch(/^(Redis|Valkey) \d+\.\d+/);
   });
 
   test('always: survives a crash of the server', async () => {
@@ -227,6 +227,68 @@ describe('a start that fails', () => {
         }
       }
     }
+  });
+});
+
+describe('the number of the database', () => {
+  const inDatabase = (db: number, user = ''): string =>
+    `redis://${user}:${CANARY}@127.0.0.1:${server.port}/${db}`;
+  const keysIn = (db: number): Promise<string> =>
+    server.cli('-n', String(db), 'exists', 'agentmesh:{db}:meta');
+
+  test('it is selected, also on a client of the user', async () => {
+    const client = new Redis(inDatabase(5));
+    for (const place of [
+      { url: inDatabase(3) },
+      { config: { port: server.port, password: CANARY, db: 4 } },
+      { client },
+    ]) {
+      await using mesh = await useRedis({ ...place, mesh: 'db' });
+      expect(mesh.report.problems).toEqual([]);
+    }
+    client.disconnect();
+    expect(await Promise.all([0, 3, 4, 5].map(keysIn))).toEqual(['0', '1', '1', '1']);
+  });
+
+  test('one that the server or the user of the connection may not have is refused at once', async () => {
+    const rights = ['~*', '&*', '+@all', '-select'];
+    await server.cli('acl', 'setuser', 'zero', 'on', `>${CANARY}`, ...rights);
+    for (const [url, reason] of [
+      [inDatabase(99), 'DB index is out of range'],
+      [inDatabase(3, 'zero'), 'no permissions'],
+    ] as const) {
+      const given = new Redis(url);
+      given.on('error', () => undefined);
+      await given.ping();
+      const early = new Redis(url, { lazyConnect: true });
+      const subscriber = new Redis(inDatabase(0));
+      for (const place of [{ url }, { client: early }, { client: given, subscriber }]) {
+        const backend = createRedis({ ...place, mesh: 'db', connectTimeoutMs: 60_000 });
+        const error: unknown = await backend.start(createRuntime()).catch((refused: unknown) => refused);
+        expect(error).toMatchObject({ code: 'BACKEND_UNAVAILABLE', retryable: false });
+        expect(String(error)).toContain(`database ${new URL(url).pathname.slice(1)}`);
+        if (!('client' in place) || place.client === early) expect(String(error)).toContain(reason);
+        expect(String(error)).not.toContain(CANARY);
+      }
+      expect(given.status).toBe('ready');
+      for (const client of [given, early, subscriber]) client.disconnect();
+    }
+    expect(await keysIn(0)).toBe('0');
+  });
+
+  test('a connection that is made anew and may no longer have it is not used', async () => {
+    await server.cli('acl', 'setuser', 'moved', 'on', `>${CANARY}`, '~*', '&*', '+@all');
+    await using mesh = await useRedis({ url: inDatabase(3, 'moved'), mesh: 'db' });
+    await server.cli('acl', 'setuser', 'moved', '-select');
+    await server.cli('client', 'kill', 'user', 'moved');
+    const entry = { key: 'a/1', expected: 0, value: 1 };
+    const swap = () => mesh.backend.state.compareAndSet(mesh.op(), [entry]);
+    await expect
+      .poll(async () => String(await swap().catch((error: unknown) => error)))
+      .toMatch(/no permissions/);
+    expect(await keysIn(0)).toBe('0');
+    await server.cli('acl', 'setuser', 'moved', '+select');
+    expect((await untilAnswered(swap)).swapped).toBe(true);
   });
 });
 

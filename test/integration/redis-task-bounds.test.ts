@@ -9,6 +9,7 @@ import {
   enqueueMany,
   plainTask,
   runAll,
+  sweepAll,
   type TaskCaller,
   wanting,
 } from '../support/redis-task-load.ts';
@@ -180,6 +181,27 @@ describe('no script does more than its share', () => {
     } while (after !== undefined);
     expect(scripts).toBeLessThan(60);
     expect(seen).toEqual([...ids].reverse());
+  });
+
+  test('beyond the most ended tasks that are kept, the oldest are pruned first, however long they were to be kept', async () => {
+    const mesh = `task-bounds-${process.pid}-${++meshes}`;
+    await using used = await useRedis({ url: inject('redisUrl'), mesh, tasks: { keepEnded: 10 } });
+    const me = Object.assign(used, { tasks: used.backend.tasks });
+    const end = async (ids: readonly string[], keepMs: number): Promise<void> => {
+      await enqueueMany(
+        me,
+        ids.map((id) => plainTask(id, { limits: { maxCrashes: 3, keepMs } })),
+      );
+      await completeAll(me, (await me.tasks.claim(me.op(), wanting(250))).claims);
+    };
+    const names = (name: string): string[] => Array.from({ length: 8 }, (_, i) => `${name}${i}`);
+    await end(names('long'), 3_600_000);
+    await end(names('short'), 600_000);
+    await end(names('other'), 1_200_000);
+    await sweepAll(me);
+    const { items } = await me.tasks.list({}, { limit: 100 });
+    const left = items.map(({ id }) => id).toSorted();
+    expect(left).toEqual([...names('other'), 'short6', 'short7']);
   });
 
   test('a session with many claims ends in steps: some go back at once, the rest is taken over', async () => {

@@ -74,6 +74,17 @@ describe('claims', () => {
     for (const other of others) await other[Symbol.asyncDispose]();
   });
 
+  test('in the order of their rank, of however many groups they are', async () => {
+    await using me = await someone();
+    const ids = Array.from({ length: 120 }, (_, i) => `t${i}`);
+    await enqueueMany(
+      me,
+      ids.map((id, i) => plainTask(id, { group: `g${i % 60}` })),
+    );
+    const { claims } = await me.tasks.claim(me.op(), wanting(120));
+    expect(claims.map(({ task }) => task)).toEqual(ids);
+  });
+
   test('limits of queue and group hold at every moment, whoever claims', async () => {
     await using first = await someone();
     await using second = await someone(lastMesh());

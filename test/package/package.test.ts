@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
@@ -214,15 +214,30 @@ describe('the installed package', () => {
     expect(await bundle('agentmesh/testing')).not.toEqual([]);
   });
 
-  test('it brings dist, README, LICENSE and CHANGELOG, and nothing else', () => {
+  test('it brings code and documentation, and nothing else', () => {
     const installed = join(project, 'node_modules/agentmesh');
     expect(readdirSync(installed).toSorted()).toEqual([
       'CHANGELOG.md',
+      'CONTRIBUTING.md',
       'LICENSE',
       'README.md',
       'dist',
+      'docs',
       'package.json',
     ]);
+    const pages = readdirSync(join(installed, 'docs'), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => relative(installed, join(parentPath, name)));
+    expect(pages.length).toBeGreaterThan(20);
+    expect(pages.filter((page) => !page.endsWith('.md'))).toEqual([]);
+    const links = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...pages].flatMap((page) => {
+      const text = readFileSync(join(installed, page), 'utf8').replaceAll(/```[\s\S]*?```/g, '');
+      return [...text.matchAll(/\]\(([^)#\s]+)/g)].map(([, link = '']) => [page, link] as const);
+    });
+    const broken = links.filter(
+      ([page, link]) => !/^https?:/.test(link) && !existsSync(join(installed, dirname(page), link)),
+    );
+    expect(broken).toEqual([]);
   });
 });
 
@@ -230,7 +245,7 @@ test('npm pack builds first: in a clean clone it packs dist', async () => {
   const clone = mkdtempSync(join(tmpdir(), 'agentmesh-clone-'));
   try {
     const sources = ['src', 'package.json', 'tsconfig.json', 'tsconfig.base.json', 'tsup.config.ts'];
-    for (const path of [...sources, 'README.md', 'LICENSE', 'CHANGELOG.md'])
+    for (const path of [...sources, 'docs', 'README.md', 'LICENSE', 'CHANGELOG.md', 'CONTRIBUTING.md'])
       cpSync(join(root, path), join(clone, path), { recursive: true });
     symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'));
     const { stdout } = await npm(clone, 'pack', '--json');
@@ -242,8 +257,10 @@ test('npm pack builds first: in a clean clone it packs dist', async () => {
     for (const entry of ['index', 'testing', 'postgres', 'redis'])
       for (const ending of ['js', 'd.ts']) expect(packed).toContain(`dist/${entry}.${ending}`);
     for (const thread of ['pulse-postgres', 'pulse-redis']) expect(packed).toContain(`dist/${thread}.js`);
-    expect(packed.filter((path) => !path.startsWith('dist/')).toSorted()).toEqual([
+    expect(packed).toContain('docs/guide/operations.md');
+    expect(packed.filter((path) => !/^(dist|docs)\//.test(path)).toSorted()).toEqual([
       'CHANGELOG.md',
+      'CONTRIBUTING.md',
       'LICENSE',
       'README.md',
       'package.json',

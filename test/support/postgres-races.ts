@@ -154,3 +154,27 @@ export async function stopClock(schema: string): Promise<(ms: number) => Promise
     await sql(`update ${schema}.test_clock set us = us + ${ms * 1_000}`);
   };
 }
+
+/**
+ * Makes a process wait in front of a statement of a function, where no lock would let the test hold it: until the transaction that it answers
+ * is ended.
+ */
+export async function gateBefore(
+  schema: string,
+  name: string,
+  functionName: string,
+  statement: string,
+): Promise<Awaited<ReturnType<typeof begin>>> {
+  const [row] = await sql<{ text: string }>(
+    `select pg_get_functiondef('${schema}.${functionName}'::regproc) as text`,
+  );
+  const lock = `pg_advisory_xact_lock(hashtextextended('${schema} gate', 0))`;
+  const [before, after, ...more] = (row?.text ?? '').split(statement);
+  expect([after === undefined, more.length]).toEqual([false, 0]);
+  await sql(`${before}
+    if current_setting('application_name') = '${schema} ${name}' then perform ${lock}; end if;
+    ${statement}${after}`);
+  const shut = await begin(schema);
+  await shut(`select ${lock}`);
+  return shut;
+}

@@ -557,6 +557,29 @@ describe('options of calls that take none are refused, and what does take them i
   });
 });
 
+describe('a transaction that isn’t there is no wish to do without', () => {
+  test.each([undefined, null, 'client'])('client: %s', async (client) => {
+    const { mesh, clock, parts } = await createWorld();
+    const before = (await mesh.queues.list({}, { limit: 100 })).items.length;
+    const record = { type: 't', input: 1 };
+    for (const part of [mesh, mesh.tasks]) {
+      await expect(part.submitTask(record, { client })).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        hint: expect.stringContaining('leave `client` out') as string,
+      });
+      const submitTasks = part.submitTasks.bind(part) as (...given: unknown[]) => Promise<unknown>;
+      await expect(submitTasks([record], { client })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+    await expect(parts.context.completeWithin(client, 1)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      hint: expect.stringContaining('return the result') as string,
+    });
+    expect((await mesh.queues.list({}, { limit: 100 })).items).toHaveLength(before);
+    await mesh.submitTask(record, {});
+    await within(clock, 60_000, mesh.shutdown());
+  });
+});
+
 test('options of what is made outside of a mesh refuse fields they don’t know', async () => {
   const refused = { code: 'INVALID_OPTION', message: expect.stringContaining('"unknownField"') as string };
   const more = { unknownField: 1 };

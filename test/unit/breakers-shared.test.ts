@@ -1,11 +1,10 @@
-import { expect, onTestFinished, test } from 'vitest';
-import { memory } from '../../src/backends/memory/memory.ts';
+import { expect, test } from 'vitest';
 import { CircuitBreaker } from '../../src/circuit-breaker/circuit-breaker.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
 import { CircuitState, CoordinationManager } from '../../src/index.ts';
 import { networked } from '../../src/testing/networked.ts';
 import { hintless } from '../../src/testing/wrappers.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
+import { startFleet } from '../support/fleet.ts';
 
 const OPTIONS = {
   shared: true,
@@ -17,19 +16,8 @@ const OPTIONS = {
 
 /** Breakers of one name in several processes. */
 async function breakers(size: number, wrap: (backend: Backend) => Backend = (backend) => backend) {
-  const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
-  const store = memory({ shared: true });
-  const meshes: CoordinationManager[] = [];
-  for (let seed = 0; seed < size; seed++) {
-    const backend = wrap(networked<Backend>(store));
-    const mesh = new CoordinationManager({ backend, clock, seed, env: {}, breakers: OPTIONS });
-    await mesh.initialize();
-    meshes.push(mesh);
-  }
-  onTestFinished(async () => {
-    const over = Promise.all(meshes.map((mesh) => mesh.shutdown()));
-    await clock.advance(60_000);
-    await over;
+  const { clock, meshes } = await startFleet(size, (store) => wrap(networked<Backend>(store)), {
+    breakers: OPTIONS,
   });
   const all = meshes.map((mesh) => mesh.breakers.getBreaker('api'));
   await clock.advance(100);

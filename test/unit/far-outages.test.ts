@@ -234,6 +234,44 @@ describe('locks', () => {
     },
   );
 
+  test('what was asked for when the session is given up rejects; what is asked for later waits for the next one', async () => {
+    const { pass, processes } = await fleet(2);
+    const [here, there] = processes;
+    const outcomes: Record<string, unknown> = {};
+    const ask = (name: string, timeoutMs: number, resource = name): void => {
+      here.mesh.acquire(resource, { timeoutMs }).then(
+        () => (outcomes[name] = 'granted'),
+        (error: unknown) => (outcomes[name] = codeOf(error)),
+      );
+    };
+    void there.mesh.acquire('taken');
+    await pass(500);
+    ask('waits in the store', 600_000, 'taken');
+    await pass(500);
+    here.faults.fault = 'away';
+    ask('asked in time', 600_000);
+    ask('impatient', 3_000);
+    await pass(4_000);
+    expect(outcomes).toEqual({ impatient: 'LOCK_TIMEOUT' });
+    // Two thirds of the lease after the last renewal.
+    await pass(17_000);
+    expect(outcomes).toMatchObject({
+      'waits in the store': 'SESSION_EXPIRED',
+      'asked in time': 'SESSION_EXPIRED',
+    });
+    ask('impatient later', 3_000);
+    ask('for longer than a lease', 600_000);
+    await pass(20_000);
+    ask('asked later', 600_000);
+    expect(outcomes).toMatchObject({ 'impatient later': 'LOCK_TIMEOUT' });
+    await pass(11_000);
+    expect(outcomes).toMatchObject({ 'for longer than a lease': 'BACKEND_UNAVAILABLE' });
+    expect(outcomes).not.toHaveProperty(['asked later']);
+    here.faults.fault = 'none';
+    await pass(3_000);
+    expect(outcomes).toMatchObject({ 'asked later': 'granted' });
+  });
+
   test('L6: one that was given back while the store was away is given back when it is there again', async () => {
     const { pass, processes } = await fleet(2, { session: LONG });
     const [a, b] = processes;

@@ -1,30 +1,17 @@
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { memory, type MemoryBackend } from '../../src/backends/memory/memory.ts';
+import { describe, expect, test } from 'vitest';
+import type { MemoryBackend } from '../../src/backends/memory/memory.ts';
 import { CoordinationManager } from '../../src/index.ts';
 import type { Backend } from '../../src/core/ports/backend.ts';
 import type { NewTask, Settlement } from '../../src/core/ports/tasks.ts';
 import type { Operation } from '../../src/core/ports/words.ts';
 import { networked } from '../../src/testing/networked.ts';
-import { createTestClock } from '../../src/testing/test-clock.ts';
+import { startFleet } from '../support/fleet.ts';
 
 const codeOf = (error: unknown): unknown => (error as { readonly code?: unknown }).code;
 
 /** Managers over one store that they reach over a network. @param edit what else stands between */
 async function farMeshes(size = 1, edit: (backend: Backend) => Backend = (backend) => backend) {
-  const clock = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
-  const store = memory({ shared: true });
-  const meshes: CoordinationManager[] = [];
-  for (let seed = 0; seed < size; seed++) {
-    const backend = edit(networked<Backend>(store));
-    const mesh = new CoordinationManager({ backend, clock, seed, env: {} });
-    await mesh.initialize();
-    meshes.push(mesh);
-  }
-  onTestFinished(async () => {
-    const over = Promise.all(meshes.map((mesh) => mesh.shutdown()));
-    await clock.advance(60_000);
-    await over;
-  });
+  const { clock, store, meshes } = await startFleet(size, (memory) => edit(networked<Backend>(memory)));
   return { clock, store, meshes: meshes as [CoordinationManager, ...CoordinationManager[]] };
 }
 

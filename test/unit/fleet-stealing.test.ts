@@ -112,6 +112,15 @@ test('the processes of a mesh are listed with their agents; one that has gone is
     [true, process.pid, ['a']],
     [false, process.pid, ['b']],
   ]);
+  for (const mesh of meshes) mesh.registerAgent({ id: 'late', handler: () => undefined });
+  const agentsOf = async (): Promise<readonly string[][]> =>
+    (await first.processes()).map(({ agents }) => agents.map(({ id }) => id));
+  expect(await agentsOf(), 'itself as it is now, others as they said').toEqual([['a', 'late'], ['b']]);
+  await clock.advance(10_100);
+  expect(await agentsOf(), 'a third of a lease later').toEqual([
+    ['a', 'late'],
+    ['b', 'late'],
+  ]);
   const over = second.shutdown();
   await clock.advance(10_000);
   await over;

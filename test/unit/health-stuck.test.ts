@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { type Backend, memory } from '../../src/index.ts';
+import { type Backend, CoordinationError, memory } from '../../src/index.ts';
+import { networked } from '../../src/testing/networked.ts';
+import { createTestClock } from '../../src/testing/test-clock.ts';
+import { intercept } from '../../src/testing/wrappers.ts';
 import { createMesh, type MeshOptions } from '../support/started-mesh.ts';
 
 /** Whatever stands still is found within 2 s of its due time, with the part and the reason. */
@@ -41,8 +44,32 @@ describe('a part that stands still', () => {
     const task = await mesh.submitTask({ type: 'x', delayMs: 50 });
     await clock.advance(2_100);
     expect((await task.status()).status).toBe('pending');
-    expect(problems.at(-1)?.join()).toMatch(/^scheduler: its sweep is overdue for \d+ ms$/);
+    expect(problems.at(-1)?.join()).toMatch(
+      /^scheduler: its sweep, or the record of what ended, is overdue for \d+ ms$/,
+    );
     expect(mesh.tasks.overdueMs()).toBeGreaterThanOrEqual(2_000);
+  });
+
+  test('a store across a network that doesn’t store how tasks ended', async () => {
+    const store = networked<Backend>(memory({ shared: true }));
+    let isFull = true;
+    const backend = intercept(store, async (call) => {
+      if (call.method === 'settle' && isFull)
+        throw new CoordinationError('BACKEND_UNAVAILABLE', 'The disk is full');
+      return call.send();
+    });
+    const far = Object.assign(createTestClock(), { soon: (fn: () => void) => void setImmediate(fn) });
+    const { mesh, clock, problems } = await start({ backend, clock: far });
+    mesh.registerAgent({ id: 'a', handler: () => 1 });
+    const stored = mesh.submitTask({ type: 'x' });
+    await clock.advance(5_000);
+    expect(problems.at(-1)?.join()).toMatch(/^scheduler: its sweep, or the record of what ended, is overdue/);
+    isFull = false;
+    await clock.advance(10_000);
+    expect(problems.at(-1)).toEqual([]);
+    const task = (await stored).status();
+    await clock.advance(1_000);
+    expect((await task).status).toBe('completed');
   });
 
   test('a sweep of messages that never answers', async () => {

@@ -69,6 +69,7 @@ test('very many agents are listed without looking at all of them each time one c
   const registry = new AgentRegistry(
     createTestClock(),
     new AgentPool((type, agent) => history.of(type, agent)),
+    'alone',
   );
   const { hosted } = registry;
   for (let i = 0; i < 100; i++) registry.named(`x${i}`);

@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import { CoordinationError } from '../../src/core/errors.ts';
 import { describe, expect, test, vi } from 'vitest';
-import { type Backend, memory, type MemoryBackend } from '../../src/index.ts';
+import { type Backend, CoordinationManager, memory, type MemoryBackend } from '../../src/index.ts';
 import { gate } from '../support/mesh.ts';
 import { createMesh, type MeshOptions, startMesh } from '../support/started-mesh.ts';
 
@@ -404,4 +404,23 @@ test('an external agent answers to the manager that assigned the task', async ()
   });
   await one.completeTask(task.id, 1);
   expect(await task.result()).toBe(1);
+});
+
+test('on a Node that is too old its version is said, not what is missing there', () => {
+  const { withResolvers } = Promise;
+  try {
+    Reflect.deleteProperty(Promise, 'withResolvers');
+    expect(() => new CoordinationManager()).toThrow(
+      expect.objectContaining({
+        code: 'NOT_SUPPORTED',
+        message: `agentmesh needs Node 22.12 or newer, this is ${process.version}`,
+      }) as Error,
+    );
+  } finally {
+    Object.defineProperty(Promise, 'withResolvers', {
+      value: withResolvers,
+      configurable: true,
+      writable: true,
+    });
+  }
 });

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { hintAbout, HintListeners } from '../../src/core/hint-listeners.ts';
 import { fenced } from '../../src/backends/postgres/fenced.ts';
@@ -57,6 +58,23 @@ describe('options', () => {
     expect(inspect(error, { depth: 9 })).not.toContain('canary');
   });
 
+  test('an address alone, a single client and a pool that is too small: what to do instead is said', () => {
+    const pool = { query: () => undefined, connect: () => undefined };
+    const single = new pg.Client({ connectionString: url });
+    const small = { ...pool, options: { max: 1 } };
+    for (const [options, hint] of [
+      [url, /\{ url \}/],
+      [{ pool: single }, /`Pool`/],
+      [{ pool: small }, /`max`.*`listen: false`/],
+    ] as const) {
+      const refused = { code: 'INVALID_OPTION', hint: expect.stringMatching(hint) as string };
+      expect(() => postgres(options as never)).toThrow(expect.objectContaining(refused) as Error);
+    }
+    expect(() => postgres({ pool: small as never, listen: false })).not.toThrow();
+    expect(() => postgres({ pool: { ...small, options: { max: 2 } } as never })).not.toThrow();
+    expect(() => postgres({ pool: new pg.Pool({ connectionString: url }) })).not.toThrow();
+  });
+
   test('the nearest name is named', () => {
     expect(() => postgres({ url, conections: 3 } as PostgresOptions)).toThrow(
       expect.objectContaining({ hint: 'Did you mean `connections`?' }) as Error,
@@ -109,7 +127,14 @@ describe('a driver that does not behave like one', () => {
     };
     const joined = new JoinedTransaction({ query: nothing } as never, parts, () => undefined);
     await expect(joined.run('select 1', [])).rejects.toMatchObject(refused);
+    const strange = new JoinedTransaction({} as never, parts, () => undefined);
+    await expect(strange.run('select 1', [])).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'Expected the client to have a method query, got an object',
+      hint: expect.stringMatching(/BEGIN/) as string,
+    });
     const fence = { resource: 'r', token: 1 };
+    await expect(fenced({} as never, fence, nothing)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(fenced({ query: nothing } as never, fence, nothing)).rejects.toMatchObject(refused);
   });
 

@@ -127,6 +127,47 @@ describe('tasks of a session that ended', () => {
     expect(mine.named('claim:refused')).toEqual([]);
   });
 
+  test('T5: nor does this process go on with one that has crashed too often, by what the store counts', async () => {
+    const backend = memory({ shared: true });
+    const first = await start(backend);
+    const mine = await start(backend, { maxCrashes: 0 });
+    let reason: unknown;
+    mine.mesh.registerAgent({
+      id: 'a',
+      handler: ({ signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject((reason = signal.reason)));
+        }),
+    });
+    const task = await mine.mesh.submitTask({ type: 't' });
+    const outcome = task.result().catch((error: unknown) => error);
+    await mine.clock.settle();
+    await first.down();
+    await first.clock.advance(LEASE_MS + 5_000);
+    await mine.pass(15_000);
+    expect(reason).toBeInstanceOf(Error);
+    expect(await outcome).toMatchObject({ code: 'TASK_FAILED', reason: 'POISON' });
+  });
+
+  test('T6: one that an external agent of this process has is given back, and that one told of its new claim', async () => {
+    const backend = memory({ shared: true });
+    const first = await start(backend);
+    const mine = await start(backend);
+    mine.mesh.registerAgent({ id: 'outside' });
+    const task = await mine.mesh.submitTask({ type: 't' });
+    await mine.clock.settle();
+    await first.down();
+    await first.clock.advance(LEASE_MS + 5_000);
+    await mine.pass(15_000);
+    const claims = mine.named('task:assigned').map(({ claim }) => claim);
+    expect(claims).toHaveLength(2);
+    await expect(mine.mesh.completeTask(task.id, 'old', claims[0])).rejects.toMatchObject({
+      code: 'STALE_CLAIM',
+    });
+    await mine.mesh.completeTask(task.id, 'new', claims[1]);
+    expect(await task.result()).toBe('new');
+  });
+
   test('T6: one whose claim arrived after its session was lost goes on, and fails for nothing but that: it is given back', async () => {
     const store = memory({ shared: true });
     const first = await start(store);

@@ -25,6 +25,12 @@ describe('options of redis', () => {
     ['a port that is none', { url: `redis://:${CANARY}@h:99999` }],
     ['a URL that is no text', { url: 6379 }],
     ['a configuration that is none', { config: 'host' }],
+    ['a database that is no number', { url: `redis://h/${CANARY}` }],
+    ['a database that begins with a number', { url: 'redis://h/2x' }],
+    ['one in the query', { url: 'redis://h?db=abc' }],
+    ['one of a socket', { url: '/run/redis.sock?db=-1' }],
+    ['one in the configuration', { config: { db: 1.5 } }],
+    ['a database of a cluster', { cluster: { nodes: [{ port: 1 }], options: { redisOptions: { db: 1 } } } }],
     ['a cluster without nodes', { cluster: { nodes: [] } }],
     ['a cluster with an unknown key', { cluster: { nodes: [{ port: 1 }], node: 1 } }],
     ['a client that is none', { client: {} }],
@@ -50,6 +56,13 @@ describe('options of redis', () => {
     expect(JSON.stringify([String(error), error])).not.toContain(CANARY);
   });
 
+  test('an address alone: how to pass it is said', () => {
+    expect(refusal('redis://h')).toMatchObject({
+      code: 'INVALID_OPTION',
+      hint: expect.stringMatching(/\{ url \}/) as string,
+    });
+  });
+
   test('the nearest known name is told', () => {
     expect(refusal({ url, perfix: 'x' })).toMatchObject({ hint: 'Did you mean `prefix`?' });
   });
@@ -57,7 +70,11 @@ describe('options of redis', () => {
   test.each([
     [{ url }],
     [{ url: 'rediss://user:p%40ss@host:6380/2' }],
+    [{ url: 'redis://h:1/' }],
+    [{ url: 'redis://h:1?db=2' }],
     [{ url: '/run/redis.sock' }],
+    [{ url: '/run/redis.sock?db=2' }],
+    [{ cluster: { nodes: [{ port: 1 }], options: { redisOptions: { db: 0 } } } }],
     [{ config: { host: 'h' }, prefix: 'a.b-c_d:e', mesh: 'm.1-x_y', tasks: { keepEnded: 0, history: 7 } }],
     [{ cluster: { nodes: [{ host: 'h', port: 1 }] }, connectTimeoutMs: 0 }],
     [{ client: new MockRedisClient(), subscriber: new MockRedisClient() }],

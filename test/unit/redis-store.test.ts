@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { RedisStore } from '../../src/backends/redis/connection.ts';
 import { defineScript } from '../../src/backends/redis/scripts.ts';
+import { lookAtServer } from '../../src/backends/redis/server-checks.ts';
 import { createRuntime } from '../../src/core/runtime/runtime.ts';
 import { createTestClock } from '../../src/testing/test-clock.ts';
 import { MockRedisClient, replyError } from '../support/mock-redis-client.ts';
@@ -39,6 +40,24 @@ describe('a server that is away', () => {
   });
 });
 
+test.each([
+  ['redis_version:8.0.6', 'Redis 8.0.6'],
+  ['redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2', 'Valkey 9.1.2'],
+  ['role:master', 'Redis (version unknown)'],
+])('a server that says %j is called %s', async (info, name) => {
+  const { store, client } = answering(() => ['0', info]);
+  client.answers.push(
+    () => ['appendfsync', 'always'],
+    () => ['1', '1'],
+  );
+  const report = await lookAtServer(
+    store,
+    () => 0,
+    () => Promise.resolve([]),
+  );
+  expect(report.server).toBe(name);
+});
+
 describe('what a reply of the server means', () => {
   test.each([
     ['LOADING Redis is loading the dataset in memory', 'BACKEND_UNAVAILABLE'],
@@ -62,11 +81,20 @@ describe('what a reply of the server means', () => {
     ['ERR Error running script: Script killed by user with SCRIPT KILL.', 'BACKEND_UNAVAILABLE'],
     ['WRONGTYPE Operation against a key holding the wrong kind of value', 'SCHEMA_MISMATCH'],
     ["NOPERM this user has no permissions to run the 'evalsha' command", 'NOT_SUPPORTED'],
+    [
+      "ERR The user executing the script can't run this command or subcommand script: 0123456789012345678901234567890123456789, on @user_script:1.",
+      'NOT_SUPPORTED',
+    ],
+    [
+      "ERR ACL failure in script: User u has no permissions to run the 'hset' command script: on @user_script:1.",
+      'NOT_SUPPORTED',
+    ],
     ["ERR unknown command 'EVALSHA', with args beginning with:", 'NOT_SUPPORTED'],
     [
       'AM001 Session 7 is not open script: 0123456789012345678901234567890123456789, on @user_script:24.',
       'SESSION_EXPIRED',
     ],
+    ['AM001 Session 7 is not open script: on @user_script:24.', 'SESSION_EXPIRED'],
     ['AM002 too old', 'SCHEMA_MISMATCH'],
     ['AM003 not here', 'NOT_SUPPORTED'],
     ['AM004 a newer token was seen', 'STALE_FENCE'],
@@ -78,7 +106,7 @@ describe('what a reply of the server means', () => {
       expect(error).toMatchObject({ code });
       if (code === 'BACKEND_UNAVAILABLE')
         expect((error as { readonly hint?: string }).hint, 'what to do').toMatch(/.{10}/);
-      expect(String(error)).not.toMatch(/script: 0123/);
+      expect(String(error)).not.toMatch(/script: (0123|on)/);
       // The client's error carries the command: it goes nowhere.
       expect(inspect(error, { depth: 10, showHidden: true })).not.toContain('canary');
     }

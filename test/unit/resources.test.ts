@@ -587,7 +587,10 @@ describe('life', () => {
     const lease = await locks.acquire('x', 'agent1');
     const wait = locks.acquire('x', 'agent2').catch(codeOf);
     locks.sessionLost();
-    expect(lease.signal.aborted).toBe(true);
+    expect(lease.signal.reason).toMatchObject({
+      code: 'SESSION_EXPIRED',
+      hint: expect.stringContaining('Acquire it again') as string,
+    });
     expect(await wait).toBe('SESSION_EXPIRED');
   });
 

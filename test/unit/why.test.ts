@@ -100,6 +100,7 @@ describe('why: limits of a queue', () => {
       freeInProcess: () => 1,
       strategy: () => 'capability',
       drained: () => false,
+      company: 'alone',
     });
     const record = {
       id: 't',

@@ -281,6 +281,23 @@ describe('calls', () => {
     ]);
   });
 
+  test.each(['25P03', '25P04'])(
+    'a connection that the server ends after a time of its own (%s) is replaced',
+    async (state) => {
+      const { db, schema } = await withDatabase();
+      await sql(`create sequence ${schema}.tries;
+        create function ${schema}.timed() returns bigint language plpgsql as $$ begin
+          if nextval('${schema}.tries') % 2 = 1 then raise exception 'time is over' using errcode = '${state}'; end if;
+          return currval('${schema}.tries'); end $$`);
+      expect(await db.read('select agentmesh.timed() as n')).toEqual([{ n: 2 }]);
+      expect((await failure(() => db.write('select agentmesh.timed()'))).code).toBe('OUTCOME_UNKNOWN');
+      await sql(`alter sequence ${schema}.tries increment 2 restart 1`);
+      const { error } = await failure(() => db.read('select agentmesh.timed()'));
+      expect(error).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      expect(error).not.toHaveProperty('retryable', false);
+    },
+  );
+
   test('two writers that lock crosswise both get through', async () => {
     const { db, schema } = await withDatabase();
     await sql(`create table ${schema}.pair (id int primary key, n int); insert into ${schema}.pair values (1, 0), (2, 0);

@@ -20,7 +20,8 @@ export class LockNotices {
 
   add(ticket: LockTicket, what: Notice): void {
     if (ticket.listener !== undefined) this.#due.push(ticket, what);
-    else if (!this.#core.hints.idle) this.#core.hint({ about: 'locks', resource: ticket.entry.resource });
+    else if (!this.#core.hints.idle)
+      this.#core.hint({ about: 'locks', resource: ticket.entry.resource, request: ticket.id });
   }
 
   /** Tells listeners what happened. A call of theirs back into the table is told by the outermost one, in order. */

@@ -49,6 +49,17 @@ export interface ListeningClient extends PostgresClient {
   removeAllListeners?(event?: string): unknown;
 }
 
+/** @throws INVALID_ARGUMENT when the client of a transaction can't be asked */
+export function checkClient(client: PostgresClient): void {
+  if (reading('the client', () => typeof (client as PostgresClient | undefined)?.query === 'function'))
+    return;
+  throw new CoordinationError(
+    'INVALID_ARGUMENT',
+    `Expected the client to have a method query, got ${describe(client)}`,
+    { hint: 'Pass a connection of the package `pg`, or of its shape, on which you have sent BEGIN.' },
+  );
+}
+
 /**
  * The rows of an answer: who hands in something of another shape hears of that, not of a server that can't be reached.
  * @throws INVALID_OPTION, or INVALID_ARGUMENT for the client of a transaction

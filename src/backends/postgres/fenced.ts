@@ -1,7 +1,7 @@
 import { checkFunction, checkId, checkNumber, checkObject, invalid } from '../../core/check.ts';
 import { CoordinationError, describe } from '../../core/errors.ts';
 import { checkOptions } from '../../core/options.ts';
-import { type PostgresClient, rowsOf } from './driver.ts';
+import { checkClient, type PostgresClient, rowsOf } from './driver.ts';
 import { checkSchema } from './options.ts';
 import { SqlErrors } from './sql-errors.ts';
 import { inSchema } from './statements.ts';
@@ -38,6 +38,7 @@ export async function fenced<R>(
   options: FencedOptions = {},
 ): Promise<R> {
   checkFunction(work, 'the write');
+  checkClient(client);
   const places = placesOf(fence);
   const { schema = 'agentmesh' } = checkOptions('fenced', options, ['schema']);
   const check = inSchema(CHECK, checkSchema(schema));

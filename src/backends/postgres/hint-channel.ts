@@ -218,7 +218,8 @@ export function payloadsOf(sender: string, hints: Iterable<Hint>): string[] {
   };
   close();
   for (const hint of hints) {
-    let item = JSON.stringify([hint.about, nameOf(hint) ?? '']);
+    const request = hint.about === 'locks' && hint.request !== undefined ? [hint.request] : [];
+    let item = JSON.stringify([hint.about, nameOf(hint) ?? '', ...request]);
     // A name that is too long for a notification wakes all of its kind.
     if (Buffer.byteLength(item) > MAX_PAYLOAD_BYTES / 2) item = JSON.stringify([hint.about, '*']);
     const more = Buffer.byteLength(item) + 1;
@@ -235,8 +236,11 @@ export function readPayload(
   payload: string | undefined,
 ): { readonly sender: unknown; readonly hints: readonly Hint[] } | undefined {
   try {
-    const [sender, ...items] = JSON.parse(payload ?? '') as [unknown, ...(readonly [string, string])[]];
-    const hints = items.map(([about, name]) => hintAbout(String(about), String(name)));
+    const [sender, ...items] = JSON.parse(payload ?? '') as [
+      unknown,
+      ...(readonly [string, string, string?])[],
+    ];
+    const hints = items.map(([about, name, request]) => hintAbout(String(about), String(name), request));
     return { sender, hints: hints.filter((hint) => hint !== undefined) };
   } catch {
     return undefined;

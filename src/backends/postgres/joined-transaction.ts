@@ -1,7 +1,7 @@
 import { CoordinationError } from '../../core/errors.ts';
 import type { Hint } from '../../core/ports/backend.ts';
 import type { Runner } from './database.ts';
-import { type DriverQuery, type PostgresClient, rowsOf } from './driver.ts';
+import { checkClient, type DriverQuery, type PostgresClient, rowsOf } from './driver.ts';
 import { type SqlErrors, verdictOf } from './sql-errors.ts';
 import type { Statements } from './statements.ts';
 import { VALUE_PARSERS } from './value-parsers.ts';
@@ -49,6 +49,7 @@ export class JoinedTransaction implements Runner {
 
   /** A settle under REPEATABLE READ doesn't see a child that was enqueued meanwhile, which then waits for ever. */
   async #check(): Promise<void> {
+    checkClient(this.#client);
     const rows = await this.#send({ text: STANDING, types: VALUE_PARSERS });
     const { isolation, joined } = rows[0] as { readonly isolation: string; readonly joined: boolean };
     if (!joined) {

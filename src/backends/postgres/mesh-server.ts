@@ -17,8 +17,7 @@ import {
   durabilityOf,
   inspectServer,
   isReplica,
-  isUtf8,
-  otherEncoding,
+  obstaclesIn,
   type Problem,
   problemsOf,
   type ServerFacts,
@@ -114,7 +113,7 @@ export class MeshServer {
     return this.#listeners.on(interest, listener);
   }
 
-  /** @throws SCHEMA_MISMATCH when the schema is newer, or while older builds live; NOT_SUPPORTED when the encoding is another */
+  /** @throws SCHEMA_MISMATCH when the schema is newer, or while older builds live; NOT_SUPPORTED when the encoding is another, or the server too old */
   async migrate(allowed: readonly string[] = []): Promise<MigrationReport> {
     const dialled = this.#dialled ?? (await dial(this.#settings));
     let client: PooledClient | undefined;
@@ -124,8 +123,9 @@ export class MeshServer {
       // A step may take as long as it takes; a connection that is dead shows at once.
       const facts = await this.#within(inspectServer(client), this.#settings.commandTimeoutMs);
       broken = false;
-      if (!mayHoldText(facts, allowed)) {
-        const { message, hint } = otherEncoding(facts);
+      const obstacle = obstacleIn(facts, allowed);
+      if (obstacle !== undefined) {
+        const { message, hint } = obstacle;
         throw new CoordinationError('NOT_SUPPORTED', message, { hint, retryable: false });
       }
       const report = await this.#migrator(client).run({ announce: true });
@@ -191,7 +191,7 @@ export class MeshServer {
     try {
       const facts = await inspectServer(client);
       const problems = problemsOf(facts, runtime.clock.wall());
-      const level = await this.#bringUp(client, facts, problems, mayHoldText(facts, allowed));
+      const level = await this.#bringUp(client, facts, problems, obstacleIn(facts, allowed) === undefined);
       const at = level.version === 0 ? facts.wallMs * 1_000 : await this.#now(client);
       const channel = await this.#channelName(client);
       broken = false;
@@ -220,7 +220,7 @@ export class MeshServer {
     const migrator = this.#migrator(client);
     let level = await migrator.level();
     if (isReplica(facts)) return level;
-    // Such a database is refused: it gets no schema, which would fail at the first character that it lacks.
+    // Such a server is refused.
     if (level.version === 0 && !mayWrite) return level;
     const newest = migrations.at(-1)?.version ?? 0;
     if (level.version > newest) {
@@ -234,7 +234,9 @@ export class MeshServer {
       return level;
     }
     if (this.#settings.migrate === 'auto' && level.version < newest && mayWrite) {
-      const { version, oldestWriter, waiting } = await migrator.run({ announce: false });
+      const { version, oldestWriter, waiting } = await migrator
+        .run({ announce: false })
+        .catch((error: unknown) => this.#mayNotMigrate(error));
       level = { version, oldestWriter };
       if (waiting !== undefined) problems.push(pendingStep(waiting));
     }
@@ -247,6 +249,15 @@ export class MeshServer {
       );
     }
     return level;
+  }
+
+  #mayNotMigrate(error: unknown): never {
+    if (sqlStateOf(error) !== '42501') throw error;
+    const { code, message } = this.#errors.refusal(error);
+    throw new CoordinationError(code, message, {
+      hint: 'Run `migrate()` once with a backend whose role owns the schema or may create it, before the others start.',
+      retryable: false,
+    });
   }
 
   async #listen(dialled: Dialled, runtime: Runtime, channel: string): Promise<void> {
@@ -319,9 +330,9 @@ export class MeshServer {
   }
 }
 
-/** Whether a schema may be made in this database. */
-function mayHoldText(facts: ServerFacts, allowed: readonly string[]): boolean {
-  return isUtf8(facts) || allowed.includes(otherEncoding(facts).code);
+/** Why no schema may be made in this database. */
+function obstacleIn(facts: ServerFacts, allowed: readonly string[]): Problem | undefined {
+  return obstaclesIn(facts).find(({ code }) => !allowed.includes(code));
 }
 
 function pendingStep({ version, writers }: { readonly version: number; readonly writers: number }): Problem {

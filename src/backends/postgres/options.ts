@@ -1,5 +1,6 @@
+import { reading } from '../../core/check.ts';
 import { CoordinationError, describe } from '../../core/errors.ts';
-import { checkMethods, checkOption, readOptions, refuseUnknown } from '../../core/options.ts';
+import { checkMethods, checkOption, notAnAddress, readOptions, refuseUnknown } from '../../core/options.ts';
 import type { OptionTable } from '../../core/option-table.ts';
 import type { PostgresPool } from './driver.ts';
 
@@ -110,20 +111,24 @@ const SPECS = {
 
 /** @throws INVALID_OPTION */
 export function postgresSettings(given: PostgresOptions): PostgresSettings {
+  if (typeof given === 'string') throw notAnAddress('postgres');
   refuseUnknown('postgres', given, [...PLACES, ...Object.keys(SPECS)]);
   const options = readOptions<PostgresOptions>('postgres', given);
   const checked = <K extends keyof typeof SPECS>(key: K): NonNullable<PostgresOptions[K]> =>
     checkOption(`postgres.${key}`, SPECS[key], options[key] ?? SPECS[key].default) as NonNullable<
       PostgresOptions[K]
     >;
+  const source = sourceOf(options);
+  const listen = checked('listen');
+  if (listen && source.kind === 'pool') checkRoom(source.pool);
   return {
-    source: sourceOf(options),
+    source,
     schema: checkSchema(options.schema ?? 'agentmesh'),
     connections: checked('connections'),
     prepare: checked('prepare'),
     connectTimeoutMs: checked('connectTimeoutMs'),
     commandTimeoutMs: checked('commandTimeoutMs'),
-    listen: checked('listen'),
+    listen,
     migrate: checked('migrate'),
     historyDays: checked('historyDays'),
   };
@@ -137,10 +142,33 @@ function sourceOf({ url, config, pool }: PostgresOptions): PostgresSettings['sou
       `Expected exactly one of \`url\`, \`config\` and \`pool\` of \`postgres\`, got ${given}`,
     );
   }
-  if (pool !== undefined)
-    return { kind: 'pool', pool: checkMethods('postgres.pool', pool, ['query', 'connect']) };
+  if (pool !== undefined) return { kind: 'pool', pool: checkPool(pool) };
   if (config !== undefined) return { kind: 'config', config: readOptions('postgres.config', config) };
   return { kind: 'url', url: checkUrl(url) };
+}
+
+function checkPool(pool: PostgresPool): PostgresPool {
+  checkMethods('postgres.pool', pool, ['query', 'connect']);
+  if (reading('`postgres.pool`', () => 'connectionParameters' in pool))
+    throw new CoordinationError(
+      'INVALID_OPTION',
+      'Expected `postgres.pool` to be a pool, got a single client',
+      {
+        hint: 'Pass a `Pool` of the package `pg`, or the address as `url`.',
+      },
+    );
+  return pool;
+}
+
+/** Who listens keeps one connection, and the calls would wait for another for ever. */
+function checkRoom(pool: PostgresPool): void {
+  const max = reading('`postgres.pool`', () => (pool as { options?: { max?: unknown } }).options?.max);
+  if (max === 1)
+    throw new CoordinationError(
+      'INVALID_OPTION',
+      'Expected `postgres.pool` to have room for 2 connections: one of them is kept for listening',
+      { hint: 'Raise `max` of the pool, or set `listen: false`.' },
+    );
 }
 
 /** Says nothing of what it holds: there may be a password in it. */

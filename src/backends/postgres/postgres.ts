@@ -39,7 +39,7 @@ export interface PostgresBackend extends Backend {
    * processes. A step that takes away what older builds need tells their live sessions to leave and waits: then it rejects.
    * @throws SCHEMA_MISMATCH when the schema is newer than this build, or live sessions are of older builds; repeat it later
    * @param options `allow: ['ENCODING']` for a database that isn't encoded in UTF8, as the manager takes it
-   * @throws NOT_SUPPORTED when the database is encoded otherwise than in UTF8: nothing is created there
+   * @throws NOT_SUPPORTED when the database is encoded otherwise than in UTF8, or the server is older than PostgreSQL 13: nothing is created there
    * @throws BACKEND_UNAVAILABLE, INVALID_OPTION
    */
   migrate(options?: { readonly allow?: readonly string[] }): Promise<MigrationReport>;

@@ -22,6 +22,8 @@ const VERDICTS: Readonly<Record<string, Verdict>> = {
   '57P02': 'connection',
   '57P03': 'connection',
   '57P05': 'connection',
+  '25P03': 'connection',
+  '25P04': 'connection',
   '53300': 'connection',
   '25006': 'connection',
 };
@@ -31,6 +33,12 @@ interface Meaning {
   readonly hint?: string;
   readonly retryable?: false;
 }
+
+const OTHERS: Meaning = {
+  code: 'NOT_SUPPORTED',
+  hint: 'Something of another owner has that name in this schema: give the mesh another `schema`.',
+  retryable: false,
+};
 
 /** SQLSTATE, or the first two characters of it, → what it means to the callers of a port. */
 const MEANINGS: Readonly<Record<string, Meaning>> = {
@@ -47,7 +55,15 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
     hint: 'Grant the role of this connection what the documentation lists under operations.',
     retryable: false,
   },
+  '42P07': OTHERS,
+  '42710': OTHERS,
+  '42723': OTHERS,
   '25006': { code: 'BACKEND_UNAVAILABLE', hint: 'This server is read-only: connect to the primary.' },
+  '25P03': { code: 'BACKEND_UNAVAILABLE' },
+  '25P04': {
+    code: 'BACKEND_UNAVAILABLE',
+    hint: 'The `transaction_timeout` of this role or server is too short.',
+  },
   '28': { code: 'BACKEND_UNAVAILABLE', hint: 'Check user and password.', retryable: false },
   '3D': { code: 'BACKEND_UNAVAILABLE', hint: 'Create the database first.', retryable: false },
   '53': { code: 'BACKEND_UNAVAILABLE', hint: 'The server is out of connections, memory or disk.' },

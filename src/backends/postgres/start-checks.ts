@@ -48,17 +48,23 @@ export function isReplica({ inRecovery, readOnly }: ServerFacts): boolean {
   return inRecovery || readOnly === 'on';
 }
 
-export function isUtf8({ encoding }: ServerFacts): boolean {
-  return encoding === 'UTF8';
-}
-
-export function otherEncoding({ encoding }: ServerFacts): Problem {
-  return {
-    code: 'ENCODING',
-    severity: 'refuse',
-    message: `The database is encoded in ${encoding}, not UTF8`,
-    hint: "Create it with ENCODING 'UTF8'.",
-  };
+/** Where one of these is found no schema is made: making it would fail, or using it at the first character that the database lacks. */
+export function obstaclesIn({ version, number, encoding }: ServerFacts): Problem[] {
+  const found: readonly (Problem | false)[] = [
+    number < OLDEST_SERVER * 10_000 && {
+      code: 'SERVER_TOO_OLD',
+      severity: 'refuse',
+      message: `PostgreSQL ${version} is older than ${OLDEST_SERVER}`,
+      hint: `Upgrade the server to PostgreSQL ${OLDEST_SERVER} or newer.`,
+    },
+    encoding !== 'UTF8' && {
+      code: 'ENCODING',
+      severity: 'refuse',
+      message: `The database is encoded in ${encoding}, not UTF8`,
+      hint: "Create it with ENCODING 'UTF8'.",
+    },
+  ];
+  return found.filter((problem) => problem !== false);
 }
 
 /** What survives a crash of the server, as its settings have it. */
@@ -70,19 +76,12 @@ export function durabilityOf({ fsync, synchronousCommit }: ServerFacts): Durabil
 export function problemsOf(facts: ServerFacts, wallMs: number): Problem[] {
   const skewMs = Math.abs(facts.wallMs - wallMs);
   const found: readonly (Problem | false)[] = [
-    facts.number < OLDEST_SERVER * 10_000 && {
-      code: 'SERVER_TOO_OLD',
-      severity: 'refuse',
-      message: `PostgreSQL ${facts.version} is older than ${OLDEST_SERVER}`,
-      hint: `Upgrade the server to PostgreSQL ${OLDEST_SERVER} or newer.`,
-    },
     isReplica(facts) && {
       code: 'REPLICA',
       severity: 'refuse',
       message: facts.inRecovery ? 'The server is a replica' : 'The server or this role is read-only',
       hint: 'Connect to the primary.',
     },
-    !isUtf8(facts) && otherEncoding(facts),
     facts.isolation !== 'read committed' && {
       code: 'DEFAULT_ISOLATION',
       severity: 'refuse',
@@ -109,5 +108,5 @@ export function problemsOf(facts: ServerFacts, wallMs: number): Problem[] {
       hint: 'Synchronise both. Deadlines go by the server; only times shown to people are off.',
     },
   ];
-  return found.filter((problem) => problem !== false);
+  return [...obstaclesIn(facts), ...found.filter((problem) => problem !== false)];
 }

@@ -9,8 +9,8 @@ export type ClientListener = (...args: any[]) => void;
 export interface RedisClient {
   /** `ready` while commands can be sent, `wait` before `connect`, `end` when it won't come back. */
   readonly status: string;
-  /** Read for its `keyPrefix`, which there must not be. */
-  readonly options?: { readonly keyPrefix?: string | undefined };
+  /** Read for its `keyPrefix`, which there must not be, and the number of its database. */
+  readonly options?: { readonly keyPrefix?: string | undefined; readonly db?: number | undefined };
   call(command: string, args: (string | number | Buffer)[]): Promise<unknown>;
   connect(): Promise<unknown>;
   disconnect(): void;

@@ -1,5 +1,6 @@
 import type { RedisClient } from './client.ts';
-import { REFUSED, textOf, unavailable } from './redis-errors.ts';
+import type { RedisStore } from './connection.ts';
+import { refusalOf, textOf, unavailable, wrongDatabase } from './redis-errors.ts';
 
 /**
  * Waits until a client can send; it tries again by itself, for ever.
@@ -11,8 +12,8 @@ export function whenReady(client: RedisClient): Promise<void> {
   let problem = 'the client has ended';
   const failed = (error: unknown): void => {
     problem = textOf(error);
-    // No later try heals it.
-    if (REFUSED.test(problem)) reject(unavailable(problem));
+    const refusal = refusalOf(error);
+    if (refusal !== undefined) reject(refusal);
   };
   const ended = (): void => reject(unavailable(problem));
   client.on('ready', resolve);
@@ -26,4 +27,16 @@ export function whenReady(client: RedisClient): Promise<void> {
     client.off('error', failed);
     client.off('end', ended);
   });
+}
+
+/**
+ * Whether a client of the caller's is in the database that it was made for: it goes on in database 0 when it may not have that.
+ * @throws BACKEND_UNAVAILABLE
+ */
+export async function checkDatabase(client: RedisClient, store: RedisStore): Promise<void> {
+  const wanted = client.options?.db ?? 0;
+  if (wanted === 0) return;
+  const info = String(await store.ask(['CLIENT', 'INFO']));
+  // In another one than 0 it was put by the caller.
+  if (/ db=0 /.test(info)) throw wrongDatabase(wanted, 'your client is in database 0');
 }

@@ -2,7 +2,7 @@ import { handled } from '../../core/awaitable.ts';
 import type { BackendReport } from '../../core/ports/backend.ts';
 import type { Runtime, Timer } from '../../core/ports/runtime.ts';
 import type { ClientListener, RedisClient } from './client.ts';
-import { whenReady } from './connect.ts';
+import { checkDatabase, whenReady } from './connect.ts';
 import { type RedisStore, stopped } from './connection.ts';
 import { CrashRepair } from './crash-repair.ts';
 import type { Hints } from './hints.ts';
@@ -116,6 +116,7 @@ export class RedisConnections {
     attempt.onLeave(() => repair.stop());
     const commands = await this.#commands(runtime, attempt, repair);
     await whenReady(commands);
+    if (this.#options.way === 'client') await checkDatabase(commands, this.#store);
     await this.#listen(runtime, attempt, commands);
     return lookAtServer(
       this.#store,

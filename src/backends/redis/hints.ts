@@ -16,11 +16,12 @@ export class Hints {
     return this.#hub.on(interest, listener);
   }
 
-  /** A text of the channel: `kind name`. What isn't understood is of a newer build. */
+  /** A text of the channel: `kind name`, or `request id resource`. What isn't understood is of a newer build. */
   received(text: string): void {
     const space = text.indexOf(' ');
     const name = text.slice(space + 1);
-    const hint = hintAbout(text.slice(0, space), name);
+    const kind = text.slice(0, space);
+    const hint = kind === 'request' ? ofRequest(name) : hintAbout(kind, name);
     if (hint === undefined) return;
     if (hint.about === 'orders' && !this.#isOwn(Number(name))) return;
     this.send(hint);
@@ -29,4 +30,10 @@ export class Hints {
   send(hint: Hint): void {
     this.#hub.send(hint);
   }
+}
+
+/** `id resource`; the id has no spaces. */
+function ofRequest(text: string): Hint | undefined {
+  const space = text.indexOf(' ');
+  return hintAbout('locks', text.slice(space + 1), text.slice(0, space));
 }

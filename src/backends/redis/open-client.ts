@@ -3,6 +3,7 @@ import { CoordinationError } from '../../core/errors.ts';
 import type { Runtime } from '../../core/ports/runtime.ts';
 import type { RedisClient } from './client.ts';
 import type { CheckedRedisOptions } from './options.ts';
+import { isRefusedDatabase } from './redis-errors.ts';
 
 /** Pause before the first try to connect again, ms; it doubles up to {@link LAST_PAUSE_MS}, each half by chance. */
 const FIRST_PAUSE_MS = 25;
@@ -55,8 +56,17 @@ export async function openClient(options: CheckedRedisOptions, runtime: Runtime)
   const { url, config, cluster } = options.given;
   // Operators see whose connections they are: CLIENT LIST.
   const named = { connectionName: 'agentmesh', reconnectOnError: isDemoted };
-  if (url !== undefined) return new Redis(url, { ...named, ...settings });
-  if (cluster === undefined) return new Redis({ ...named, ...config, ...settings });
+  if (cluster === undefined) {
+    const client =
+      url === undefined
+        ? new Redis({ ...named, ...config, ...settings })
+        : new Redis(url, { ...named, ...settings });
+    client.on('error', (error: unknown) => {
+      // It would go on in database 0. Hung up on, it tries again.
+      if (isRefusedDatabase(error)) client.stream.destroy(error);
+    });
+    return client;
+  }
   const { retryStrategy, lazyConnect, enableOfflineQueue, ...node } = settings;
   return new Cluster([...cluster.nodes], {
     // A node that is down is asked again after 100 ms; five times, and the caller decides.

@@ -1,13 +1,13 @@
 import type { ClusterNode, ClusterOptions, RedisOptions as ClientOptions } from 'ioredis';
 import { checkInteger, checkMs, reading } from '../../core/check.ts';
 import { CoordinationError, describe } from '../../core/errors.ts';
-import { checkMethods, checkOptions, refuseUnknown } from '../../core/options.ts';
+import { checkMethods, checkOptions, notAnAddress, refuseUnknown } from '../../core/options.ts';
 import type { RedisClient } from './client.ts';
 import type { RedisTaskStoreOptions } from './tasks/redis-task-store.ts';
 
 /** How to reach Redis, and what this mesh is called there. Exactly one of `url`, `config`, `cluster` and `client`. */
 export interface RedisOptions {
-  /** `redis://…`, `rediss://…` (TLS) or the path of a Unix socket. */
+  /** `redis://…`, `rediss://…` (TLS) or the path of a Unix socket. `redis://host/3` is database 3; one that can't be selected is refused. */
   readonly url?: string;
   /** Options of `ioredis`, for what a URL can't say: TLS, sentinels, a Unix socket. */
   readonly config?: ClientOptions;
@@ -69,6 +69,7 @@ export interface CheckedRedisOptions {
 
 /** @throws INVALID_OPTION, never with a password in it */
 export function checkRedisOptions(options: RedisOptions): CheckedRedisOptions {
+  if (typeof options === 'string') throw notAnAddress('redis');
   const given = checkOptions('redis', options, NAMES);
   const ways = WAYS.filter((name) => given[name] !== undefined);
   const [way] = ways;
@@ -77,7 +78,13 @@ export function checkRedisOptions(options: RedisOptions): CheckedRedisOptions {
       `Expected exactly one of \`url\`, \`config\`, \`cluster\` and \`client\` of \`redis\`, got ${ways.length === 0 ? 'none' : ways.join(' and ')}`,
     );
   if (given.url !== undefined) checkUrl(given.url);
-  if (given.config !== undefined) checkIsObject('config', given.config);
+  if (given.config !== undefined) {
+    checkIsObject('config', given.config);
+    checkDatabase(
+      'db` of `redis.config',
+      reading('`redis.config`', () => given.config?.db),
+    );
+  }
   if (given.cluster !== undefined) checkCluster(given.cluster);
   if (given.client !== undefined) checkClient('client', given.client);
   if (given.subscriber !== undefined) {
@@ -108,14 +115,31 @@ function checkUrl(url: unknown): void {
       'Expected `redis.url` to be redis://host:port, rediss://host:port or the path of a socket',
       'Percent-encode special characters of the password.',
     );
+  const { pathname, searchParams } = new URL(url.startsWith('/') ? `redis://socket${url}` : url);
+  if (!url.startsWith('/')) checkDatabase('path` of `redis.url', pathname.slice(1));
+  checkDatabase('db` of `redis.url', searchParams.get('db') ?? '');
+}
+
+/** The client takes what is no number for 0, and says nothing. */
+function checkDatabase(name: string, database: unknown): void {
+  const text = typeof database === 'number' ? String(database) : database;
+  if (text !== undefined && !(typeof text === 'string' && /^\d*$/.test(text)))
+    throw wrong(`Expected \`${name}\` to be the number of a database`);
 }
 
 function checkCluster(cluster: unknown): void {
   checkIsObject('cluster', cluster);
-  const given = cluster as { readonly nodes?: unknown };
+  const given = cluster as {
+    readonly nodes?: unknown;
+    readonly options?: { readonly redisOptions?: { readonly db?: unknown } };
+  };
   refuseUnknown('redis.cluster', given, ['nodes', 'options']);
   if (!Array.isArray(given.nodes) || given.nodes.length === 0)
     throw wrong('Expected `redis.cluster.nodes` to be an array of at least one node');
+  if (Number(reading('`redis.cluster`', () => given.options?.redisOptions?.db) ?? 0) !== 0)
+    throw wrong(
+      'Expected `redis.cluster.options.redisOptions` to have no `db`: a cluster has database 0 only',
+    );
 }
 
 function checkClient(name: string, client: RedisClient): void {

@@ -110,8 +110,38 @@ export function unavailable(message: string): CoordinationError {
 }
 
 /** What a server says to a user that it doesn't let in. */
-export const REFUSED: RegExp =
-  /^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/;
+const REFUSED: RegExp = /^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/;
+
+/** Why a client can't begin, where no later try heals it. */
+export function refusalOf(error: unknown): CoordinationError | undefined {
+  const text = textOf(error);
+  if (isRefusedDatabase(error) && NO_SUCH_DATABASE.test(text))
+    return wrongDatabase(error.command.args[0], text);
+  return REFUSED.test(text) ? unavailable(text) : undefined;
+}
+
+/** Whether it is the answer to a SELECT: clients go on in database 0 then. */
+export function isRefusedDatabase(
+  error: unknown,
+): error is Error & { readonly command: { readonly args: readonly unknown[] } } {
+  return (
+    isReply(error) && (error as { readonly command?: { readonly name?: unknown } }).command?.name === 'select'
+  );
+}
+
+export function wrongDatabase(database: unknown, why: string): CoordinationError {
+  return new CoordinationError(
+    'BACKEND_UNAVAILABLE',
+    `Redis can't be used: database ${String(database)} was not selected: ${why}`,
+    {
+      hint: 'Name a database below `databases` of its configuration, in a cluster 0, and allow the user of the connection SELECT.',
+      retryable: false,
+    },
+  );
+}
+
+/** Other answers to SELECT pass: BUSY, too many clients. */
+const NO_SUCH_DATABASE = /^(NOPERM|ERR (DB index|invalid DB|SELECT is not|unknown command))/;
 
 /**
  * What a write under a fence ended with: the commands are the caller's.
@@ -142,12 +172,12 @@ export function toFencedError(message: string, command?: string, hint?: string):
   });
 }
 
-/** How servers say that a user may not send a command; in scripts Redis 7.0 has no word for it. */
-const FORBIDDEN = /^(NOPERM|ERR The user executing the script)/;
+/** How servers say that a user may not send a command; in scripts they have no word for it: Redis 7.0, then later ones and Valkey. */
+const FORBIDDEN = /^(NOPERM|ERR The user executing the script|ERR ACL failure in script)/;
 
-/** A script that raised an error has its place appended. */
+/** A script that raised an error has its place appended, since Valkey 9 without the digest. */
 function withoutPlace(message: string): string {
-  return message.replace(/\.? script: [0-9a-f]{40}, on @?user_script:\d+\.?$/, '');
+  return message.replace(/\.? script: (?:[0-9a-f]{40}, )?on @?user_script:\d+\.?$/, '');
 }
 
 function firstWord(text: string): string {
@@ -176,7 +206,7 @@ function fromReply(message: string): CoordinationError {
       'A key below the prefix of this mesh holds something of another type',
       { hint: 'Something else writes there: choose another `prefix` or `mesh`.' },
     );
-  if (word === 'NOPERM')
+  if (FORBIDDEN.test(text))
     return new CoordinationError('NOT_SUPPORTED', `Redis forbids the user of this connection: ${rest}`, {
       hint: 'Give its ACL user the commands and the keys that the operations guide lists.',
     });

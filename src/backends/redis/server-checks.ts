@@ -60,8 +60,15 @@ export async function lookAtServer(
   if (skewMs > MAX_SKEW_MS) problems.push(skewed(skewMs));
   const schema = isReplica ? { version: LAYOUT, oldestWriter: 1 } : await claimLayout(store);
   if (!isReplica) problems.push(...(await repair()));
-  const server = `Redis ${info.get('redis_version') ?? '(version unknown)'}`;
-  return { at: Number(at) as BackendTime, durability, server, schema, problems };
+  return { at: Number(at) as BackendTime, durability, server: nameOf(info), schema, problems };
+}
+
+/** Valkey gives itself out for the Redis that it began as. */
+function nameOf(info: ReadonlyMap<string, string>): string {
+  const valkey = info.get('valkey_version');
+  return valkey === undefined
+    ? `Redis ${info.get('redis_version') ?? '(version unknown)'}`
+    : `Valkey ${valkey}`;
 }
 
 async function claimLayout(store: RedisStore): Promise<BackendReport['schema']> {

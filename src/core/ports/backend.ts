@@ -52,7 +52,7 @@ export interface BackendReport extends Stamped {
 export type Hint =
   | { readonly about: 'tasks'; readonly queue: string }
   | { readonly about: 'orders' } // this session has cancellations or takeovers waiting in its next beat
-  | { readonly about: 'locks'; readonly resource: string }
+  | { readonly about: 'locks'; readonly resource: string; readonly request?: string } // of one request for it; without one, of any
   | { readonly about: 'messages'; readonly address: string }
   | { readonly about: 'state'; readonly prefix: string }
   | { readonly about: 'reconnected' }; // anything may have been missed: ask everything once, re-verify ownership by a beat

@@ -1,3 +1,4 @@
+import { CoordinationError } from '../errors.ts';
 import type { Clock, Ids, Logger, Random, Runtime } from '../ports/runtime.ts';
 import { createClock } from './clock.ts';
 import { guardedLogger } from './guarded-logger.ts';
@@ -22,9 +23,19 @@ export function createRuntime(
     readonly logger?: Logger | undefined;
   } = {},
 ): Runtime {
+  checkNode();
   const clock = parts.clock ?? systemClock();
   const random = parts.random ?? createRandom(Math.floor(Math.random() * 2 ** 52));
   const ids = parts.ids ?? createIds(clock, random.fork('ids'));
   const logger = parts.logger === undefined ? silentLogger : guardedLogger(parts.logger);
   return { clock, random, ids, logger };
+}
+
+/** Where packages are installed in spite of their `engines`, the first call would fail with a word that says nothing. */
+function checkNode(): void {
+  if (typeof Promise.withResolvers === 'function') return;
+  throw new CoordinationError(
+    'NOT_SUPPORTED',
+    `agentmesh needs Node 22.12 or newer, this is ${process.version}`,
+  );
 }

@@ -216,7 +216,7 @@ function ready(child: ChildProcess): Promise<void> {
     const see = (chunk: Buffer): void => {
       // Clients that come while it recovers are refused with a line each: the end is what counts.
       log = (log + chunk.toString('utf8')).slice(-20_000);
-      if (/ready to accept (read-only )?connections/.test(log)) resolve();
+      if (/ready to accept (read[- ]only )?connections/.test(log)) resolve();
     };
     child.stdout?.on('data', see);
     child.stderr?.on('data', see);

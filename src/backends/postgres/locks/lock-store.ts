@@ -30,10 +30,10 @@ const RELEASE = `select agentmesh.lock_release_v1(${places(7)}) as answer`;
 const ABORT = `select agentmesh.lock_abort_v1(${places(7)}) as answer`;
 const PUBLISH = `select agentmesh.lock_publish_v1(${places(6)}) as at`;
 
-/** What the functions answer, as JSON text. `hints`: where those wait who were granted or lost something. */
+/** What the functions answer, as JSON text. `hints`: where those wait who were granted or lost something, and which request it was, if it is known. */
 interface Answered {
   readonly at: BackendTime;
-  readonly hints: readonly string[];
+  readonly hints: readonly (readonly [resource: string, request: string | null])[];
 }
 
 /** Locks in PostgreSQL: every call is one function of the server, which locks the rows of its resources and hands on before it returns. */
@@ -133,10 +133,13 @@ export class PostgresLockStore implements LockStore {
   async #call<A>(text: string, values: readonly unknown[]): Promise<A & Answered> {
     const [row] = await this.#db.write<{ readonly answer: string }>(text, values);
     const answer = JSON.parse((row as NonNullable<typeof row>).answer) as A & Answered;
-    if (answer.hints.length > 0)
-      this.#db.hint(answer.hints.map((resource): Hint => ({ about: 'locks', resource })));
+    if (answer.hints.length > 0) this.#db.hint(answer.hints.map(hintOf));
     return answer;
   }
+}
+
+function hintOf([resource, request]: Answered['hints'][number]): Hint {
+  return request === null ? { about: 'locks', resource } : { about: 'locks', resource, request };
 }
 
 /** `$1, $2, …` */

@@ -228,11 +228,15 @@ begin
         where h.resource = i.resource and h.mode = any ('{0,1,2,3,4,5}'::smallint[]) and h.owner = t.owner),
       t.max_overtakes <= 0
     from unnest(t.resources, t.modes, t.units) as i (resource, mode, units);
+    -- Kept apart by its offset: PostgreSQL 18 loses the array when a subquery is answered in the middle of an assignment to one of its places.
     update agentmesh.lock_resources as r
-    set arrival = t.arrival, changes[i.mode + 1] = r.changes[i.mode + 1] + (exists (
-      select from agentmesh.lock_waiters w
-      where w.resource = r.name and (w.rank, w.hurry, w.arrival) > (t.rank, t.hurry, t.arrival)))::int
-    from unnest(t.resources, t.modes) as i (resource, mode) where r.name = i.resource;
+    set arrival = t.arrival, changes[i.mode + 1] = r.changes[i.mode + 1] + i.before
+    from (
+      select u.resource, u.mode, (exists (
+        select from agentmesh.lock_waiters w
+        where w.resource = u.resource and (w.rank, w.hurry, w.arrival) > (t.rank, t.hurry, t.arrival)))::int as before
+      from unnest(t.resources, t.modes) as u (resource, mode) offset 0) as i
+    where r.name = i.resource;
   end if;
   t.state := 0;
   insert into agentmesh.lock_tickets select (t).*;

@@ -100,6 +100,29 @@ begin
   return p_opened;
 end $$;
 
+-- Takes these waits out of their queues together: one by one each would look past all that went before it in the same call.
+create function agentmesh.lock_withdraw_all_v1(p_ids text[]) returns text[] language plpgsql as $$
+declare
+  v_opened text[] := '{}';
+  v_place record;
+begin
+  delete from agentmesh.lock_waiters w using agentmesh.lock_tickets t, unnest(t.resources) as i (resource)
+  where t.id = any (p_ids) and w.resource = i.resource and w.rank = t.rank and w.hurry = t.hurry and w.arrival = t.arrival
+    and w.ticket = t.id;
+  for v_place in
+    select i.resource, array_agg(distinct i.mode) as modes
+    from agentmesh.lock_tickets t, unnest(t.resources, t.modes) as i (resource, mode)
+    where t.id = any (p_ids) group by i.resource order by i.resource
+  loop
+    for i in 1..cardinality(v_place.modes) loop
+      perform agentmesh.lock_moved_v1(v_place.resource, v_place.modes[i]);
+    end loop;
+    v_opened := agentmesh.lock_opened_v1(v_place.resource, v_opened);
+  end loop;
+  delete from agentmesh.lock_tickets t where t.id = any (p_ids);
+  return v_opened;
+end $$;
+
 create function agentmesh.lock_release_one_v1(
   p_session bigint, p_id text, p_token bigint, p_down boolean, p_grace_ms double precision, p_reason text, p_now bigint,
   inout p_opened text[], out o_ended boolean, out o_told text
@@ -143,16 +166,19 @@ begin
   end if;
 end $$;
 
--- Where those wait who should look: the first resources of these requests.
-create function agentmesh.lock_hints_v1(p_granted text[], p_others text[]) returns text[] language plpgsql as $$
+-- Who should look: these requests, with their first resources, and whoever waits for the other resources.
+create function agentmesh.lock_hints_v1(p_granted text[], p_others text[]) returns json language plpgsql as $$
 begin
   if p_granted = '{}' and p_others = '{}' then
-    return '{}';
+    return '[]';
   end if;
-  return array(
-    select t.resources[1] from agentmesh.lock_tickets t where t.id = any (p_granted)
-    union
-    select o from unnest(p_others) o where o is not null);
+  return (
+    select coalesce(json_agg(json_build_array(h.resource, h.id)), '[]')
+    from (
+      select t.resources[1], t.id from agentmesh.lock_tickets t where t.id = any (p_granted)
+      union
+      select o, null from unnest(p_others) o where o is not null
+    ) as h (resource, id));
 end $$;
 
 -- Items as columns; a reason takes the grant back.
@@ -171,7 +197,9 @@ declare
   v_opened text[] := '{}';
   v_granted text[] := '{}';
   v_ended boolean[] := '{}';
-  v_plain text[];
+  v_once boolean := cardinality(p_ids) = 1 or cardinality(p_ids) = (select count(distinct k) from unnest(p_ids) k);
+  v_waits text[] := '{}';
+  v_plain text[] := '{}';
   v_converted text[];
   v_ok boolean;
 begin
@@ -181,15 +209,22 @@ begin
   select e.o_now, e.o_granted, e.o_lost into v_now, v_buried, v_lost
   from agentmesh.lock_enter_v1(
     array(select unnest(t.resources) from agentmesh.lock_tickets t where t.id = any (p_ids)), false) e;
-  -- Most are grants that nobody waits for, and end together. The others go one after another; so does a grant whose upgrade is taken back here.
-  v_plain := array(
-    select k.id from unnest(p_ids, p_tokens, p_down, p_reasons) as k (id, token, down, reason)
-    join agentmesh.lock_tickets t on t.id = k.id
-    where not k.down and k.reason is null and t.state = 1 and t.session = p_session and (k.token is null or k.token = t.tokens[1])
-      and (t.converted is null or t.converted <> all (p_ids))
-      and not exists (select from agentmesh.lock_waiters w where w.resource = any (t.resources)));
-  if cardinality(p_ids) > 1 and cardinality(p_ids) > (select count(distinct k) from unnest(p_ids) k) then
-    v_plain := '{}';
+  -- Most are waits, and grants that nobody waits for, and end together. The others go one after another; so does a grant whose upgrade is
+  -- taken back here.
+  if v_once then
+    v_waits := array(
+      select k.id from unnest(p_ids, p_tokens, p_down, p_reasons) as k (id, token, down, reason)
+      join agentmesh.lock_tickets t on t.id = k.id
+      where not k.down and k.reason is null and k.token is null and t.state = 0 and t.session = p_session);
+    if v_waits <> '{}' then
+      v_opened := agentmesh.lock_withdraw_all_v1(v_waits);
+    end if;
+    v_plain := array(
+      select k.id from unnest(p_ids, p_tokens, p_down, p_reasons) as k (id, token, down, reason)
+      join agentmesh.lock_tickets t on t.id = k.id
+      where not k.down and k.reason is null and t.state = 1 and t.session = p_session and (k.token is null or k.token = t.tokens[1])
+        and (t.converted is null or t.converted <> all (p_ids))
+        and not exists (select from agentmesh.lock_waiters w where w.resource = any (t.resources)));
   end if;
   if v_plain <> '{}' then
     delete from agentmesh.lock_holders h using agentmesh.lock_tickets t, unnest(t.resources, t.modes) i (resource, mode)
@@ -197,6 +232,9 @@ begin
     v_converted := array(
       select t.converted from agentmesh.lock_tickets t where t.id = any (v_plain) and t.converted is not null);
     delete from agentmesh.lock_tickets t where t.id = any (v_plain || v_converted);
+  end if;
+  v_plain := v_plain || v_waits;
+  if v_plain <> '{}' then
     v_ended := array_fill(true, array[cardinality(p_ids)]);
   end if;
   for i in 1..cardinality(p_ids) loop

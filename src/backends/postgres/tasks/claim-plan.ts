@@ -1,9 +1,6 @@
 import type { ClaimRequest, Offer, TaskKind } from '../../../core/ports/tasks.ts';
 import type { Lane, LaneBook } from './lane-book.ts';
 
-/** Offers are bits of a number that stays exact. */
-const MAX_OFFERS = 50;
-
 /** What of a request decides which lanes it is for. */
 export type LaneRequest = Pick<ClaimRequest, 'queues' | 'offers' | 'agents' | 'without'>;
 
@@ -31,7 +28,7 @@ export function mergedOffers(offers: readonly Offer[]): readonly Offer[] {
     const same = merged.get(key);
     merged.set(key, same === undefined ? offer : { ...offer, slots: same.slots + offer.slots });
   }
-  return [...merged.values()].slice(0, MAX_OFFERS);
+  return [...merged.values()];
 }
 
 /** Works requests out in terms of lanes, and remembers the last of them: a worker asks the same again and again. */
@@ -69,7 +66,7 @@ export class ClaimPlanner {
     }));
     const unwanted = new Set(without.map(kindKey));
     const hosted = new Set(agents);
-    const served: { readonly lane: Lane; readonly mask: number }[] = [];
+    const served: { readonly lane: Lane; readonly offers: string }[] = [];
     const own: number[] = [];
     for (const lane of this.#lanes.all) {
       if (quotas !== undefined && !quotas.has(lane.queue)) continue;
@@ -79,15 +76,13 @@ export class ClaimPlanner {
       }
       const { type, capabilities, placement } = lane;
       if (placement !== undefined && unwanted.has(kindKey({ type, capabilities, placement }))) continue;
-      let mask = 0;
-      for (const [i, kind] of kinds.entries()) {
-        const isServed =
+      const isServed = kinds.map(
+        (kind) =>
           kind.isOpen &&
           (kind.types === undefined || kind.types.has(type)) &&
-          capabilities.every((name) => kind.capabilities.has(name));
-        if (isServed) mask += 2 ** i;
-      }
-      if (mask > 0) served.push({ lane, mask });
+          capabilities.every((name) => kind.capabilities.has(name)),
+      );
+      if (isServed.includes(true)) served.push({ lane, offers: isServed.map(Number).join('') });
     }
     const list = (values: readonly number[]): string => `{${values.join(',')}}`;
     const queueNumbers = new Map<string, number>();
@@ -97,7 +92,7 @@ export class ClaimPlanner {
       lanes: served.map(({ lane }) => lane.lane),
       lanesText: list(served.map(({ lane }) => lane.lane)),
       queuesText: list(served.map(({ lane }) => lane.queueNumber)),
-      offersText: list(served.map(({ mask }) => mask)),
+      offersText: `{${served.map(({ offers }) => offers).join(',')}}`,
       quotasText:
         quotas === undefined
           ? null

@@ -135,6 +135,22 @@ export function claimTests(test: TaskTest): void {
     assert.deepEqual(idsOf(await me.claim()), ['z']);
   });
 
+  test('claim: a hundred offers, each for a type or a capability of its own', async (harness, me) => {
+    const names = Array.from({ length: 100 }, (_, i) => `n${i}`);
+    const one = (
+      name: string,
+      i: number,
+    ): { readonly type?: string; readonly capabilities?: readonly string[] } =>
+      i % 2 === 0 ? { type: name } : { capabilities: [name] };
+    await me.enqueue(...names.map((name, i) => harness.task(name, one(name, i))));
+    const offers = names.map((name, i) => ({
+      capabilities: i % 2 === 0 ? [] : [name],
+      ...(i % 2 === 0 ? { types: [name] } : {}),
+      slots: 1,
+    }));
+    assert.deepEqual(idsOf(await me.claim({ limit: 100, offers })), names);
+  });
+
   test('claim: many types and capability sets at once keep the order of rank', async (harness, me) => {
     const tasks = Array.from({ length: 200 }, (_, i) =>
       harness.task(`t${i}`, {

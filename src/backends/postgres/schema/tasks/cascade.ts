@@ -130,8 +130,8 @@ begin
   while cardinality(p_fx.parents) > 0 loop
     v_room := least(p_fx.room, p_fx.edges);
     if v_room <= 0 then
-      insert into agentmesh.task_frontier (parent, journal)
-      select p.seq, p.journal from unnest(p_fx.parents) with ordinality u(seq, ord)
+      insert into agentmesh.task_frontier (parent)
+      select p.seq from unnest(p_fx.parents) with ordinality u(seq, ord)
       join agentmesh.task_ends p on p.seq = any(array[u.seq])
       where exists (select from agentmesh.task_edges e where e.parent = u.seq and (p.state = 4 or e.policy <> 2) offset 0)
       order by u.ord;
@@ -181,13 +181,15 @@ begin
       with recursive doom(seq) as (
         select u.seq from unnest(p_doomed) u(seq)
         union
-        select e.child from doom d join agentmesh.task_edges e on e.parent = any(array[d.seq]) where e.policy < 2
+        select e.child from doom d
+        cross join lateral (select x.child from agentmesh.task_edges x where x.parent = d.seq and x.policy < 2 offset 0) e
       ), reached as (
         select d.seq from doom d limit 4 * greatest(p_room, 1)
       )
       select r.seq from reached r
       union
-      select e.child from reached r join agentmesh.task_edges e on e.parent = any(array[r.seq]) where e.policy = 3
+      select e.child from reached r
+      cross join lateral (select x.child from agentmesh.task_edges x where x.parent = r.seq and x.policy = 3 offset 0) e
       union
       select u.seq from unnest(p_seqs) u(seq)))
     order by t.seq + 0 for update);
@@ -216,8 +218,9 @@ begin
     where u.policy < 3
     union
     select e.child, d.child, e.policy
-    from doom d join agentmesh.task_edges e on e.parent = any(array[d.child]) join agentmesh.tasks t on t.seq = any(array[e.child]) and t.state = 0
-    where e.policy < 2
+    from doom d
+    cross join lateral (select x.child, x.policy from agentmesh.task_edges x where x.parent = d.child and x.policy < 2 offset 0) e
+    join agentmesh.tasks t on t.seq = any(array[e.child]) and t.state = 0
   ), found as (
     select d.*, row_number() over () as n from doom d limit least(p_fx.edges, 4 * p_fx.room)
   ), firsts as (

@@ -24,7 +24,7 @@ end $$;
 
 -- A lane for each task to take. Queues give one in turn; in each the best comes first: by the turn of its group where groups have shares,
 -- then by rank. A task takes a slot of the first offer that serves its lane and has one.
-create function agentmesh.task_choose_v1(p_lanes int[], p_queues int[], p_offers bigint[], p_marks bigint[], p_slots int[],
+create function agentmesh.task_choose_v1(p_lanes int[], p_queues int[], p_offers varbit[], p_marks bigint[], p_slots int[],
   p_quotas int[], p_turn int, p_limit int, p_closed int[], p_limited int[])
 returns int[] language plpgsql as $$
 declare
@@ -105,7 +105,7 @@ begin
     end if;
     v_offer := null;
     for k in 1 .. cardinality(v_slots) loop
-      if v_slots[k] > 0 and (r.offers >> (k - 1)) & 1 = 1 then
+      if v_slots[k] > 0 and get_bit(r.offers, k - 1) = 1 then
         v_offer := k;
         exit;
       end if;

@@ -56,7 +56,7 @@ end $$;
 -- Lanes with the number of their queue, offers that serve them as bits, and the rank below which nothing is to be expected; queues with
 -- how many they may give at most. Own: lanes of agents hosted here.
 create function agentmesh.task_claim_v1(p_session bigint, p_sequence bigint, p_uptime bigint, p_horizon text, p_fresh int[],
-  p_lanes int[], p_queues int[], p_offers bigint[], p_marks bigint[], p_slots int[], p_quotas int[], p_turn int,
+  p_lanes int[], p_queues int[], p_offers varbit[], p_marks bigint[], p_slots int[], p_quotas int[], p_turn int,
   p_limit int, p_start int, p_own int[], p_assigned int)
 returns text language plpgsql
 ${PINNED} as $$

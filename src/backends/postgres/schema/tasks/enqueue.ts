@@ -1,3 +1,4 @@
+import { PAYLOAD_LIMITS } from '../../../../core/json.ts';
 import { PINNED } from './pinned.ts';
 
 /**
@@ -247,17 +248,68 @@ begin
   return v_answer;
 end $$;
 
+create function agentmesh.task_check_name_v1(p_argument text, p_name text) returns void language plpgsql as $$
+begin
+  -- Spelled out for who reads the message: a text that is too long is not repeated.
+  if p_name is null or p_name = '' or octet_length(p_name) > 200 or p_name ~ '[\\x01-\\x1f\\x7f]' then
+    raise exception 'Expected % to be 1 to 200 bytes of text without control characters, got %', p_argument,
+      case when p_name is null then 'null' when octet_length(p_name) > 200 then octet_length(p_name) || ' bytes'
+        else to_json(p_name)::text end
+      using errcode = '22023';
+  end if;
+end $$;
+
+create function agentmesh.task_check_number_v1(p_argument text, p_number double precision, p_min double precision,
+  p_max double precision)
+returns void language plpgsql as $$
+begin
+  if p_number is null or p_number not between p_min and p_max then
+    raise exception 'Expected % to be a number from % to %, got %', p_argument, p_min, p_max, coalesce(p_number::text, 'null')
+      using errcode = '22023';
+  end if;
+end $$;
+
+-- Refuses what the library would refuse.
+create function agentmesh.task_check_v1(p_queue text, p_type text, p_payload json, p_priority int, p_delay_ms double precision,
+  p_key text, p_id text, p_capabilities text[], p_keep_ms double precision, p_max_crashes int)
+returns void language plpgsql as $$
+declare
+  c_most constant double precision := 9007199254740991;
+  v_capability text;
+begin
+  perform agentmesh.task_check_name_v1('p_queue', p_queue), agentmesh.task_check_name_v1('p_type', p_type),
+    agentmesh.task_check_name_v1('p_id', p_id), agentmesh.task_check_number_v1('p_priority', p_priority, -1000, 1000),
+    agentmesh.task_check_number_v1('p_delay_ms', p_delay_ms, 0, c_most),
+    agentmesh.task_check_number_v1('p_keep_ms', p_keep_ms, 0, c_most),
+    agentmesh.task_check_number_v1('p_max_crashes', p_max_crashes, 0, c_most);
+  if p_key is not null then
+    perform agentmesh.task_check_name_v1('p_key', p_key);
+  end if;
+  if octet_length(p_payload::text) > ${PAYLOAD_LIMITS.maxBytes} then
+    raise exception 'Expected p_payload to have at most ${PAYLOAD_LIMITS.maxBytes} bytes, got %', octet_length(p_payload::text)
+      using errcode = '22023', hint = 'Store it elsewhere and send a reference.';
+  end if;
+  if cardinality(p_capabilities) > 1000 then
+    raise exception 'Expected p_capabilities to have at most 1000 items, got %', cardinality(p_capabilities)
+      using errcode = '22023';
+  end if;
+  foreach v_capability in array coalesce(p_capabilities, '{}') loop
+    perform agentmesh.task_check_name_v1('an item of p_capabilities', v_capability);
+  end loop;
+end $$;
+
 -- For triggers, and for programs in other languages: stores a task in the caller's transaction, READ COMMITTED, and answers its id, the one
 -- it has if its key or id was used before. Workers find it within their poll interval; a NOTIFY in the same transaction would make all
 -- commits queue. What isn't said is as the library has it where nothing is configured. Settings are what it writes there for its own
 -- tasks: time limit, retries, locks.
--- Raises 23505 for another payload under the same key or id, 53400 for a full queue.
+-- Raises 23505 for another payload under the same key or id, 53400 for a full queue, 22023 for what the library would refuse too.
 create function agentmesh.task_submit_v1(p_queue text, p_type text, p_payload json, p_priority int default 2,
-  p_delay_ms double precision default 0, p_key text default null, p_id text default gen_random_uuid()::text,
+  p_delay_ms double precision default 0, p_key text default null, p_id text default null,
   p_capabilities text[] default '{}', p_keep_ms double precision default 3600000, p_max_crashes int default 3,
   p_settings json default null)
 returns text language plpgsql as $$
 declare
+  v_id text := coalesce(p_id, gen_random_uuid()::text);
   v_lane int;
   v_answer json;
   v_code text;
@@ -265,20 +317,24 @@ begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'Tasks are submitted under READ COMMITTED only' using errcode = 'AM003';
   end if;
+  perform agentmesh.task_check_v1(p_queue, p_type, p_payload, p_priority, p_delay_ms, p_key, v_id, p_capabilities, p_keep_ms,
+    p_max_crashes);
   select l.lane into v_lane from agentmesh.task_lanes_v1(array[p_queue], array[p_type],
-    array[coalesce((select json_agg(c order by c collate "C") from unnest(p_capabilities) c), '[]')::text],
+    array[(select '[' || coalesce(string_agg(to_json(c)::text, ',' order by c collate "C"), '') || ']'
+      from (select distinct u.c from unnest(p_capabilities) u(c)) d)],
     array[null::text], array[null::text], array[null::text]) l;
-  v_answer := agentmesh.task_enqueue_v1(null, null, 1, chr(31), chr(30), p_id, array[v_lane], p_payload::text, array[p_priority],
+  v_answer := agentmesh.task_enqueue_v1(null, null, 1, chr(31), chr(30), v_id, array[v_lane], p_payload::text, array[p_priority],
     array[1], array[p_delay_ms], array[-1], array[p_keep_ms], array[p_max_crashes], null, p_settings::text, null, p_key, null, null,
     array[0], null, null, null, null, false);
   v_code := v_answer -> 'own' ->> 'codes';
   if v_code = 'd' then
     return v_answer -> 'own' -> 'extras' -> 0 ->> 0;
   elsif v_code = 'c' then
-    raise exception 'Another task has key % or id %', p_key, p_id using errcode = '23505';
+    raise exception '% was used for another queue, type or payload',
+      case when v_answer -> 'own' -> 'extras' ->> 0 = v_id then 'Id ' || v_id else 'Key ' || p_key end using errcode = '23505';
   elsif v_code = 'f' then
     raise exception 'Queue % is full', p_queue using errcode = '53400';
   end if;
-  return p_id;
+  return v_id;
 end $$;
 `;

@@ -68,7 +68,6 @@ begin
     v_fx.parents := array(
       select u.seq from unnest(v_parents) with ordinality u(seq, ord)
       where exists (select from agentmesh.task_edges e where e.parent = u.seq offset 0)
-        and exists (select from agentmesh.task_ends e where e.seq = u.seq offset 0)
       order by u.ord);
   end if;
   if v_codes is null then

@@ -115,18 +115,16 @@ create function agentmesh.task_drain_v1(inout p_fx agentmesh.task_effects) langu
 declare
   f agentmesh.task_frontier;
   v_parents bigint[];
-  v_found int;
 begin
   while p_fx.room > 0 and p_fx.edges > 0 loop
     with d as (
       delete from agentmesh.task_frontier y using (
         select x.number from agentmesh.task_frontier x where x.parent is not null order by x.number limit 500
-      ) o where y.number = o.number returning y.number, y.parent, y.journal
+      ) o where y.number = o.number returning y.number, y.parent
     )
-    select array_agg(d.parent order by d.number) filter (where e.journal = d.journal), count(*) into v_parents, v_found
-    from d left join agentmesh.task_ends e on e.seq = any(array[d.parent]);
-    if v_found > 0 then
-      p_fx.parents := p_fx.parents || coalesce(v_parents, '{}');
+    select array_agg(d.parent order by d.number) into v_parents from d;
+    if v_parents is not null then
+      p_fx.parents := p_fx.parents || v_parents;
       p_fx := agentmesh.task_cascade_v1(p_fx);
       continue;
     end if;

@@ -183,9 +183,8 @@ create index task_edges_child on agentmesh.task_edges (child, place);
 -- What ended tasks and cancelled trees still have to set in motion.
 create table agentmesh.task_frontier (
   number bigint primary key generated always as identity,
-  -- Set: dependents of this parent are to be told how it ended, unless it was redriven since: then its end is another row of the journal.
+  -- Set: dependents of this parent are to be told how it ended, if they haven't been and it wasn't redriven since.
   parent bigint,
-  journal bigint,
   -- Set: sub-tasks of this id, from the one behind this on, are to be cancelled.
   root text,
   behind bigint,

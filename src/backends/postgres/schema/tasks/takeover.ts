@@ -48,7 +48,7 @@ end $$;
 
 -- Idle: unstarted claims of this live session, its last first; null: claims of all sessions that are over. Lanes: null: any.
 create function agentmesh.task_takeover_v1(p_session bigint, p_sequence bigint, p_uptime bigint, p_horizon text, p_fresh int[],
-  p_idle bigint, p_lanes int[], p_offers bigint[], p_slots int[], p_quota_queues int[], p_quotas int[], p_own int[], p_limit int,
+  p_idle bigint, p_lanes int[], p_offers varbit[], p_slots int[], p_quota_queues int[], p_quotas int[], p_own int[], p_limit int,
   p_moves int, p_steal text)
 returns text language plpgsql
 ${PINNED} as $$
@@ -61,7 +61,7 @@ declare
   v_seqs bigint[] := '{}';
   v_quota int;
   v_offer int;
-  v_offers bigint;
+  v_offers varbit;
   v_pos bigint;
   v_token bigint;
   r record;
@@ -101,7 +101,7 @@ begin
       else
         v_offers := p_offers[array_position(p_lanes, r.lane)];
         for k in 1 .. coalesce(cardinality(v_slots), 0) loop
-          if v_slots[k] > 0 and (v_offers >> (k - 1)) & 1 = 1 then
+          if v_slots[k] > 0 and get_bit(v_offers, k - 1) = 1 then
             v_offer := k;
             exit;
           end if;

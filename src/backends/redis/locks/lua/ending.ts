@@ -63,7 +63,7 @@ local function withdraw_upgrade(lock)
   return true
 end
 local function revoke(lock, grace, reason)
-  hint('locks', lock.i[1][1])
+  tell(lock)
   if grace <= 0 then return drop(lock) end
   local ends, known = now() + grace * 1000, redis.call('ZSCORE', K .. 'l:x', 'g' .. lock.id)
   lock.v = lock.v or reason
@@ -119,7 +119,7 @@ if stood then
   local order = '{"kind":"abort-wait","wait":{"id":' .. quote(lock.id) .. ',"version":' .. ARGV[4] .. '},"cycle":' .. ARGV[5] .. '}'
   redis.call('HSET', K .. 'l:a:' .. lock.s, lock.id, '0' .. order)
   redis.call('ZADD', K .. 'l:x', int(now() + 60000000), 'a' .. lock.s .. ':' .. lock.id)
-  hint('locks', lock.i[1][1])
+  tell(lock)
   hint('orders', lock.s)
   drop(lock)
   settle()

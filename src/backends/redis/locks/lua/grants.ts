@@ -139,7 +139,7 @@ local function hand_to(lock)
   if target and is_expired(target) then return drop(target) end
   grant(lock, int(token()))
   GRANTED[#GRANTED + 1] = lock.id
-  hint('locks', lock.i[1][1])
+  tell(lock)
 end
 local function is_over(r, mode, score)
   if #GRANTED < MOST_GRANTED and LOOKED_AT < MOST_LOOKED_AT then return false end
@@ -236,7 +236,7 @@ drop = function(lock)
       if upgrade and upgrade.t == 'w' then
         upgrade.d = nil
         drop(upgrade)
-        hint('locks', upgrade.i[1][1])
+        tell(upgrade)
       end
     end
     for _, item in ipairs(lock.i) do free(lock, item) end

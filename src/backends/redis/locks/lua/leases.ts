@@ -25,7 +25,7 @@ local function reap(session)
   end
   for _, lock in ipairs(held) do
     if lock.t == 'h' and REC[lock.id] then
-      hint('locks', lock.i[1][1])
+      tell(lock)
       drop(lock)
     elseif lock.t == 'c' and REC[lock.id] then
       forget(lock)
@@ -52,7 +52,7 @@ local function check_session(session)
   end
 end
 local function expire(lock)
-  hint('locks', lock.i[1][1])
+  tell(lock)
   drop(lock)
 end
 local DUE = {

@@ -81,6 +81,10 @@ local function forget(lock)
   redis.call('SREM', K .. 'l:s:' .. lock.s, lock.id)
   REC[lock.id] = false
 end
+-- Whoever made it hears that there is news of it.
+local function tell(lock)
+  if string.find(lock.id, ' ', 1, true) then hint('locks', lock.i[1][1]) else hint('request', lock.id .. ' ' .. lock.i[1][1]) end
+end
 local function in_parts(command, key, list)
   for from = 1, #list, 1000 do
     redis.call(command, K .. key, unpack(list, from, math.min(#list, from + 999)))

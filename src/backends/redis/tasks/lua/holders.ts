@@ -1,7 +1,7 @@
 /*
  * t:c:<session>   hash  id → s (started) or u (not yet), and the token; then, where the end of the task is a matter of counters alone, a space and
  *                         how it is kept (its class in `t:e`), kind and group. Gone as soon as the record is written while it is claimed
- * t:ho            set   sessions that hold claims
+ * t:ho            set   sessions that hold claims, or that are to be told of some that they held
  * t:or:<session>  hash  token → order (JSON) that the session is told with each beat
  */
 

@@ -151,8 +151,8 @@ forget_kinds()
 local deadSessions, nextMs = 0, HUGE
 for _, session in ipairs(redis.call('SMEMBERS', T .. ':ho')) do
   if redis.call('EXISTS', claims_key(session)) == 0 then
-    redis.call('SREM', T .. ':ho', session)
     if not alive(session) then redis.call('DEL', T .. ':or:' .. session) end
+    if redis.call('EXISTS', T .. ':or:' .. session) == 0 then redis.call('SREM', T .. ':ho', session) end
   else
     local leftMs = ((tonumber(redis.call('HGET', K .. 'o:' .. session, 'x')) or 0) - now()) / 1000
     if leftMs <= 0 then

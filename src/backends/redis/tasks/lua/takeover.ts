@@ -82,13 +82,11 @@ for _, one in ipairs(candidates) do
   end
 end
 local first = #taken > 0 and tokens(#taken) or 0
-local records, rights, formers = {}, {}, {}
+local records, rights = {}, {}
 ids = {}
 for i, row in ipairs(taken) do
   local former, started = row.held.session, row.held.started
   redis.call('HDEL', claims_key(former), row.id)
-  formers[former] = true
-  drop_order(former, row.token)
   if former ~= me and alive(former) then give_order(former, row, 'taken') end
   if started then
     if not row.adopted then row.crashes = row.crashes + 1 end
@@ -106,9 +104,6 @@ for i, row in ipairs(taken) do
   ids[i], records[i] = row.id, build(row)
 end
 if #taken > 0 then redis.call('SADD', T .. ':ho', me) end
-for former in pairs(formers) do
-  if redis.call('EXISTS', claims_key(former)) == 0 then redis.call('SREM', T .. ':ho', former) end
-end
 flush()
 finish(me, ARGV[2], int(first) .. ' ' .. #taken .. ' 0 ' .. int(now()))
 return answer(int(now()), '0', ids, records, rights)
