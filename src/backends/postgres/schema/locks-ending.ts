@@ -209,13 +209,14 @@ begin
   select e.o_now, e.o_granted, e.o_lost into v_now, v_buried, v_lost
   from agentmesh.lock_enter_v1(
     array(select unnest(t.resources) from agentmesh.lock_tickets t where t.id = any (p_ids)), false) e;
-  -- Most are waits, and grants that nobody waits for, and end together. The others go one after another; so does a grant whose upgrade is
-  -- taken back here.
+  -- Most are waits, and grants that nobody waits for, and end together. The others go one after another; so do the wait of
+  -- an upgrade whose grant ends here, which ends with it, and a grant whose upgrade is taken back here.
   if v_once then
     v_waits := array(
       select k.id from unnest(p_ids, p_tokens, p_down, p_reasons) as k (id, token, down, reason)
       join agentmesh.lock_tickets t on t.id = k.id
-      where not k.down and k.reason is null and k.token is null and t.state = 0 and t.session = p_session);
+      where not k.down and k.reason is null and k.token is null and t.state = 0 and t.session = p_session
+        and (t.upgrade is null or t.upgrade <> all (p_ids)));
     if v_waits <> '{}' then
       v_opened := agentmesh.lock_withdraw_all_v1(v_waits);
     end if;
