@@ -248,7 +248,7 @@ describe('the repository', () => {
 
   test('every test file belongs to a project of vitest.config.ts', () => {
     const homes =
-      /^test\/([^/]+\.test\.ts|(unit|regressions|regressions-durable|property|conformance|contention|integration|waiting|examples|package)\/.*\.test\.ts|types\/.*\.test-d\.ts)$/;
+      /^test\/([^/]+\.test\.ts|(unit|regressions|regressions-durable|property|conformance|contention|integration|waiting|timed|examples|package)\/.*\.test\.ts|types\/.*\.test-d\.ts)$/;
     const tests = tracked.filter((path) => /\.(test|test-d|spec)\.[cm]?[jt]sx?$/.test(path));
     expect(tests.length).toBeGreaterThan(5);
     expect(tests.filter((path) => !homes.test(path))).toEqual([]);

@@ -1,19 +1,16 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
-import { twinSteps } from '../support/locks/lock-steps.ts';
-import { LockTwins } from '../support/locks/lock-twins.ts';
-import { postgresEnvironment } from '../support/postgres-environment.ts';
-import { redisEnvironment } from '../support/redis-environment.ts';
+import { expect, test } from 'vitest';
+import type { SuiteEnvironment } from '../../../src/testing/suites/suite.ts';
+import { twinSteps } from './lock-steps.ts';
+import { LockTwins } from './lock-twins.ts';
 
 /** Where a counterexample was, as its report says: only that is run. */
 const PATH = process.env['LOCK_PATH'];
 const RUNS = Number(process.env['LOCK_RUNS'] ?? 200);
 
-describe.each([
-  ['PostgreSQL', () => postgresEnvironment()],
-  ['Redis', () => redisEnvironment()],
-])('%s', (name, open) => {
-  test(`locks against memory on ${RUNS} random sequences: every answer, who holds, who waits, in which order`, async () => {
+/** Locks of a store against those in memory. */
+export function lockTwins(name: string, open: () => Promise<SuiteEnvironment>): void {
+  test(`${name}: locks against memory on ${RUNS} random sequences: every answer, who holds, who waits, in which order`, async () => {
     const counts = new Map<string, number>();
     await fc.assert(
       fc.asyncProperty(twinSteps, async (steps) => {
@@ -51,4 +48,4 @@ describe.each([
     ])
       expect(counts.get(what) ?? 0, what).toBeGreaterThan(0);
   }, 600_000);
-});
+}
