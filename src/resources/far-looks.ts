@@ -117,7 +117,7 @@ export class FarLooks {
       const pictures = await Promise.all(sources().map((source) => source.picture?.(undefined) ?? source));
       const isDoubtful = pictures.some((picture) => picture.isDoubtful === true);
       open.check((node) => isWaiting(pictures, node));
-      const stuck = findStuck(frontLast(roots, pictures), viewOf(pictures));
+      const stuck = findStuck(roots, viewOf(pictures));
       if (stuck.size === 0 || !this.#parts.endsWaits) return isDoubtful;
       const broken = await Promise.all(
         findDeadlocks(stuck).map((members) => this.#parts.break(members, pictures)),
@@ -137,15 +137,4 @@ export class FarLooks {
     // A wait that has ended and isn't withdrawn would make victims of others who wait for the same node.
     if ((await store.publish?.(edges)) === false) this.#withdrawIn(WITHDRAW_AGAIN_MS);
   }
-}
-
-/**
- * In the order of the queues, the front last: the search begins with the last one, and whoever waits behind a node that is known to finish needn't be
- * tied to it. Else thousands in one queue cost millions of ties.
- */
-function frontLast(roots: ReadonlySet<string>, pictures: readonly WaitSource[]): readonly string[] {
-  const queued = new Set(
-    pictures.flatMap((picture) => [...picture.waiting()]).filter((node) => roots.has(node)),
-  );
-  return [...[...roots].filter((node) => !queued.has(node)), ...[...queued].toReversed()];
 }

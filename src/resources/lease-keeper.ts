@@ -5,11 +5,9 @@ import type { SessionNumber, Token } from '../core/ports/words.ts';
 import { slices } from '../core/slices.ts';
 import type { ModeChange } from './mode-change.ts';
 
-/** A lease to renew: the store is asked about it from time to time. */
+/** Something the store is asked about from time to time: a lease to renew, a wait that nobody tells us of. */
 export interface Kept {
   readonly id: string;
-  /** What it is for. */
-  readonly resources: readonly string[];
   /** Read whenever the store is asked: upgrades change it. */
   readonly token: Token | undefined;
   /** The latest change of it that the store was asked for. */
@@ -34,7 +32,6 @@ export class LeaseKeeper {
   readonly #most: number;
   /** When each is due, mono ms. */
   readonly #due = new Map<Kept, number>();
-  readonly #byId = new Map<string, Kept>();
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   /** Calls that aren't answered, the oldest first. */
@@ -50,25 +47,12 @@ export class LeaseKeeper {
 
   add(kept: Kept, inMs: number): void {
     this.#due.set(kept, this.#clock.mono() + inMs);
-    this.#byId.set(kept.id, kept);
     this.#arm(this.#clock.mono() + inMs);
   }
 
   remove(kept: Kept): void {
-    if (!this.#delete(kept) || this.#due.size > 0) return;
+    if (!this.#due.delete(kept) || this.#due.size > 0) return;
     this.stop();
-  }
-
-  /** There is news of one; of one that isn't here that is another process's. */
-  wakeOne(id: string): void {
-    const kept = this.#byId.get(id);
-    if (kept !== undefined) this.#ask([kept]);
-  }
-
-  /** There is news of some of those that are for a resource. */
-  wakeAt(resource: string): void {
-    const due = [...this.#due.keys()].filter(({ resources }) => resources.includes(resource));
-    if (due.length > 0) this.#ask(due);
   }
 
   /** Asks about everything now: something may have been missed. */
@@ -141,13 +125,9 @@ export class LeaseKeeper {
   }
 
   #answered(kept: Kept, answer: LockAnswer, sentAt: number, change: ModeChange | undefined): void {
-    if (!this.#delete(kept)) return;
+    if (!this.#due.has(kept)) return;
+    this.#due.delete(kept);
     const next = kept.answered(answer, sentAt, change);
     if (next !== undefined) this.add(kept, next);
-  }
-
-  #delete(kept: Kept): boolean {
-    if (this.#byId.get(kept.id) === kept) this.#byId.delete(kept.id);
-    return this.#due.delete(kept);
   }
 }

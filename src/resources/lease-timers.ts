@@ -46,7 +46,6 @@ export class LeaseTimers {
     const due = (from: number): number => Math.max(0, from + leaseMs / 3 - this.#clock.mono());
     const kept: Kept = {
       id: lock.grant.id,
-      resources: lock.plan.items.map(({ resource }) => resource),
       get token() {
         return lock.ref.token;
       },

@@ -26,8 +26,6 @@ export interface LockCallsDeps {
   readonly clock: Clock;
   /** Most items of one call to a store across a network; absent: each goes by itself, in place. */
   readonly farBatch: number | undefined;
-  /** Hears which requests, of whomever, were granted by what this process gave back. */
-  readonly granted: (request: string) => void;
 }
 
 /** Requests and releases on their way to the store: one call each where that costs nothing, shared calls across a network. */
@@ -40,7 +38,7 @@ export class LockCalls {
     this.#deps = deps;
     const { clock, farBatch: maxBatch } = deps;
     if (maxBatch === undefined) return;
-    const { store, operations, granted } = deps;
+    const { store, operations } = deps;
     this.#requests = new Batches({
       clock,
       maxBatch,
@@ -55,8 +53,7 @@ export class LockCalls {
       maxBatch,
       maxFlights: FLIGHTS,
       send: sharing(async (items) => {
-        const { granted: requests } = await operations.run((op) => store.release(op, items), ENDLESS);
-        for (const request of requests) granted(request);
+        await operations.run((op) => store.release(op, items), ENDLESS);
         return items.map(() => undefined);
       }),
     });

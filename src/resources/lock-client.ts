@@ -3,7 +3,6 @@ import { checkId } from '../core/check.ts';
 import type { EventSink } from '../core/events.ts';
 import { EXCLUSIVE } from '../core/lock-modes.ts';
 import type { Operations } from '../core/operations.ts';
-import type { Hint } from '../core/ports/backend.ts';
 import type {
   LockAnswer,
   LockOrder,
@@ -30,10 +29,6 @@ import { OwnerWork } from './owner-work.ts';
 import { OwnerRegistry } from './owner-registry.ts';
 import { PendingWaits } from './pending-waits.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
-import { WaitPolls } from './wait-polls.ts';
-
-/** Waits that one call asks about. */
-const MOST_ASKED = 250;
 
 export interface LockClientOptions {
   readonly runtime: Runtime;
@@ -58,7 +53,6 @@ export class LockClient implements LockHost {
   readonly store: LockStore;
   readonly operations: Operations;
   readonly keeper: LeaseKeeper;
-  readonly polls: WaitPolls;
   readonly owners: OwnerRegistry;
   readonly work: OwnerWork;
   readonly held: HeldLocks;
@@ -83,13 +77,7 @@ export class LockClient implements LockHost {
     this.order = order;
     this.#quick = store.quick;
     this.#graph = graph;
-    const session = (): SessionNumber => this.session;
-    const { farBatch } = options;
-    const keeper = new LeaseKeeper(store, session, runtime.clock, farBatch);
-    const most = Math.min(MOST_ASKED, farBatch ?? MOST_ASKED);
-    const polls = new WaitPolls({ store, session, clock: runtime.clock, most });
-    const granted = (id: string): void => polls.wake(id);
-    this.#calls = new LockCalls({ store, operations, clock: runtime.clock, farBatch, granted });
+    this.#calls = new LockCalls({ store, operations, clock: runtime.clock, farBatch: options.farBatch });
     this.#fences = new FenceRegister(events);
     this.#moments = new Moments(runtime.clock);
     const reports = new LockReports(events, runtime.clock);
@@ -97,11 +85,11 @@ export class LockClient implements LockHost {
       (book) => book.since === 0 && graph.defeats(book.id) === 0,
       () => this.#inStore(),
     );
+    const keeper = new LeaseKeeper(store, () => this.session, runtime.clock, options.farBatch);
     const work = new OwnerWork(owners, graph, store, runtime.clock);
     this.#reports = reports;
     this.owners = owners;
     this.keeper = keeper;
-    this.polls = polls;
     this.work = work;
     this.held = new HeldLocks({
       runtime,
@@ -114,14 +102,11 @@ export class LockClient implements LockHost {
       reports,
       versions,
     });
-    this.waits = new PendingWaits(
-      { store, graph, owners, work, reports, held: this.held, polls },
-      runtime.clock,
-    );
+    this.waits = new PendingWaits({ store, graph, owners, work, reports, held: this.held }, runtime.clock);
     const { held, waits } = this;
     const ask = (record: LockRecord, ms: number): Awaitable<LockRecord | undefined> => this.#ask(record, ms);
     this.#modes = new ModeChanges({ store, operations, held, reports, timeoutMs, ask });
-    this.outcomes = new LockOutcomes({ clock: runtime.clock, polls, graph, reports, work, held, waits });
+    this.outcomes = new LockOutcomes({ clock: runtime.clock, keeper, graph, reports, work, held, waits });
   }
 
   /** Of the life that runs now: a mesh that starts again has another one. */
@@ -151,26 +136,6 @@ export class LockClient implements LockHost {
         continue;
       if (listener.status === 'held' || listener.status === 'waiting') yield listener;
     }
-  }
-
-  /** The store has news: of one wait or lease, of some at a resource, or of anything. */
-  news(hint: Hint): void {
-    if (hint.about !== 'locks' || hint.resource === '*') {
-      this.keeper.wake();
-      this.polls.wakeAll();
-    } else if (hint.request === undefined) {
-      this.keeper.wakeAt(hint.resource);
-      this.polls.wakeAt(hint.resource);
-    } else {
-      this.keeper.wakeOne(hint.request);
-      this.polls.wake(hint.request);
-    }
-  }
-
-  /** Nothing is asked any more. */
-  stop(): void {
-    this.keeper.stop();
-    this.polls.stop();
   }
 
   // ── acquiring
@@ -251,7 +216,6 @@ export class LockClient implements LockHost {
       return this.outcomes.first(record, answered.answer, answered.at, began, timeoutMs);
     const pending = this.waits.begin(record, timeoutMs, began);
     record.isUnderWay = true;
-    this.polls.expect(record.waitId);
     answered.then(
       ({ answer, at }) => this.outcomes.late(pending, answer, at),
       (error: unknown) => {

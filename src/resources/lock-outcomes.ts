@@ -3,6 +3,7 @@ import type { Grant, LockAnswer } from '../core/ports/locks.ts';
 import type { Clock } from '../core/ports/runtime.ts';
 import type { Awaitable, BackendTime } from '../core/ports/words.ts';
 import type { HeldLocks } from './held-locks.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
 import type { LockRecord } from './lock-record.ts';
 import type { LockReports } from './lock-reports.ts';
 import { lostError, lostWait } from './lost-errors.ts';
@@ -13,11 +14,13 @@ import { namesOf, type PendingWaits } from './pending-waits.ts';
 import { refusalError } from './refusal.ts';
 import { verdictOf } from './verdict.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
-import type { WaitPolls } from './wait-polls.ts';
+
+/** How often a store that tells nobody is asked about a wait, ms. */
+const POLL_MS = 1_000;
 
 export interface LockOutcomesParts {
   readonly clock: Clock;
-  readonly polls: WaitPolls;
+  readonly keeper: LeaseKeeper;
   readonly graph: WaitForGraph;
   readonly reports: LockReports;
   readonly work: OwnerWork;
@@ -84,11 +87,19 @@ export class LockOutcomes {
   }
 
   #poll(record: LockRecord): void {
-    this.#parts.polls.add({
-      id: record.waitId,
-      resources: record.plan.items.map(({ resource }) => resource),
-      ended: (answer, sentAt) => this.#answered(record, answer, sentAt),
-    });
+    this.#parts.keeper.add(
+      {
+        id: record.waitId,
+        token: undefined,
+        answered: (answer, sentAt) => {
+          if (record.status !== 'waiting') return undefined;
+          if (answer.status === 'waiting') return POLL_MS;
+          this.#answered(record, answer, sentAt);
+          return undefined;
+        },
+      },
+      POLL_MS,
+    );
   }
 
   /** A store in this process has granted it. */

@@ -12,7 +12,6 @@ import type { OwnerWork } from './owner-work.ts';
 import type { OwnerRegistry } from './owner-registry.ts';
 import { Pending } from './pending.ts';
 import type { WaitForGraph } from './wait-for-graph.ts';
-import type { WaitPolls } from './wait-polls.ts';
 import { WaitTimeouts } from './wait-timeouts.ts';
 
 export interface PendingWaitsParts {
@@ -22,7 +21,6 @@ export interface PendingWaitsParts {
   readonly work: OwnerWork;
   readonly reports: LockReports;
   readonly held: HeldLocks;
-  readonly polls: WaitPolls;
 }
 
 /** Waits from their beginning to their end: settled once, and taken out of everything that may end them (L6). */
@@ -128,7 +126,6 @@ export class PendingWaits {
   #takeOut(record: LockRecord, pending: Pending<LockRecord>): void {
     this.#timeouts.remove(pending);
     if (pending.onAbort !== undefined) stopListening(record.ask?.signal, pending.onAbort);
-    if (record.quick === undefined) this.#parts.polls.remove(record.waitId);
     this.#parts.owners.removeWait(record);
     record.pending = undefined;
   }

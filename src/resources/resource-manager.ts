@@ -107,7 +107,7 @@ export class ResourceManager implements AsyncDisposable {
     this.#graph.addSource(lockWaits(this.#client));
     for (const source of this.#declared) this.#graph.addSource(source);
     const anyLock: Hint[] = [{ about: 'locks', resource: '*' }, { about: 'reconnected' }];
-    this.#hints = parts.onHint?.(anyLock, (hint) => this.#client.news(hint));
+    this.#hints = parts.onHint?.(anyLock, () => this.askNow());
   }
 
   /** The one wait-for graph: other parts add their waits to it. */
@@ -348,12 +348,12 @@ export class ResourceManager implements AsyncDisposable {
     this.#hints?.[Symbol.dispose]();
     this.#graph.stop();
     await this.#departures.ofAll(stopped());
-    this.#client.stop();
+    this.#client.keeper.stop();
   }
 
   /** Asks the store about all waits and leases now: it has news of some. */
   askNow(): void {
-    this.#client.news({ about: 'reconnected' });
+    this.#client.keeper.wake();
   }
 
   /** This process's session is gone, and its locks with it: every lease is lost, every wait ends. */
